@@ -1,0 +1,1 @@
+"""The training package: models and the three stages of EchoX."""

@@ -1,0 +1,1 @@
+"""Where corpora live: schemas, versioned tables and artifacts."""

@@ -1,0 +1,1 @@
+"""Speech to units to unit language: a pure library."""
