@@ -1,0 +1,177 @@
+"""Writes docs/compression.md: how far unit languages compress real units that they have not learnt from.
+
+    python benchmarks/compression_table.py [--data FOLDER] [--output FILE]
+
+FOLDER (default: ECHOX_TEST_DATA) has units/*.jsonl.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+
+from unitlang.compression import CompressionStats
+from unitlang.sentencepiece_io import Algorithm
+from unitlang.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
+from unitlang.units import Runs, to_runs
+
+ALGORITHMS: tuple[Algorithm, ...] = ("bpe", "unigram")
+VOCAB_SIZES = (1_000, 1_500, 2_000, 4_000, 8_000)
+HOLD_OUT_EVERY = 5
+INTRODUCTION = f"""# Compression of real units
+
+Made by `python benchmarks/compression_table.py`, with `ECHOX_TEST_DATA` set to the folder of test data,
+and sentencepiece {sentencepiece.__version__}. Held out: every fifth utterance of each file.
+Words have at most {UnitLanguageConfig().max_word_units} units. Vocabularies count `<unk>` and single units.
+
+The samples are minutes long: the tables compare methods, they do not predict what hours of speech give.
+Where *learnt from* is far above *held out*, the language has learnt utterances by heart: BPE goes on
+merging pairs that occur once. Unigram only considers what occurs twice, hence *got* below *asked*.
+"""
+SPEED_UNITS = 2_000_000
+SPEED_SEQUENCE = 750
+"""Runs of one sequence of the speed test: 30 s at 25 runs per second."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Real units; `has_frames` is false where repeats were removed before publication."""
+
+    title: str
+    note: str
+    k: int
+    has_frames: bool
+    utterances: list[Runs]
+
+    def held_out(self) -> list[Runs]:
+        """Every fifth utterance, from the first on."""
+        return self.utterances[::HOLD_OUT_EVERY]
+
+    def learnt_from(self) -> list[Runs]:
+        """All others."""
+        return [runs for index, runs in enumerate(self.utterances) if index % HOLD_OUT_EVERY]
+
+
+def read(path: Path, field: str) -> list[Runs]:
+    """One utterance a line, its units in `field`, separated by spaces."""
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    return [to_runs(np.array(row[field].split(), np.uint16)) for row in rows]
+
+
+def count(language: UnitLanguage, utterances: list[Runs]) -> CompressionStats:
+    """Compression of some utterances."""
+    words_W = np.concatenate(language.encode_batch([runs.units_R for runs in utterances]))
+    num_frames = sum(runs.num_frames for runs in utterances)
+    return CompressionStats.of(num_frames, sum(map(len, utterances)), words_W, language.word_lengths)
+
+
+def split(corpus: Corpus) -> Iterator[str]:
+    """Markdown lines: what was learnt from and what was held out."""
+    learnt, held_out = corpus.learnt_from(), corpus.held_out()
+    num_runs = sum(map(len, held_out))
+    num_frames = sum(runs.num_frames for runs in held_out)
+    yield f"## {corpus.title}, k = {corpus.k:,}"
+    yield ""
+    yield f"Learnt from {len(learnt)} utterances ({sum(map(len, learnt)):,} runs), held out {len(held_out)}"
+    in_frames = f"; {num_frames:,} frames, {num_frames / num_runs:.2f} per run" if corpus.has_frames else ""
+    yield f"({num_runs:,} runs{in_frames}). {corpus.note}"
+    yield ""
+
+
+def table(corpus: Corpus) -> Iterator[str]:
+    """Markdown lines of one corpus: its split, then a row for each algorithm and vocabulary size."""
+    yield from split(corpus)
+    columns = ["method", "vocabulary asked", "got", "runs per word, held out", "(learnt from)"]
+    columns += ["frames per word", "words/s", "bits/s"] if corpus.has_frames else []
+    columns += ["bits per word", "vocabulary used, held out"]
+    yield f"| {' | '.join(columns)} |"
+    yield f"|{'---|' * len(columns)}"
+    for algorithm in ALGORITHMS:
+        for vocab_size in VOCAB_SIZES:
+            if vocab_size > corpus.k:
+                yield f"| {' | '.join(row(corpus, algorithm, vocab_size))} |"
+    yield ""
+
+
+def row(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> list[str]:
+    """Cells of one unit language."""
+    language = learn(corpus, algorithm, vocab_size)
+    held_out, learnt = (count(language, part) for part in (corpus.held_out(), corpus.learnt_from()))
+    cells = [algorithm, f"{vocab_size:,}", f"{language.vocab_size:,}"]
+    cells += [f"{held_out.unit_language_ratio:.2f}", f"{learnt.unit_language_ratio:.2f}"]
+    if corpus.has_frames:
+        cells += [f"{held_out.total_ratio:.2f}", f"{held_out.words_per_second:.1f}"]
+        cells += [f"{held_out.bits_per_second:.0f}"]
+    return [*cells, f"{held_out.bits_per_word:.2f}", f"{held_out.vocabulary_use:.0%}"]
+
+
+def learn(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> UnitLanguage:
+    """A unit language of the part of a corpus that is there to learn from."""
+    config = UnitLanguageConfig(algorithm=algorithm, vocab_size=vocab_size)
+    sequences = [runs.units_R for runs in corpus.learnt_from()]
+    return train_unit_language(sequences, config, k=corpus.k, quantizer=corpus.title)
+
+
+def speed(corpus: Corpus) -> Iterator[str]:
+    """Markdown lines: units per second of encoding and decoding, best of three, CPU time of one thread."""
+    text = np.concatenate([runs.units_R for runs in corpus.utterances])
+    units = np.resize(text, SPEED_UNITS)
+    sequences = np.split(units, range(SPEED_SEQUENCE, SPEED_UNITS, SPEED_SEQUENCE))
+    yield "## Speed"
+    yield ""
+    yield f"{SPEED_UNITS:,} units of {corpus.title}, repeated, in sequences of {SPEED_SEQUENCE};"
+    yield "CPU time of one thread, best of three. It depends on the machine and its load."
+    yield ""
+    yield "| method | vocabulary | encode, M units/s | decode, M units/s |"
+    yield "|---|---|---|---|"
+    for algorithm in ALGORITHMS:
+        language = learn(corpus, algorithm, 4_000)
+        encode, decode = [], []
+        for _ in range(3):
+            start = time.process_time()
+            words = language.encode_batch(sequences)
+            middle = time.process_time()
+            language.decode_batch(words)
+            encode.append(middle - start)
+            decode.append(time.process_time() - middle)
+        rates = [f"{SPEED_UNITS / min(seconds) / 1e6:.1f}" for seconds in (encode, decode)]
+        yield f"| {algorithm} | {language.vocab_size:,} | {' | '.join(rates)} |"
+
+
+def page(data: Path) -> Iterator[str]:
+    """All lines of docs/compression.md."""
+    units = data / "units"
+    libri = read(units / "LibriSpeech_hubert500.jsonl", "units")
+    stream = read(units / "StreamSpeech_mhubert_km1000.jsonl", "units_ref")
+    one_speaker = "All are of one speaker (103), so the held-out ones are easier than a new speaker's."
+    no_frames = "Published without repeats, so frames are not known; the reference units, not the hypotheses."
+    corpora = [
+        Corpus("LibriSpeech, HuBERT-base", one_speaker, 500, True, libri),
+        Corpus("StreamSpeech, mHuBERT layer 11", no_frames, 1_000, False, stream),
+    ]
+    yield INTRODUCTION
+    for corpus in corpora:
+        yield from table(corpus)
+    yield from speed(corpora[0])
+
+
+def main() -> None:
+    """Reads the arguments and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"))
+    parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "compression.md")
+    arguments = parser.parse_args()
+    if arguments.data is None:
+        sys.exit("give the folder of units with --data or ECHOX_TEST_DATA")
+    arguments.output.write_text("\n".join(page(arguments.data)) + "\n")
+
+
+if __name__ == "__main__":
+    main()

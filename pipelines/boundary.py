@@ -1,0 +1,29 @@
+"""The one error boundary: user mistakes exit with 2 and a message, failures with 1 and a traceback."""
+
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from pipelines.errors import UserError
+from storage.errors import StorageError
+from unitlang.errors import UnitlangError
+
+USER_ERRORS = (UserError, StorageError, UnitlangError)
+INTERRUPTED = 130
+
+
+def guarded(command: Callable[[], None]) -> NoReturn:
+    """Run a command line and exit with its code."""
+    try:
+        command()
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)  # noqa: T201
+        sys.exit(INTERRUPTED)
+    except Exception:  # the boundary: a failure shows where it happened
+        traceback.print_exc()
+        sys.exit(1)
+    sys.exit(0)

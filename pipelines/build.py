@@ -1,0 +1,242 @@
+"""A corpus build: the six steps one after the other, then one commit.
+
+Each step asks first what is done already: by the last version (its receipts stand in the manifest), by a build that
+did not come to its end (its receipts lie in the store). So a build that was killed goes on where it was, one that is
+finished does nothing, and new audio costs only itself.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from itertools import chain
+from typing import Any, Literal
+
+from rich.console import Console
+
+from pipelines import ingest, shard
+from pipelines.commit import assemble, check_accounts, check_rejects
+from pipelines.config import BuildConfig
+from pipelines.encode import SPEED as ENCODE_SPEED
+from pipelines.encode import Encode
+from pipelines.errors import UserError
+from pipelines.fingerprint import fingerprint
+from pipelines.fit_quantizer import SPEEDS, clusters, fit_quantizer
+from pipelines.fit_unit_language import fit_unit_language
+from pipelines.ingest import Ingest, WorkUnit
+from pipelines.quantize import Quantize
+from pipelines.session import Session
+from pipelines.shard import Shard
+from storage.artifacts import ArtifactRef
+from storage.manifests import Manifest, commit, latest
+from storage.receipts import Receipt
+from storage.store import Store
+from unitlang.features import fingerprint_features
+
+StepName = Literal["ingest", "fit_quantizer", "quantize", "fit_unit_language", "encode", "shard"]
+"""The steps in their order."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build ended with.
+
+    Attributes:
+        manifest: the corpus version.
+        new: whether this build made it; otherwise it was there and nothing had changed.
+    """
+
+    manifest: Manifest
+    new: bool
+
+
+@dataclass
+class Build:
+    """The state of a build between its steps: receipts and artifacts so far, and what the last version gives.
+
+    Attributes:
+        config: what to build.
+        session: where steps run.
+        parent: the last version of the corpus, if any.
+        steps: receipts by step.
+        artifacts: quantizer and unit language.
+        specs: by step, a fingerprint of all that decides whether the last version's result is still the one wanted.
+    """
+
+    config: BuildConfig
+    session: Session
+    parent: Manifest | None
+    steps: dict[str, list[Receipt]] = field(default_factory=dict[str, list[Receipt]])
+    artifacts: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
+    specs: dict[str, str] = field(default_factory=dict[str, str])
+
+    def ingest(self) -> None:
+        """List and check what is new in the sources."""
+        step = Ingest(self.config.work_units.minutes)
+        chunk = self.config.work_units.items
+        self.specs["ingest"] = fingerprint(step.name, step.revision, asdict(step), chunk)
+        parent = self.parent if self._unchanged("ingest") else None
+        kept = parent.steps["ingest"] if parent else []
+        with self.session.console.status("listing the sources"):
+            tasks = list(ingest.plan(self.session.store, step, self.config.sources, parent, chunk))
+        self.steps["ingest"] = [*kept, *self.session.run(step, tasks, speed=ingest.SPEED)]
+        if not self.units:
+            check_rejects(self.session.store, self.steps, 0.0)
+            raise UserError("sources: no utterance found; check `path` and `kind` of each source")
+
+    def fit_quantizer(self) -> None:
+        """The quantizer: the last version's unless its configuration changed."""
+        features, config = self.config.features, self.config.quantizer
+        self.specs["quantizer"] = fingerprint(fingerprint_features(features), config.model_dump())
+        if self.parent and self._keeps("quantizer"):
+            self.artifacts["quantizer"] = self.parent.artifacts["quantizer"]
+        else:
+            self.artifacts["quantizer"] = fit_quantizer(
+                self.session, self.units, self.dataset_samples, features, config
+            )
+
+    def quantize(self) -> None:
+        """Units of every utterance."""
+        step = Quantize(self.artifacts["quantizer"].fingerprint)
+        tasks = [step.unit_task(unit) for unit in self.units]
+        speed = SPEEDS[self.config.features.kind]
+        self.steps["quantize"] = self.session.run(step, tasks, speed=speed, known=self._known("quantize"))
+
+    def fit_unit_language(self) -> None:
+        """The unit language: the last version's unless its configuration or the quantizer changed."""
+        config, quantizer = self.config.unit_language, self.artifacts["quantizer"].fingerprint
+        self.specs["unit_language"] = fingerprint(config.model_dump(), quantizer)
+        if self.parent and self._keeps("unit_language"):
+            self.artifacts["unit_language"] = self.parent.artifacts["unit_language"]
+        else:
+            self.artifacts["unit_language"] = fit_unit_language(
+                self.session,
+                self.units,
+                self.steps["quantize"],
+                self.dataset_samples,
+                config,
+                quantizer=quantizer,
+                k=clusters(self.session.store, quantizer),
+            )
+
+    def encode(self) -> None:
+        """Words of every utterance."""
+        step = Encode(self.artifacts["unit_language"].fingerprint, self.artifacts["quantizer"].fingerprint)
+        pairs = zip(self.units, self.steps["quantize"], strict=True)
+        tasks = [step.unit_task(quantized, unit.seconds) for unit, quantized in pairs]
+        self.steps["encode"] = self.session.run(step, tasks, speed=ENCODE_SPEED, known=self._known("encode"))
+
+    def shard(self) -> None:
+        """Training shards of the work units that no shard of the last version holds."""
+        step = Shard(self.config.shards.model_dump(mode="json"))
+        language = self.artifacts["unit_language"].fingerprint
+        self.specs["shard"] = fingerprint(self.specs["ingest"], step.revision, asdict(step), language)
+        parent = self.parent if self._unchanged("shard") else None
+        kept, done = (parent.steps["shard"], len(work_units(parent.steps["ingest"]))) if parent else ([], 0)
+        tasks = list(shard.plan(step, self.units[done:], self.steps["encode"][done:]))
+        self.steps["shard"] = [*kept, *self.session.run(step, tasks, speed=shard.SPEED)]
+
+    def finish(self) -> Built:
+        """Check that every utterance is accounted for, then commit; nothing is committed when nothing changed.
+
+        Raises:
+            UserError: more rejects than allowed.
+            CommitConflict: another build committed first.
+        """
+        parent = self.parent
+        if parent and (parent.steps, parent.artifacts) == (self.steps, self.artifacts):
+            return Built(parent, new=False)
+        check_accounts(self.steps)
+        check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)
+        lineage = {"specs": self.specs, "versions": library_versions()}
+        with self.session.console.status("statistics and commit"):
+            manifest = assemble(
+                self.session.store,
+                parent,
+                steps=self.steps,
+                artifacts=self.artifacts,
+                config=recorded_config(self.config),
+                lineage=lineage,
+            )
+            return Built(commit(self.session.store, manifest), new=True)
+
+    @property
+    def units(self) -> list[WorkUnit]:
+        """All work units, those of the last version first."""
+        return work_units(self.steps["ingest"])
+
+    @property
+    def dataset_samples(self) -> dict[str, int]:
+        """Length of each dataset in samples at 16 kHz."""
+        totals: dict[str, int] = {}
+        for name, counts in chain.from_iterable(r.stats["datasets"].items() for r in self.steps["ingest"]):
+            totals[name] = totals.get(name, 0) + counts["samples"]
+        return totals
+
+    def _unchanged(self, name: str) -> bool:
+        return self.parent is not None and self.parent.lineage["specs"].get(name) == self.specs[name]
+
+    def _keeps(self, artifact: str) -> bool:
+        return self._unchanged(artifact) and not self.config.refit
+
+    def _known(self, step: str) -> Sequence[Receipt]:
+        return self.parent.steps[step] if self.parent else ()
+
+
+STEPS: Mapping[StepName, Any] = {
+    "ingest": Build.ingest,
+    "fit_quantizer": Build.fit_quantizer,
+    "quantize": Build.quantize,
+    "fit_unit_language": Build.fit_unit_language,
+    "encode": Build.encode,
+    "shard": Build.shard,
+}
+
+
+def build(config: BuildConfig, console: Console, ray_address: str | None = None) -> Built:
+    """Build the corpus of `config`, or bring it up to date.
+
+    Raises:
+        UserError: something in the config, the sources or the rejects is not as it must be.
+        StorageError: the store refuses.
+    """
+    store = Store.open(config.store, create=True)
+    with Session(store, config.run, ray_address, console) as session:
+        state = Build(config, session, latest(store))
+        for step in STEPS.values():
+            step(state)
+        return state.finish()
+
+
+def run_until(config: BuildConfig, console: Console, last: StepName, ray_address: str | None = None) -> list[Receipt]:
+    """Run the steps up to `last` (finished ones are skipped) and commit nothing; returns the receipts of `last`."""
+    store = Store.open(config.store, create=True)
+    with Session(store, config.run, ray_address, console) as session:
+        state = Build(config, session, latest(store))
+        for name, step in STEPS.items():
+            step(state)
+            if name == last:
+                break
+        return state.steps.get(last, [])
+
+
+def work_units(receipts: Sequence[Receipt]) -> list[WorkUnit]:
+    """The work units that these receipts of `ingest` made, in order."""
+    units: list[WorkUnit] = []
+    for receipt in receipts:
+        files = [file for file in receipt.files if file.table == "utterances"]
+        units += [
+            WorkUnit(file.path, file.sha256, file.rows, seconds)
+            for file, seconds in zip(files, receipt.stats["seconds"], strict=True)
+        ]
+    return units
+
+
+def recorded_config(config: BuildConfig) -> dict[str, Any]:
+    """The part of the config that decides what the corpus is, as JSON values."""
+    return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio"})
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that the values depend on."""
+    names = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "sentencepiece", "torch", "torchaudio")
+    return {name: version(name) for name in names}

@@ -1,0 +1,157 @@
+"""The build's configuration: a YAML file, checked as a whole before any work starts."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipelines.errors import UserError
+from pipelines.ingest import WorkUnitsConfig
+from pipelines.paths import ConfigPath, absolute
+from pipelines.readers import SourceConfig
+from pipelines.session import RunConfig
+from pipelines.shard import ShardsConfig
+from unitlang.features import FeaturesConfig, MfccConfig
+from unitlang.quantizer import QuantizerConfig
+from unitlang.unit_language import UnitLanguageConfig
+
+
+class BuildConfig(BaseModel):
+    """A corpus build: where speech is, what to make of it, where the corpus lives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, title="EchoX corpus build")
+
+    store: ConfigPath = Field(min_length=1)
+    """Folder or s3:// URL of the corpus; a relative path is relative to the config file."""
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Where the speech is."""
+    features: FeaturesConfig = MfccConfig()
+    """What k-means works on."""
+    quantizer: QuantizerConfig = QuantizerConfig()
+    """k-means: features to units."""
+    unit_language: UnitLanguageConfig = UnitLanguageConfig()
+    """Units to words."""
+    shards: ShardsConfig = ShardsConfig()
+    """Training shards."""
+    work_units: WorkUnitsConfig = WorkUnitsConfig()
+    """How utterances are grouped."""
+    max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0)
+    """The build fails before the commit when a larger share of all entries was rejected."""
+    refit: bool = False
+    """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
+    run: RunConfig = RunConfig()
+    """How the build runs; changes nothing in what it makes."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> BuildConfig:
+    """Read and check a config file.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=c` each; c is YAML.
+        store: takes the place of the config's store; a relative path is relative to the current folder.
+
+    Raises:
+        UserError: all faults of the file together, each with its field.
+    """
+    values = _read(path)
+    for override in overrides:
+        apply_override(values, override)
+    if store is not None:
+        values["store"] = absolute(store, Path.cwd())
+    return check_config(values, str(path), path.parent.resolve())
+
+
+def check_config(values: dict[str, Any], name: str, base: Path) -> BuildConfig:
+    """Check values that came from the file `name`; relative paths are relative to `base`.
+
+    Raises:
+        UserError: all faults together.
+    """
+    try:
+        config = BuildConfig.model_validate(values, context={"base": base})
+    except ValidationError as error:
+        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
+        raise UserError(f"{name}:\n{faults}") from None
+    return _with_absolute_models(config, base)
+
+
+def config_schema() -> str:
+    """The JSON Schema of the config, for editors."""
+    return json.dumps(BuildConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one field, `a.b=c`; a number in the path is a position in a list.
+
+    Raises:
+        UserError: for a malformed override.
+    """
+    field, equals, text = override.partition("=")
+    if not equals or not field:
+        raise UserError(f"--set {override}: write field=value, for instance --set quantizer.k=500")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not YAML: {error}") from error
+    *parents, last = field.split(".")
+    place: Any = values
+    for name in parents:
+        place = place[_position(place, name, override)] if isinstance(place, list) else place.setdefault(name, {})
+        if not isinstance(place, (dict, list)):
+            raise UserError(f"--set {override}: {name} is a value, it has no fields")
+    if isinstance(place, list):
+        place[_position(place, last, override)] = value
+    else:
+        place[last] = value
+
+
+def _position(place: list[Any], name: str, override: str) -> int:
+    if not name.isdecimal() or int(name) >= len(place):
+        raise UserError(f"--set {override}: {name!r} is not a position in a list of {len(place)} (they count from 0)")
+    return int(name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the config: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a config is a mapping with at least `store` and `sources`; see examples/sample.yaml")
+    return values
+
+
+def _fault(fault: ErrorDetails) -> str:
+    """One line: the field, what is wrong, and what would be right where pydantic knows."""
+    field = ""
+    for part in fault["loc"]:
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
+    message = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "missing":
+        message = "is required"
+    elif fault["type"] == "extra_forbidden":
+        message = "is not a field here; check its spelling against docs/build-config.schema.json"
+    elif not isinstance(fault["input"], (dict, list, tuple)):
+        message += f" (it is {fault['input']!r})"
+    return f"{field or 'config'}: {message}"
+
+
+def _with_absolute_models(config: BuildConfig, base: Path) -> BuildConfig:
+    """Absolute paths for the model files; `unitlang` knows nothing of config files."""
+    features, quantizer = config.features, config.quantizer
+    if features.kind == "hubert" and not features.download:
+        features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
+    if quantizer.centroids is not None:
+        quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
+    return config.model_copy(update={"features": features, "quantizer": quantizer})
+
+
+if __name__ == "__main__":
+    print(config_schema(), end="")  # noqa: T201

@@ -1,0 +1,52 @@
+"""Units and words of new audio with the quantizer and unit language of a corpus."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pipelines.audio_files import audio_source
+from pipelines.fit_quantizer import load_quantizer
+from pipelines.fit_unit_language import load_unit_language
+from storage.manifests import resolve
+from unitlang.audio import stream
+from unitlang.errors import AudioError
+from unitlang.frames import FRAME_SAMPLES, SAMPLE_RATE
+from unitlang.quantizer import Quantizer
+from unitlang.unit_language import UnitLanguage
+from unitlang.units import RunEncoder
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Audio -> units and words."""
+
+    quantizer: Quantizer
+    language: UnitLanguage
+
+    @classmethod
+    def of(cls, corpus: str) -> Self:
+        """The encoder of `STORE[@VERSION]`."""
+        store, manifest = resolve(corpus)
+        names = {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
+        return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
+
+    def __call__(self, path: str) -> dict[str, Any]:
+        """Units, durations in frames, and words of one audio.
+
+        Raises:
+            AudioError: when it is not usable speech.
+        """
+        encoder = RunEncoder()
+        for units_T in self.quantizer.quantize(stream(audio_source(path))):
+            encoder.add(units_T)
+        runs = encoder.finish()
+        if not len(runs):
+            raise AudioError("too_short", f"one frame needs {FRAME_SAMPLES} samples at {SAMPLE_RATE} Hz", path)
+        words_W = self.language.encode(runs.units_R, quantizer=self.quantizer.fingerprint)
+        return {
+            "audio": path,
+            "num_frames": runs.num_frames,
+            "units": runs.units_R.tolist(),
+            "durations": runs.durations_R.tolist(),
+            "words": self.language.words(words_W),
+            "word_ids": words_W.tolist(),
+        }

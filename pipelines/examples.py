@@ -1,0 +1,152 @@
+"""From utterances and their words to the examples of EchoX's three training stages (arXiv 2509.09174).
+
+| stage | from asr | from tts | from a dialogue (sqa) |
+|---|---|---|---|
+| s2t | speech -> its transcript | | question's speech -> answer's text |
+| t2c | text -> words of its speech | text -> words of its reading | answer's text -> words of its speech |
+| echo | | | question's speech -> answer's text and words |
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pipelines.readers.base import Task
+from unitlang.frames import SAMPLE_RATE
+
+Stage = Literal["s2t", "t2c", "echo"]
+Row = dict[str, Any]
+
+
+class StagesConfig(BaseModel):
+    """Which speech tasks feed which training stage."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    s2t: tuple[Task, ...] = ("asr", "sqa")
+    """Speech in, text out."""
+    t2c: tuple[Task, ...] = ("tts", "sqa")
+    """Text in, words of units out."""
+    echo: tuple[Literal["sqa"], ...] = ("sqa",)
+    """Speech in, text and words of units out."""
+
+
+class ExamplesConfig(BaseModel):
+    """What becomes a training example."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    max_audio_seconds: float = Field(default=30.0, gt=0)
+    """Longer speech is left out of s2t and echo; 30 s is the window of the Whisper encoder."""
+    asr_prompt: str = "Transcribe the speech."
+    """The `prompt` of s2t examples that are transcripts."""
+    stages: StagesConfig = StagesConfig()
+    """Which speech tasks feed which stage."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """An utterance with its words; `words` is None where it has no audio or `quantize` rejected it."""
+
+    row: Row
+    words: list[int] | None
+    num_frames: int
+
+    @classmethod
+    def of(cls, row: Row, words_by_id: Mapping[str, Row]) -> Self:
+        """Join an utterance with its row of the `unit_language` table."""
+        words = words_by_id.get(row["utterance_id"])
+        return cls(row, words["words"] if words else None, words["num_frames"] if words else 0)
+
+    @property
+    def text(self) -> str | None:
+        """What is said."""
+        return self.row["text"]
+
+    def hearable(self, config: ExamplesConfig) -> bool:
+        """Whether the speech can be an input: decoded, and not too long."""
+        return self.words is not None and self.row["num_samples"] <= config.max_audio_seconds * SAMPLE_RATE
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training example; its audio is added when the shard is written.
+
+    Attributes:
+        stage: the training stage.
+        heard: the utterance whose audio it holds, if any.
+        used: ids of the utterances in it.
+        values: the columns of the stage's table without the audio.
+    """
+
+    stage: Stage
+    heard: Row | None
+    used: tuple[str, ...]
+    values: Row
+
+
+def examples(turns: Sequence[Turn], config: ExamplesConfig) -> Iterator[Example]:
+    """The examples of one dialogue, or of one single utterance."""
+    for turn in turns:
+        task = turn.row["task"]
+        if task == "asr" and task in config.stages.s2t and turn.text and turn.hearable(config):
+            yield _listen("s2t", turn, turn, config.asr_prompt)
+        readable = task != "sqa" or turn.row["role"] == "assistant"
+        if readable and task in config.stages.t2c and turn.text and turn.words is not None:
+            yield _say(turn)
+    for position, (question, answer) in enumerate(pairwise(turns)):
+        if question.row["role"] == "user" and answer.row["role"] == "assistant" and answer.text:
+            yield from _exchange(question, answer, history(turns[:position]), config)
+
+
+def _exchange(question: Turn, answer: Turn, prompt: str, config: ExamplesConfig) -> Iterator[Example]:
+    if not question.hearable(config):
+        return
+    if "sqa" in config.stages.s2t:
+        yield _listen("s2t", question, answer, prompt)
+    if "sqa" in config.stages.echo and answer.words is not None:
+        yield _listen("echo", question, answer, prompt)
+
+
+def history(turns: Sequence[Turn]) -> str:
+    """The dialogue so far as text, one `role: text` line a turn; empty before the first question."""
+    return "\n".join(f"{turn.row['role']}: {turn.text or ''}" for turn in turns)
+
+
+def unused_reason(turn: Turn, config: ExamplesConfig) -> str:
+    """Why an utterance is in no example."""
+    if turn.row["audio"] is not None and turn.words is None:
+        return "rejected"
+    if not turn.text:
+        return "no_text"
+    if turn.row["task"] not in {*config.stages.s2t, *config.stages.t2c, *config.stages.echo}:
+        return "task_not_used"
+    return "too_long" if turn.words is not None and not turn.hearable(config) else "no_counterpart"
+
+
+def _listen(stage: Stage, heard: Turn, answer: Turn, prompt: str) -> Example:
+    values = _common(heard) | {
+        "num_samples": heard.row["num_samples"],
+        "prompt": prompt,
+        "transcript": heard.text,
+        "response": answer.text,
+    }
+    if stage == "echo":
+        values["words"] = answer.words
+    return Example(stage, heard.row, (heard.row["utterance_id"], answer.row["utterance_id"]), values)
+
+
+def _say(turn: Turn) -> Example:
+    values = _common(turn) | {"text": turn.text, "words": turn.words, "num_frames": turn.num_frames}
+    return Example("t2c", None, (turn.row["utterance_id"],), values)
+
+
+def _common(turn: Turn) -> Row:
+    return {
+        "example_id": turn.row["utterance_id"],
+        "dataset": turn.row["dataset"],
+        "split": turn.row["split"],
+    }

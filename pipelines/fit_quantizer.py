@@ -1,0 +1,225 @@
+"""Step 2: sample hours, extract features, FAISS k-means: -> artifact `quantizer`.
+
+A store's first version fixes its quantizer; a later build uses it again unless its configuration changed or `refit` is set.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from pipelines.audio_files import row_source
+from pipelines.errors import UserError
+from pipelines.fingerprint import fingerprint
+from pipelines.ingest import WorkUnit
+from pipelines.sample import choose, priority
+from pipelines.session import Session
+from pipelines.step import Output, Payload, Step, Task
+from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
+from storage.receipts import Receipt
+from storage.schemas import SCHEMAS
+from storage.store import Store
+from storage.tables import read_table
+from unitlang.audio import stream
+from unitlang.centroids import read_centroids
+from unitlang.errors import AudioError
+from unitlang.features import FeaturesConfig, fingerprint_features, load_extractor
+from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
+from unitlang.kmeans import fit_kmeans
+from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
+
+REVISION = 1
+SAMPLE_TASK_SECONDS = 1800.0
+KIND = "quantizer"
+SPEEDS = {"mfcc": 150.0, "hubert": 6.0}
+"""Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
+
+# Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
+
+
+@dataclass(frozen=True)
+class SampleFeatures(Step):
+    """Features of the sampled utterances, a seeded share of their frames, in half precision.
+
+    Half precision changes no unit (measured on real features); it halves the sample.
+
+    Attributes:
+        features: the extractor's configuration.
+        features_fingerprint: what its values depend on.
+        seed: seeds which frames are kept.
+        share: share of the frames that is kept.
+    """
+
+    name: ClassVar[str] = "sample_features"
+    revision: ClassVar[int] = 1
+    features: dict[str, Any]
+    features_fingerprint: str
+    seed: int
+    share: float
+
+    def open(self, store: Store) -> Callable[[Payload], Output]:
+        """See `Step.open`."""
+        one_torch_thread()
+        extractor = load_extractor(parse_features(self.features))
+
+        def process(payload: Payload) -> Output:
+            arrays: list[NDArray[np.float16]] = []
+            skipped = 0
+            for row in _rows(store, payload):
+                try:
+                    blocks = stream(
+                        row_source(row["audio"]),
+                        offset_samples=row["offset_samples"],
+                        num_samples=row["num_samples"],
+                    )
+                    arrays.append(self._keep(extractor.stream(blocks), row["utterance_id"]))
+                except AudioError:
+                    skipped += 1  # `quantize` reads every utterance and makes the reject
+            sample_ND = np.concatenate(arrays) if arrays else np.zeros((0, extractor.dim), np.float16)
+            columns = {"features": [sample_ND.tobytes()], "dim": [extractor.dim]}
+            table = pa.table(columns, SCHEMAS["sample_features"])
+            rows = len(arrays) + skipped
+            return Output([("sample_features", table)], rows, rows, stats={"skipped": skipped})
+
+        return process
+
+    def _keep(self, features: Iterator[NDArray[np.float32]], utterance_id: str) -> NDArray[np.float16]:
+        """The share of the frames, chosen by the seed and the utterance's id."""
+        rng = np.random.default_rng(int.from_bytes(priority(self.seed, utterance_id)))
+        kept = [block_TD[rng.random(len(block_TD)) < self.share].astype(np.float16) for block_TD in features]
+        return np.concatenate(kept) if kept else np.zeros((0, 0), np.float16)
+
+
+def parse_features(values: dict[str, Any]) -> FeaturesConfig:
+    """The typed configuration from its JSON values."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter[FeaturesConfig](FeaturesConfig).validate_python(values)
+
+
+def fit_quantizer(
+    session: Session,
+    units: Sequence[WorkUnit],
+    dataset_samples: dict[str, int],
+    features: FeaturesConfig,
+    config: QuantizerConfig,
+) -> ArtifactRef:
+    """The quantizer for these utterances; nothing is computed when the store has it already.
+
+    Raises:
+        UserError: when the sample is too small for k, or the given centroids do not fit.
+    """
+    if config.centroids is not None:
+        return _public_quantizer(session.store, features, config)
+    receipts = _sample(session, units, dataset_samples, features, config)
+    digests = [file.sha256 for receipt in receipts for file in receipt.files]
+    name = fingerprint(
+        KIND, REVISION, fingerprint_features(features), config.k, config.seed, config.iterations, digests
+    )
+    if not has_artifact(session.store, KIND, name):
+        sample_ND = _load_sample(session.store, receipts)
+        if len(sample_ND) < config.k:
+            raise UserError(
+                f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {len(sample_ND)} "
+                f"({len(sample_ND) * FRAME_SECONDS:.1f} s of speech): lower quantizer.k or add speech"
+            )
+        with session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
+            centroids_KD = fit_kmeans(sample_ND, config.k, seed=config.seed, iterations=config.iterations)
+        fitted = config.model_dump(exclude={"centroids"}) | {"frames": len(sample_ND)}
+        put_quantizer(session.store, features, centroids_KD, name, fitted)
+    return ArtifactRef(KIND, name, artifact_path(KIND, name))
+
+
+def _public_quantizer(store: Store, features: FeaturesConfig, config: QuantizerConfig) -> ArtifactRef:
+    centroids_KD = read_centroids(str(config.centroids))
+    name = fingerprint(KIND, REVISION, fingerprint_features(features), sha256(centroids_KD.tobytes()).hexdigest())
+    if not has_artifact(store, KIND, name):
+        put_quantizer(store, features, centroids_KD, name, {"centroids": config.centroids})
+    return ArtifactRef(KIND, name, artifact_path(KIND, name))
+
+
+def put_quantizer(
+    store: Store,
+    features: FeaturesConfig,
+    centroids_KD: NDArray[np.float32],
+    name: str,
+    fitted: dict[str, Any],
+) -> None:
+    """Write the quantizer's files under its fingerprint; `fitted` goes on its card."""
+    put_artifact(store, KIND, name, Quantizer(load_extractor(features), centroids_KD, name, fitted).dump())
+
+
+def clusters(store: Store, name: str) -> int:
+    """Number of units of the quantizer of that fingerprint, without loading its model."""
+    return int(json.loads(get_artifact(store, KIND, name)[CARD_FILE])["k"])
+
+
+def load_quantizer(store: Store, name: str) -> Quantizer:
+    """The quantizer of that fingerprint, with its extractor, ready to use."""
+    return Quantizer.load(get_artifact(store, KIND, name))
+
+
+def _sample(
+    session: Session,
+    units: Sequence[WorkUnit],
+    dataset_samples: dict[str, int],
+    features: FeaturesConfig,
+    config: QuantizerConfig,
+) -> list[Receipt]:
+    chosen = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
+    seconds = min(config.sample_hours * 3600, sum(dataset_samples.values()) / SAMPLE_RATE)
+    share = min(1.0, config.max_frames * FRAME_SECONDS / max(seconds, FRAME_SECONDS))
+    step = SampleFeatures(features.model_dump(), fingerprint_features(features), config.seed, round(share, 6))
+    return session.run(step, list(_sample_tasks(step, units, chosen)), speed=SPEEDS[features.kind])
+
+
+def _sample_tasks(step: SampleFeatures, units: Sequence[WorkUnit], chosen: dict[int, list[int]]) -> Iterator[Task]:
+    """The chosen rows in tasks of about half an hour."""
+    parts: list[tuple[WorkUnit, list[int]]] = []
+    seconds = 0.0
+    for position, rows in chosen.items():
+        unit = units[position]
+        parts.append((unit, rows))
+        seconds += unit.seconds * len(rows) / unit.rows
+        if seconds >= SAMPLE_TASK_SECONDS:
+            yield _sample_task(step, parts, seconds)
+            parts, seconds = [], 0.0
+    if parts:
+        yield _sample_task(step, parts, seconds)
+
+
+def _sample_task(step: SampleFeatures, parts: list[tuple[WorkUnit, list[int]]], seconds: float) -> Task:
+    payload = {"parts": [{"path": unit.path, "rows": rows} for unit, rows in parts]}
+    return step.task([[unit.sha256, rows] for unit, rows in parts], payload, seconds)
+
+
+def _rows(store: Store, payload: Payload) -> Iterator[dict[str, Any]]:
+    for part in payload["parts"]:
+        yield from read_table(store, part["path"]).take(part["rows"]).to_pylist()
+
+
+def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float32]:
+    """All sampled frames, in the order of the tasks."""
+    arrays: list[NDArray[np.float32]] = []
+    for receipt in receipts:
+        row = read_table(store, receipt.files[0].path).to_pylist()[0]
+        arrays.append(np.frombuffer(row["features"], np.float16).reshape(-1, row["dim"]).astype(np.float32))
+    return np.concatenate(arrays) if arrays else np.zeros((0, 1), np.float32)
+
+
+def one_torch_thread() -> None:
+    """Compute on one thread in this process: work units are the parallelism, and sums must not depend on the machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+if __name__ == "__main__":
+    from pipelines.main import run_step
+
+    run_step("fit_quantizer")

@@ -1,0 +1,100 @@
+"""Step 3: decode, resample, extract features, assign to the nearest centroid: one fused pass -> units (runs)."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipelines.audio_files import row_source
+from pipelines.fit_quantizer import load_quantizer, one_torch_thread
+from pipelines.ingest import WorkUnit
+from pipelines.step import Output, Payload, Reject, Step, Task
+from storage.schemas import SCHEMAS
+from storage.store import Store
+from storage.tables import read_table
+from unitlang.audio import stream
+from unitlang.errors import AudioError
+from unitlang.quantizer import Quantizer
+from unitlang.units import RunEncoder
+
+
+@dataclass(frozen=True)
+class Quantize(Step):
+    """Utterances -> units.
+
+    Attributes:
+        quantizer: fingerprint of the quantizer.
+    """
+
+    name: ClassVar[str] = "quantize"
+    revision: ClassVar[int] = 1
+    quantizer: str
+
+    def unit_task(self, unit: WorkUnit) -> Task:
+        """The task of one work unit."""
+        return self.task(unit.sha256, {"path": unit.path}, unit.seconds)
+
+    def open(self, store: Store) -> Callable[[Payload], Output]:
+        """See `Step.open`."""
+        one_torch_thread()
+        quantizer = load_quantizer(store, self.quantizer)
+
+        def process(payload: Payload) -> Output:
+            rows = read_table(store, payload["path"]).to_pylist()
+            return quantize_rows([row for row in rows if row["audio"] is not None], quantizer)
+
+        return process
+
+
+def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer) -> Output:
+    """Units of each utterance, or its reject."""
+    units: list[dict[str, Any]] = []
+    rejects: list[Reject] = []
+    totals: dict[str, dict[str, int]] = defaultdict(lambda: {"utterances": 0, "samples": 0})
+    for row in rows:
+        try:
+            units.append(quantize_row(row, quantizer))
+        except AudioError as error:
+            rejects.append(
+                Reject(
+                    row["dataset"],
+                    error.source,
+                    error.reason,
+                    error.message,
+                    row["utterance_id"],
+                    row["source_key"],
+                )
+            )
+            continue
+        totals[row["dataset"]]["utterances"] += 1
+        totals[row["dataset"]]["samples"] += row["num_samples"]
+    table = pa.Table.from_pylist(units, SCHEMAS["units"])
+    return Output([("units", table)], len(rows), len(units), rejects, {"datasets": dict(totals)})
+
+
+def quantize_row(row: dict[str, Any], quantizer: Quantizer) -> dict[str, Any]:
+    """A row of the `units` table.
+
+    Raises:
+        AudioError: when the audio does not decode to what its header promised.
+    """
+    blocks = stream(row_source(row["audio"]), offset_samples=row["offset_samples"], num_samples=row["num_samples"])
+    encoder = RunEncoder()
+    for units_T in quantizer.quantize(blocks):
+        encoder.add(units_T)
+    runs = encoder.finish()
+    return {
+        "utterance_id": row["utterance_id"],
+        "dataset": row["dataset"],
+        "units": runs.units_R,
+        "durations": runs.durations_R,
+        "num_frames": runs.num_frames,
+    }
+
+
+if __name__ == "__main__":
+    from pipelines.main import run_step
+
+    run_step("quantize")

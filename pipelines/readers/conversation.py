@@ -1,0 +1,144 @@
+"""Spoken dialogues in JSON or JSONL, as EchoX's datasets keep them: records with a list of turns."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, cast
+
+from pipelines.errors import UserError
+from pipelines.paths import ConfigPath
+from pipelines.readers import fields
+from pipelines.readers.base import BadItem, Item, Reader, Task
+from pipelines.readers.json_stream import read_values
+from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.places import Place
+
+TURNS = ("conversations", "conversation", "messages", "turns", "dialogue")
+DIALOGUE_ID = ("id", "dialogue_id", "conversation_id", "conv_id")
+ROLE = ("from", "role", "speaker")
+TEXT = ("value", "content", "text", "transcript")
+AUDIO = ("audio", "audio_path", "path", "wav", "audpath")
+
+
+class ConversationReader(Reader):
+    """Dialogues of a `.json` or `.jsonl` file, or of every such file below a folder.
+
+    A shard of EchoX-Dialogues-Plus, unpacked, is a folder with `data.json`, an array of
+    `{"id": ..., "conversations": [{"from": "human", "value": "...", "audio": "..."}, ...]}`, and the audio
+    files beside it.
+
+    | field | accepted names |
+    |---|---|
+    | dialogue's id | id, dialogue_id, conversation_id, conv_id; default: `<file's stem>-<position>` |
+    | list of turns | conversations, conversation, messages, turns, dialogue |
+    | turn's role | from, role, speaker: user or human; assistant, gpt, bot or model; system |
+    | turn's text | value, content, text, transcript |
+    | turn's audio, a path or `{"path": ...}` | audio, audio_path, path, wav, audpath; none = only written |
+    | of turn or dialogue | language (lang, locale), speaker_id (client_id) |
+    | of the dialogue | split |
+
+    A system turn is context: it gives no utterance and is not counted in `turn`. A bad turn is a reject and
+    is counted, so its neighbours keep their positions. Utterance ids are `<dataset>/<dialogue>/<turn>`.
+    """
+
+    kind: Literal["conversation"] = "conversation"
+    """Spoken dialogues in JSON or JSONL."""
+    task: Task = "sqa"
+    """What the speech is for."""
+    audio_dir: ConfigPath | None = None
+    """Folder that relative audio paths start from; default: that of the JSON file."""
+
+    def read(self) -> Iterator[Item | BadItem]:
+        """List the turns in the order of the files."""
+        root = Place.of(self.path)
+        if not root.is_folder():
+            yield from self._file(root, root.name)
+            return
+        names = [entry.name for entry in root.files() if entry.name.endswith((".json", ".jsonl"))]
+        if not names:
+            raise UserError(f"{root.uri}: no .json or .jsonl file in this folder")
+        for name in names:
+            yield from self._file(root.child(name), name)
+
+    def _file(self, place: Place, name: str) -> Iterator[Item | BadItem]:
+        base = Place.of(self.audio_dir) if self.audio_dir else place.parent
+        stem = name.rpartition(".")[0]
+        for position, (source, record) in enumerate(_records(place)):
+            try:
+                yield from self._dialogue(record, base, source, f"{stem}-{position}")
+            except ValueError as error:
+                yield self.bad(source, "bad_row", str(error))
+
+    def _dialogue(
+        self, record: Mapping[str, Any] | str, base: Place, source: str, default: str
+    ) -> Iterator[Item | BadItem]:
+        if isinstance(record, str):
+            raise ValueError(record)
+        dialogue = fields.get_text(record, DIALOGUE_ID) or default
+        key = fields.first_of(TURNS, record)
+        turns = record[key] if key else None
+        if not isinstance(turns, list):
+            raise ValueError(f"no list of turns: one of the fields {', '.join(TURNS)} must hold it")
+        shared = self._shared(record)
+        position = 0
+        for turn in cast("list[Any]", turns):
+            try:
+                item = self._turn(turn, base, dialogue, position, shared)
+            except ValueError as error:
+                item = self.bad(f"{source}, turn {position}", "bad_row", str(error), f"{dialogue}/{position}")
+            if item is not None:
+                yield item
+                position += 1
+
+    def _shared(self, record: Mapping[str, Any]) -> dict[str, str | None]:
+        return {
+            "split": fields.get_text(record, ("split",)) or self.split,
+            "language": fields.get_text(record, fields.LANGUAGE) or self.language,
+            "speaker_id": fields.get_text(record, ("speaker_id", "client_id")),
+        }
+
+    def _turn(
+        self, turn: Any, base: Place, dialogue: str, position: int, shared: Mapping[str, str | None]
+    ) -> Item | None:
+        """The turn's utterance; None for a system turn.
+
+        Raises:
+            ValueError: for a turn that says nothing, or not who speaks.
+        """
+        if not isinstance(turn, Mapping):
+            raise ValueError(f"a turn must be a JSON object, not {str(turn)[:80]!r}")
+        turn = cast("Mapping[str, Any]", turn)
+        role = fields.get_role(turn, ROLE)
+        if role is None:
+            raise ValueError(f"nothing tells who speaks: one of the fields {', '.join(ROLE)} must")
+        if role == "system":
+            return None
+        audio, text = fields.get_path(turn, AUDIO), fields.get_text(turn, TEXT)
+        if audio is None and text is None:
+            raise ValueError(f"neither text ({', '.join(TEXT)}) nor audio ({', '.join(AUDIO)})")
+        place = base.join(audio) if audio else None
+        return Item(
+            utterance_id=f"{self.dataset}/{dialogue}/{position}",
+            dataset=self.dataset,
+            uri=place.uri if place else None,
+            size=place.size() if place else None,
+            split=shared["split"],
+            task=self.task,
+            language=fields.get_text(turn, fields.LANGUAGE) or shared["language"],
+            speaker_id=fields.get_text(turn, ("speaker_id", "client_id")) or shared["speaker_id"],
+            text=text,
+            dialogue_id=dialogue,
+            turn=position,
+            role=role,
+        )
+
+
+def _records(place: Place) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
+    """Where each record stands, and the record or what is wrong with it."""
+    if place.name.endswith(".jsonl"):
+        for line in read_lines(place):
+            if line.fault or line.text.strip():
+                yield f"{place.uri}:{line.number}", line.fault or parse_object(line.text)
+        return
+    for position, value in enumerate(read_values(place)):
+        known = isinstance(value, dict)
+        record = cast("dict[str, Any]", value) if known else f"not a JSON object: {str(value)[:80]!r}"
+        yield f"{place.uri}[{position}]", record

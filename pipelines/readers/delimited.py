@@ -1,0 +1,90 @@
+"""Rows of CSV and TSV files, with a bad row kept to itself."""
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import StringIO
+from itertools import chain, islice
+
+from pipelines.readers.lines import Line
+
+MAX_ROW_LINES = 64
+"""A quoted CSV field may span this many lines; a quote that stays open longer is taken for a stray one."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes:
+        line: number of its first line.
+        values: one string per column; empty where there is a fault.
+        fault: why the row cannot be read, for a person; None for a good row.
+    """
+
+    line: int
+    values: list[str]
+    fault: str | None = None
+
+
+def read_rows(lines: Iterator[Line], *, tab: bool) -> Iterator[Row]:
+    """The rows of a file, blank lines skipped; every row has as many values as the first.
+
+    TSV knows no quotes (Common Voice's texts contain bare ones); CSV has the usual ones, and a quoted field
+    may hold line breaks. A stray quote costs its own line only: reading goes on behind it.
+
+    Args:
+        lines: the lines of the file.
+        tab: TSV instead of CSV.
+    """
+    width: int | None = None
+    waiting: deque[Line] = deque()
+    while (line := waiting.popleft() if waiting else next(lines, None)) is not None:
+        if line.fault is None and not line.text.strip():
+            continue
+        row = _tab_row(line) if tab else _comma_row(line, lines, waiting)
+        if row.fault is None and width is not None and len(row.values) != width:
+            row = Row(row.line, [], f"{len(row.values)} columns where the header has {width}")
+        width = width or len(row.values) or None
+        yield row
+
+
+def _tab_row(line: Line) -> Row:
+    return Row(line.number, [] if line.fault else line.text.split("\t"), line.fault)
+
+
+def _comma_row(first: Line, lines: Iterator[Line], waiting: deque[Line]) -> Row:
+    """The row that starts with a line; lines looked at in vain go to (or stay in) `waiting`."""
+    if first.fault:
+        return Row(first.number, [], first.fault)
+    row = _parse(first.number, first.text)
+    if row.fault is None or first.text.count('"') % 2 == 0:  # an odd number of quotes leaves one open
+        return row
+    text = first.text
+    taken: list[Line] = []
+    for line in islice(chain(_drain(waiting), lines), MAX_ROW_LINES):
+        taken.append(line)
+        text = f"{text}\n{line.text}"
+        if line.fault:
+            break
+        if line.text.count('"') % 2:
+            row = _parse(first.number, text)
+            if row.fault is None:
+                return row
+            break
+    waiting.extendleft(reversed(taken))
+    return Row(first.number, [], "a quote is opened on this line and never properly closed")
+
+
+def _drain(waiting: deque[Line]) -> Iterator[Line]:
+    while waiting:
+        yield waiting.popleft()
+
+
+def _parse(number: int, text: str) -> Row:
+    try:
+        rows = list(csv.reader(StringIO(text, newline="\n"), strict=True))
+    except csv.Error as error:
+        return Row(number, [], f"not valid CSV: {error}")
+    return Row(number, rows[0]) if len(rows) == 1 else Row(number, [], "not one row of CSV")

@@ -1,0 +1,107 @@
+"""A folder of audio files, each with its text beside it."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from posixpath import splitext
+from typing import Literal
+
+from pipelines.errors import UserError
+from pipelines.readers.base import BadItem, Item, Reader
+from pipelines.readers.lines import read_text
+from pipelines.readers.places import Entry, Place
+
+NOT_AUDIO = frozenset(
+    {
+        ".txt",
+        ".json",
+        ".jsonl",
+        ".csv",
+        ".tsv",
+        ".yaml",
+        ".yml",
+        ".toml",
+        ".xml",
+        ".html",
+        ".md",
+        ".rst",
+        ".pdf",
+    }
+    | {
+        ".lab",
+        ".textgrid",
+        ".ctm",
+        ".srt",
+        ".vtt",
+        ".npy",
+        ".npz",
+        ".pt",
+        ".parquet",
+        ".arrow",
+        ".log",
+        ".py",
+    }
+    | {".sh", ".ipynb", ".jpg", ".jpeg", ".png", ".gif", ".svg", ".zip", ".gz", ".tar", ".bz2", ".xz"}
+    | {".sha256", ".md5"}
+)
+"""Extensions of files that stand beside speech; any other file is tried, whatever its extension says."""
+
+
+class FolderReader(Reader):
+    """Every audio file below a folder; the text is in `<same name>.txt` (UTF-8) where there is one.
+
+    A file is taken for audio unless its extension is of a known other kind: what is no audio after all
+    becomes a reject of ingest. Utterance ids are `<dataset>/<path below the folder, with extension>`.
+    """
+
+    kind: Literal["folder"] = "folder"
+    """Folder of audio files with text beside them."""
+    glob: str = "*"
+    """Pattern that the path below the folder must match, e.g. `train/*.flac`; `*` also matches `/`."""
+
+    def read(self) -> Iterator[Item | BadItem]:
+        """List the audio files in the order of their paths."""
+        root = Place.of(self.path)
+        entries = root.files()
+        texts = {entry.name for entry in entries if entry.name.endswith(".txt")}
+        chosen = [entry for entry in entries if _may_be_audio(entry) and fnmatchcase(entry.name, self.glob)]
+        if not chosen:
+            raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
+        for entry in chosen:
+            text_name = f"{splitext(entry.name)[0]}.txt"
+            yield self._one(root, entry, text_name if text_name in texts else None)
+
+    def _one(self, root: Place, entry: Entry, text_name: str | None) -> Item | BadItem:
+        place = root.child(entry.name)
+        if not _encodable(entry.name):
+            shown = place.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            return self.bad(shown, "bad_name", "the file name is not UTF-8; rename the file")
+        if entry.special:
+            return self.bad(place.uri, "not_audio", "a pipe, socket or device, not a file", entry.name)
+        try:
+            text = read_text(root.child(text_name)) if text_name else None
+        except ValueError as error:
+            source = root.child(text_name or "").uri
+            return self.bad(source, "bad_text", f"the text is unusable: {error}", entry.name)
+        return Item(
+            utterance_id=f"{self.dataset}/{entry.name}",
+            dataset=self.dataset,
+            uri=place.uri,
+            size=entry.size,
+            split=self.split,
+            task=self.task,
+            language=self.language,
+            text=text or None,
+        )
+
+
+def _may_be_audio(entry: Entry) -> bool:
+    return splitext(entry.name)[1].lower() not in NOT_AUDIO
+
+
+def _encodable(text: str) -> bool:
+    """Whether a file name can be stored as a string (names of other encodings arrive as lone surrogates)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

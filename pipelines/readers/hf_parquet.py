@@ -1,0 +1,226 @@
+"""Parquet files as the Hugging Face Hub keeps audio datasets."""
+# pyarrow has no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import repeat
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from pipelines.errors import UserError
+from pipelines.readers import fields
+from pipelines.readers.base import BadItem, Item, Reader
+from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_uri
+from pipelines.readers.places import Place, reading
+
+SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
+"""How the Hub names the files of a split: `train-00000-of-00012.parquet`."""
+
+
+BATCH_ROWS = 1024
+AUDIO_BATCH_ROWS = 16
+"""Rows read at once: of the light columns, and of the audio where it must be looked at."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """The columns of one file; those other than the audio's bytes are light."""
+
+    audio: str
+    bytes_leaf: str | None
+    path_leaf: str | None
+    id: str | None
+    text: str | None
+    speaker: str | None
+    language: str | None
+    split: str | None
+
+    def light_leaves(self) -> list[str]:
+        named = (self.path_leaf, self.id, self.text, self.speaker, self.language, self.split)
+        return sorted({name for name in named if name})
+
+    def path_of(self, record: Mapping[str, Any]) -> str | None:
+        """The audio's path in a row."""
+        return fields.get_path(record, (self.audio,)) if self.path_leaf else None
+
+    def text_of(self, record: Mapping[str, Any], column: str | None) -> str | None:
+        """A column's value in a row as a string."""
+        return fields.get_text(record, (column,)) if column else None
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """One file: where it is, its name in the source, its bytes, its split and its columns."""
+
+    place: Place
+    name: str
+    size: int
+    split: str | None
+    columns: _Columns
+
+    def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None]:
+        """URI and size of a row's audio.
+
+        Raises:
+            ValueError: where the row has none.
+        """
+        if has_bytes:
+            return parquet_uri(self.place.uri, row, self.columns.audio), self.size
+        path = self.columns.path_of(record)
+        if path is None:
+            raise ValueError(f"column {self.columns.audio!r} is empty: neither bytes nor a path")
+        audio = self.place.parent.join(path)
+        return audio.uri, audio.size()
+
+
+class HfParquetReader(Reader):
+    """A Parquet file, a folder of them, or a pattern (`data/train-*.parquet`), with audio as bytes or paths.
+
+    The audio column is `struct<bytes, path>` as the `datasets` library writes it, or plain bytes, or paths
+    (relative to the Parquet file's folder). The bytes are not read here: the items' URIs name the row, their
+    size is that of the Parquet file. Used where they are there: speaker, speaker_id or client_id; language,
+    lang or locale; split (else the file name tells, `train-00000-of-00012.parquet`). Utterance ids are
+    `<dataset>/<id>`, or `<dataset>/<file without extension>-<row>`.
+    """
+
+    kind: Literal["hf_parquet"] = "hf_parquet"
+    """Parquet files with an audio column, as on the Hugging Face Hub."""
+    audio_column: str = "audio"
+    """Column of the audio."""
+    text_column: str | None = None
+    """Column of the text; default: text, sentence, transcription, transcript or normalized_text."""
+    id_column: str | None = None
+    """Column of the id; default: `id` where there is one."""
+
+    def read(self) -> Iterator[Item | BadItem]:
+        """List the rows file by file, in the order of the files' paths."""
+        for place, name in self._files():
+            try:
+                with reading(place.uri):
+                    file = open_parquet(place)
+            except UserError as error:
+                yield self.bad(place.uri, "corrupt", f"not a readable Parquet file: {error}")
+                continue
+            yield from self._rows(file, self._columns(file.schema_arrow, place), place, name)
+
+    def _files(self) -> Iterator[tuple[Place, str]]:
+        """Every file and its name below the source's folder, sorted."""
+        place = Place.of(self.path)
+        pattern = "*.parquet"
+        if not place.is_folder():
+            if not any(character in place.name for character in "*?["):
+                place.file_size()  # a file that is absent is a fault of the config, not of the data
+                yield place, place.name
+                return
+            place, pattern = place.parent, place.name
+        names = [entry.name for entry in place.files() if fnmatchcase(entry.name, pattern)]
+        if not names:
+            raise UserError(f"{place.uri}: no Parquet file matches {pattern!r}")
+        for name in names:
+            yield place.child(name), name
+
+    def _columns(self, schema: Any, place: Place) -> _Columns:
+        """The columns to read.
+
+        Raises:
+            UserError: where a column that is asked for is absent, or the audio column holds no audio.
+        """
+        names: list[str] = list(schema.names)
+        for wanted in (self.audio_column, self.text_column, self.id_column):
+            if wanted is not None and wanted not in names:
+                raise UserError(f"{place.uri}: no column {wanted!r}; there are {', '.join(names)}")
+        path = _path_leaf(schema.field(self.audio_column).type, self.audio_column)
+        leaf = _bytes_leaf(schema, self.audio_column)
+        if leaf is None and path is None:
+            kind = schema.field(self.audio_column).type
+            fault = f"column {self.audio_column!r} of type {kind} holds neither bytes nor paths"
+            raise UserError(f"{place.uri}: {fault}")
+        return _Columns(
+            audio=self.audio_column,
+            bytes_leaf=leaf,
+            path_leaf=path,
+            id=self.id_column or fields.first_of(("id",), names),
+            text=self.text_column or fields.first_of(fields.TEXT, names),
+            speaker=fields.first_of(fields.SPEAKER, names),
+            language=fields.first_of(fields.LANGUAGE, names),
+            split=fields.first_of(("split",), names),
+        )
+
+    def _rows(self, file: Any, columns: _Columns, place: Place, name: str) -> Iterator[Item | BadItem]:
+        match = SHARD_NAME.fullmatch(name)
+        shard = _Shard(place, name, place.file_size(), match["split"] if match else self.split, columns)
+        row = 0
+        try:
+            for has_bytes, record in _read_rows(file, columns):
+                try:
+                    yield self._item(shard, row, has_bytes, record)
+                except ValueError as error:
+                    yield self.bad(f"{place.uri}, row {row}", "bad_row", str(error))
+                row += 1
+        except (pa.ArrowException, OSError) as error:
+            yield self.bad(place.uri, "corrupt", f"Parquet cannot read row {row} and what follows: {error}")
+
+    def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any]) -> Item:
+        columns = shard.columns
+        uri, size = shard.audio(row, has_bytes, record)
+        name = columns.text_of(record, columns.id) or f"{shard.name.removesuffix('.parquet')}-{row}"
+        return Item(
+            utterance_id=f"{self.dataset}/{name}",
+            dataset=self.dataset,
+            uri=uri,
+            size=size,
+            split=columns.text_of(record, columns.split) or shard.split,
+            task=self.task,
+            language=columns.text_of(record, columns.language) or self.language,
+            speaker_id=columns.text_of(record, columns.speaker),
+            text=columns.text_of(record, columns.text),
+        )
+
+
+def _read_rows(file: Any, columns: _Columns) -> Iterator[tuple[bool, Mapping[str, Any]]]:
+    """For each row, whether its audio is in the file, and the values of the light columns."""
+    for group in range(file.metadata.num_row_groups):
+        present = _presence(file, group, columns)
+        leaves = columns.light_leaves()
+        if not leaves:
+            yield from zip(present, repeat({}, file.metadata.row_group(group).num_rows), strict=False)
+            continue
+        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=leaves):
+            for record in batch.to_pylist():
+                yield next(present), record
+
+
+def _presence(file: Any, group: int, columns: _Columns) -> Iterator[bool]:
+    """For each row of a group, whether the audio is there; it is read only where statistics do not tell."""
+    if columns.bytes_leaf is None:
+        yield from repeat(False)
+    metadata = file.metadata.row_group(group)
+    chunks = (metadata.column(i) for i in range(metadata.num_columns))
+    statistics = next(chunk for chunk in chunks if chunk.path_in_schema == columns.bytes_leaf).statistics
+    num_nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
+    if num_nulls in (0, metadata.num_rows):
+        yield from repeat(num_nulls == 0, metadata.num_rows)
+        return
+    for batch in file.iter_batches(AUDIO_BATCH_ROWS, row_groups=[group], columns=[columns.bytes_leaf]):
+        column = batch.column(0)
+        leaf = column.field(0) if columns.bytes_leaf != columns.audio else column
+        yield from leaf.is_valid().to_pylist()
+
+
+def _path_leaf(kind: Any, column: str) -> str | None:
+    """Parquet path of the audio's path, where there is one."""
+    if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
+        return f"{column}.path"
+    return column if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
+
+
+def _bytes_leaf(schema: Any, column: str) -> str | None:
+    try:
+        return audio_leaf(schema, column)[0]
+    except KeyError:
+        return None

@@ -1,0 +1,96 @@
+"""The values of a large JSON file, one at a time, in memory that is bounded by the largest value."""
+
+import codecs
+import json
+from collections.abc import Iterator
+from io import BufferedReader
+from typing import Any
+
+from pipelines.errors import UserError
+from pipelines.readers.places import Place
+
+CHUNK_BYTES = 1 << 20
+NUMBER_REST = 3
+"""A number may go on in the next chunk unless so many characters follow: `1e+5` may be cut to `1e+`."""
+MAX_VALUE_CHARS = 64 << 20
+"""A single value longer than this is taken for a broken file."""
+
+_DECODER = json.JSONDecoder()
+
+
+def read_values(place: Place) -> Iterator[Any]:
+    """The elements of a JSON array, or the values of a file that holds one or more in a row.
+
+    Raises:
+        UserError: where there is no readable file, or its JSON is broken: what follows cannot be told apart.
+    """
+    with place.open() as file:
+        text = _Buffer(file, place.uri)
+        array = text.peek() == "["
+        if array:
+            text.position += 1
+        first = True
+        while (character := text.peek()) not in ("", "]"):
+            if array and not first:
+                if character != ",":
+                    raise text.broken("expected ',' or ']'")
+                text.position += 1
+            yield text.value()
+            first = False
+        if array and character != "]":
+            raise text.broken("the file ends inside the array")
+
+
+class _Buffer:
+    """A window on the file's text; `position` is where reading goes on."""
+
+    def __init__(self, file: BufferedReader, uri: str) -> None:
+        self.file = file
+        self.uri = uri
+        self.text = ""
+        self.position = 0
+        self.passed = 0  # characters of the file before the window
+        self.decode = codecs.getincrementaldecoder("utf-8-sig")().decode
+        self.ended = False
+
+    def fill(self, num_bytes: int) -> None:
+        """Drop what was read and append at most `num_bytes` of the file."""
+        chunk = self.file.read(num_bytes)
+        self.ended = not chunk
+        try:
+            more = self.decode(chunk, self.ended)
+        except UnicodeDecodeError as error:
+            raise self.broken(f"not UTF-8: {error}") from None
+        self.passed += self.position
+        self.text = self.text[self.position :] + more
+        self.position = 0
+
+    def peek(self) -> str:
+        """The next character that is no white space; empty at the end of the file."""
+        while True:
+            while self.position < len(self.text):
+                if not self.text[self.position].isspace():
+                    return self.text[self.position]
+                self.position += 1
+            if self.ended:
+                return ""
+            self.fill(CHUNK_BYTES)
+
+    def value(self) -> Any:
+        """The next JSON value."""
+        self.peek()
+        while True:
+            fault = "the value ends with the file"
+            try:
+                value, end = _DECODER.raw_decode(self.text, self.position)
+                if end + NUMBER_REST <= len(self.text) or self.ended:
+                    self.position = end
+                    return value
+            except (ValueError, RecursionError) as error:
+                fault = str(error)
+            if self.ended or len(self.text) - self.position > MAX_VALUE_CHARS:
+                raise self.broken(fault)
+            self.fill(max(CHUNK_BYTES, len(self.text)))  # doubling: a value is tried over a few times at most
+
+    def broken(self, fault: str) -> UserError:
+        return UserError(f"{self.uri}: not valid JSON after character {self.passed + self.position}: {fault}")

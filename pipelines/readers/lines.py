@@ -1,0 +1,76 @@
+"""Lines of text files, one at a time, with what is wrong with a line kept to that line."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+from pipelines.readers.places import Place
+
+MAX_LINE_BYTES = 16 << 20
+"""A longer line is refused rather than held in memory."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a text file.
+
+    Attributes:
+        number: from 1.
+        text: without its line end; empty where there is a fault.
+        fault: why the line cannot be read, for a person; None for a good line.
+    """
+
+    number: int
+    text: str
+    fault: str | None = None
+
+
+def read_lines(place: Place) -> Iterator[Line]:
+    """The lines of a UTF-8 file (a byte order mark is skipped).
+
+    Raises:
+        UserError: where there is no readable file.
+    """
+    with place.open() as file:
+        number = 0
+        while raw := file.readline(MAX_LINE_BYTES):
+            number += 1
+            if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
+                while rest := file.readline(MAX_LINE_BYTES):
+                    if rest.endswith(b"\n"):
+                        break
+                yield Line(number, "", f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
+                continue
+            yield _decode(number, raw)
+
+
+def read_text(place: Place) -> str:
+    """The whole of a small UTF-8 text file, stripped.
+
+    Raises:
+        ValueError: where it is not UTF-8 or longer than `MAX_LINE_BYTES`.
+        UserError: where there is no readable file.
+    """
+    with place.open() as file:
+        raw = file.read(MAX_LINE_BYTES + 1)
+    if len(raw) > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES >> 20} MiB")
+    return raw.decode("utf-8-sig").strip()
+
+
+def parse_object(text: str) -> dict[str, Any] | str:
+    """The JSON object of a line, or what is wrong with it."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        return f"not valid JSON: {error}"
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else f"not a JSON object: {text[:80]!r}"
+
+
+def _decode(number: int, raw: bytes) -> Line:
+    try:
+        text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        return Line(number, "", f"the line is not UTF-8 (byte {error.start} of the line)")
+    return Line(number, text.rstrip("\r\n"))

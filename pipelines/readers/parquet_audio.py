@@ -1,0 +1,150 @@
+"""Audio inside Parquet files: URIs that name one row, and the bytes behind them.
+
+A URI reads `<file>#row=<n>&column=<name>`: row from 0 in the file; `%`, `#` and white space of file and
+column are percent-encoded.
+"""
+# pyarrow has no type stubs.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import re
+from collections.abc import Iterator
+from threading import Lock
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.errors import UserError
+from pipelines.readers.places import Place
+from unitlang.errors import AudioError
+
+MAX_CACHED_BYTES = 64 << 20
+"""Audio held at once: a row group, or a part of a larger one. Reading needs a few times the largest page too
+(pyarrow writes pages of up to 1024 rows, however long)."""
+
+_URI = re.compile(r"(?P<file>[^#]+)#row=(?P<row>\d+)&column=(?P<column>[^#&]+)", re.DOTALL)
+_KEEP = "/:!$'()*+,;=@~[]{}|^`\"<>\\"
+
+
+def parquet_uri(file: str, row: int, column: str) -> str:
+    """The URI of one row's audio."""
+    return f"{quote(file, safe=_KEEP + '?&')}#row={row}&column={quote(column, safe=_KEEP)}"
+
+
+def is_parquet_uri(uri: str) -> bool:
+    """Whether a URI names a row of a Parquet file rather than an audio file."""
+    return _URI.fullmatch(uri) is not None
+
+
+def fetch(uri: str) -> bytes:
+    """The encoded audio behind a URI of `parquet_uri`.
+
+    A process keeps the last row group (or `MAX_CACHED_BYTES` of it) in memory: fetch rows in file order.
+
+    Raises:
+        AudioError: `missing` without such a file, row, column or audio in it; `corrupt` where Parquet fails.
+    """
+    match = _URI.fullmatch(uri)
+    if match is None:
+        raise AudioError("missing", "not a URI of a Parquet row: <file>#row=<n>&column=<name>", uri)
+    file, row, column = unquote(match["file"]), int(match["row"]), unquote(match["column"])
+    with _lock:
+        try:
+            audio = _cursor(file, column).value(row)
+        except (UserError, FileNotFoundError, LookupError) as error:
+            raise AudioError("missing", str(error), uri) from error
+        except (pa.ArrowException, OSError) as error:
+            _cursors.clear()
+            raise AudioError("corrupt", f"Parquet cannot read the row: {error}", uri) from error
+    if audio is None:
+        raise AudioError("missing", "the row holds no audio", uri)
+    return audio
+
+
+class _Cursor:
+    """Values of one binary column, read forward in slices of bounded size."""
+
+    def __init__(self, place: Place, column: str) -> None:
+        self.file = open_parquet(place)
+        self.leaf, self.nested = audio_leaf(self.file.schema_arrow, column)
+        self.group = -1
+        self.first_row = 0  # of the slice
+        self.slice: Any = pa.array([], pa.binary())
+        self.slices: Iterator[Any] = iter(())
+
+    def value(self, row: int) -> bytes | None:
+        """The bytes of a row, counted in the file.
+
+        Raises:
+            IndexError: where the file has no such row.
+        """
+        group, group_row = self._find(row)
+        if group != self.group or row < self.first_row:
+            self.group, self.first_row = group, group_row
+            self.slice = pa.array([], pa.binary())
+            self.slices = self._open(group)
+        while row >= self.first_row + len(self.slice):
+            self.first_row += len(self.slice)
+            self.slice = None  # two slices need not be in memory together
+            self.slice = next(self.slices)
+        return cast("bytes | None", self.slice[row - self.first_row].as_py())
+
+    def _find(self, row: int) -> tuple[int, int]:
+        """The row group of a row and that group's first row."""
+        first = 0
+        for group in range(self.file.metadata.num_row_groups):
+            num_rows = self.file.metadata.row_group(group).num_rows
+            if row < first + num_rows:
+                return group, first
+            first += num_rows
+        raise IndexError(f"the file has {first} rows, there is no row {row}")
+
+    def _open(self, group: int) -> Iterator[Any]:
+        metadata = self.file.metadata.row_group(group)
+        columns = (metadata.column(i) for i in range(metadata.num_columns))
+        num_bytes = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == self.leaf)
+        rows = max(1, metadata.num_rows * MAX_CACHED_BYTES // max(num_bytes, MAX_CACHED_BYTES))
+        for batch in self.file.iter_batches(rows, row_groups=[group], columns=[self.leaf]):
+            column = batch.column(0)
+            yield column.field(0) if self.nested else column
+
+
+def open_parquet(place: Place) -> Any:
+    """The Parquet file at a place, its pages read as they are needed.
+
+    Raises:
+        FileNotFoundError, pyarrow.ArrowException, OSError: where there is no readable Parquet file.
+        UserError: likewise, for a store that cannot be reached.
+    """
+    source = place.path if place.local else place.fs.open(place.path, "rb")
+    return pq.ParquetFile(source, buffer_size=1 << 20)
+
+
+def audio_leaf(schema: Any, column: str) -> tuple[str, bool]:
+    """Parquet path of a column's encoded audio, and whether it lies inside a struct.
+
+    Raises:
+        KeyError: where the column holds no encoded audio.
+    """
+    kind = schema.field(column).type
+    if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
+        return f"{column}.bytes", True
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return column, False
+    raise KeyError(f"column {column!r} of type {kind} holds no encoded audio")
+
+
+_lock = Lock()
+_cursors: dict[tuple[str, str, object], _Cursor] = {}
+
+
+def _cursor(file: str, column: str) -> _Cursor:
+    """The cursor of a column: the one in use, or a new one in its place."""
+    place = Place.of(file)
+    key = (file, column, place.version())
+    if key not in _cursors:
+        _cursors.clear()
+        _cursors[key] = _Cursor(place, column)
+    return _cursors[key]

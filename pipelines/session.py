@@ -1,0 +1,176 @@
+"""Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session a build."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Console
+
+from pipelines.progress import bar
+from pipelines.step import Output, Payload, Step, Task, perform
+from storage.receipts import Receipt, list_receipts, read_receipt
+from storage.store import Store
+
+RECEIPT_READERS = 16
+PATIENCE_SECONDS = 120
+SLOWEST = 20.0
+"""Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 20 times
+slower than planned for; a deadlock would otherwise be silent."""
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
+
+
+class RunConfig(BaseModel):
+    """How a build runs; changes nothing in what it makes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    workers: int | None = Field(default=None, ge=1)
+    """Worker processes at most; default: one for each CPU of the Ray cluster."""
+    ray_above_seconds: float = Field(default=60.0, ge=0.0)
+    """A step that needs fewer CPU seconds (estimated) runs in process: Ray takes 20 s to start; 0 = always Ray."""
+
+
+class Session:
+    """Runs the steps of one build; starts Ray when the first step needs it and stops it at the end.
+
+    Args:
+        store: where outputs go.
+        config: how to run.
+        ray_address: a Ray cluster's address; `local` = an own Ray on this machine for every step; None = an own
+            Ray for the steps that are worth it.
+        console: where progress is shown.
+    """
+
+    def __init__(self, store: Store, config: RunConfig, ray_address: str | None, console: Console) -> None:
+        self.store = store
+        self.config = config
+        self.console = console
+        self._address = ray_address
+        self._temp: str | None = None
+        self._started = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the Ray session, if one was started."""
+        if self._started:
+            import ray
+
+            ray.shutdown()
+            self._started = False
+        if self._temp is not None:
+            shutil.rmtree(self._temp, ignore_errors=True)
+            self._temp = None
+
+    def run(self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = ()) -> list[Receipt]:
+        """Receipts of all tasks, in their order; tasks that have one already are not done again.
+
+        Args:
+            step: the step.
+            tasks: its work units.
+            speed: rough seconds of audio that one core does in a second, to plan with.
+            known: receipts at hand (those of the last version), which need not be looked for in the store.
+        """
+        receipts = {receipt.fingerprint: receipt for receipt in known}
+        receipts |= self._finished(step, [task for task in tasks if task.fingerprint not in receipts])
+        todo = [task for task in tasks if task.fingerprint not in receipts]
+        if todo:
+            with bar(step.name, sum(task.seconds for task in todo), self.console) as progress:
+                seconds = {task.fingerprint: task.seconds for task in todo}
+                for receipt in self._execute(step, todo, speed):
+                    receipts[receipt.fingerprint] = receipt
+                    progress.advance(seconds[receipt.fingerprint])
+        return [receipts[task.fingerprint] for task in tasks]
+
+    def _finished(self, step: Step, tasks: Sequence[Task]) -> dict[str, Receipt]:
+        """Receipts that an earlier, unfinished build left in the store."""
+        if not tasks:
+            return {}
+        listed = list_receipts(self.store, step.name)
+        names = [task.fingerprint for task in tasks if task.fingerprint in listed]
+        with ThreadPoolExecutor(RECEIPT_READERS) as pool:
+            found = pool.map(lambda name: read_receipt(self.store, step.name, name), names)
+            return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
+
+    def _execute(self, step: Step, todo: Sequence[Task], speed: float) -> Iterator[Receipt]:
+        cpu_seconds = sum(task.seconds for task in todo) / speed
+        if self._address is None and cpu_seconds < self.config.ray_above_seconds:
+            process = step.open(self.store)
+            return (perform(step, process, self.store, task) for task in todo)
+        return self._on_ray(step, todo, speed)
+
+    def _on_ray(self, step: Step, todo: Sequence[Task], speed: float) -> Iterator[Receipt]:
+        self._start_ray()
+        import ray.data
+
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self._workers(len(todo)))
+        slowest = max(task.seconds for task in todo) / speed * SLOWEST
+        ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(PATIENCE_SECONDS + slowest)
+        rows = [{"task": json.dumps(asdict(task))} for task in todo]
+        outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
+            Worker, fn_constructor_args=(step, self.store), batch_size=1, compute=pool, num_cpus=1
+        )
+        for row in outputs.iter_rows():
+            yield Receipt.from_dict(json.loads(row["receipt"]))
+
+    def _workers(self, tasks: int) -> int:
+        import ray
+
+        cpus = int(ray.cluster_resources().get("CPU", 1))
+        return max(1, min(tasks, self.config.workers or cpus, cpus))
+
+    def _start_ray(self) -> None:
+        if self._started:
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        import ray
+        from ray.data import DataContext
+
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self._address in (None, "local"):
+            self._temp = tempfile.mkdtemp(prefix="echox-ray-")
+            cpus = self.config.workers or os.cpu_count()
+            options |= {
+                "address": "local",
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "_temp_dir": str(Path(self._temp)),
+            }
+        else:
+            options["address"] = self._address
+        ray.init(**options)
+        self._started = True
+        context = DataContext.get_current()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+
+
+class Worker:
+    """The actor that Ray Data calls: opens the step once, then does one work unit a call."""
+
+    def __init__(self, step: Step, store: Store) -> None:
+        self.step = step
+        self.store = store
+        self.process: Callable[[Payload], Output] = step.open(store)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """Do the work units of a batch; only their receipts go back."""
+        tasks = [Task(**json.loads(str(text))) for text in batch["task"]]
+        receipts = [perform(self.step, self.process, self.store, task) for task in tasks]
+        return {"receipt": [json.dumps(receipt.to_dict()) for receipt in receipts]}

@@ -1,0 +1,120 @@
+"""Proof that a corpus version is whole: checksums, counts, and every row decodes back."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.build import work_units
+from pipelines.commit import check_accounts
+from pipelines.fit_unit_language import load_unit_language
+from pipelines.readers.base import digest16
+from storage.errors import StorageError
+from storage.manifests import Manifest
+from storage.receipts import DataFile, Receipt
+from storage.store import Store
+from storage.tables import read_table
+from storage.verify import verify_files
+from unitlang.errors import UnitlangError
+from unitlang.unit_language import UnitLanguage
+
+
+def verify(store: Store, manifest: Manifest) -> Iterator[str]:
+    """One line for each thing that is wrong with a version; none when it is whole.
+
+    Every file has its checksum and rows, every utterance is accounted for, words decode to the runs, runs to the
+    frames, of each utterance. Memory is bounded by a few files.
+    """
+    yield from verify_files(store, manifest)
+    try:
+        check_accounts(manifest.steps)
+        language = load_unit_language(store, manifest.artifacts["unit_language"].fingerprint)
+    except (AssertionError, StorageError, UnitlangError) as error:
+        yield str(error)
+        return
+    steps = manifest.steps
+    units = work_units(steps["ingest"])
+    for unit, quantized, encoded in zip(units, steps["quantize"], steps["encode"], strict=True):
+        yield from _guarded(store, unit.path, quantized, encoded, language)
+    for receipt in steps["shard"]:
+        yield from _examples(store, receipt, language)
+    yield from _duplicates(store, manifest)
+
+
+def _guarded(
+    store: Store, utterances: str, quantized: Receipt, encoded: Receipt, language: UnitLanguage
+) -> Iterator[str]:
+    """Problems of one work unit; a file that cannot be read is reported by its checksum already."""
+    try:
+        spoken = read_table(store, utterances, ["utterance_id", "audio"])
+        units = read_table(store, quantized.files[0].path)
+        words = read_table(store, encoded.files[0].path)
+        rejected = _rejected(store, quantized)
+    except StorageError as error:
+        yield str(error)
+        return
+    expected = spoken.filter(pc.field("audio").is_valid())["utterance_id"].to_pylist()
+    found = units["utterance_id"].to_pylist()
+    if Counter(expected) != Counter(found) + Counter(rejected):
+        yield f"{utterances}: its utterances are not those of {quantized.files[0].path} and its rejects"
+    if found != words["utterance_id"].to_pylist():
+        yield f"{encoded.files[0].path}: its utterances are not those of {quantized.files[0].path}"
+        return
+    yield from _rows(encoded.files[0].path, units, words, language)
+
+
+def _rejected(store: Store, receipt: Receipt) -> list[str]:
+    paths = [file.path for file in receipt.files if file.table == "rejects"]
+    return [name for path in paths for name in read_table(store, path, ["utterance_id"])["utterance_id"].to_pylist()]
+
+
+def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
+    """Do the words of each row give its runs, and the runs its frames?"""
+    names = ("units", "durations", "num_frames", "utterance_id")
+    columns = (*(units[name] for name in names), words["words"], words["num_runs"])
+    for runs, durations, frames, name, row_words, num_runs in zip(*columns, strict=True):
+        units_R = np.asarray(runs.values, np.uint16)
+        durations_R = np.asarray(durations.values, np.uint16)
+        try:
+            decoded_R = language.decode(np.asarray(row_words.values, np.int32))
+        except UnitlangError as error:
+            yield f"{path}: {name}: {error}"
+            continue
+        if not np.array_equal(decoded_R, units_R) or num_runs.as_py() != len(units_R):
+            yield f"{path}: {name}: the words do not give the units back"
+        if len(durations_R) != len(units_R) or durations_R.sum(dtype=np.int64) != frames.as_py():
+            yield f"{path}: {name}: the durations do not sum to num_frames"
+
+
+def _examples(store: Store, receipt: Receipt, language: UnitLanguage) -> Iterator[str]:
+    """Are the words of the training shards words of this unit language?"""
+    for file in _with_words(receipt.files):
+        try:
+            for words in read_table(store, file.path, ["words"])["words"].chunks:
+                language.decode(words.flatten().to_numpy())
+        except (StorageError, UnitlangError) as error:
+            yield f"{file.path}: {error}"
+    counted = sum(file.rows for file in receipt.files)
+    if counted != sum(receipt.stats["examples"].values()):
+        yield f"shard {receipt.fingerprint}: {counted} examples in its files, others in its receipt"
+
+
+def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
+    return [file for file in files if file.table in ("t2c", "echo")]
+
+
+def _duplicates(store: Store, manifest: Manifest) -> Iterator[str]:
+    """Is every utterance there once? Ids are compared by their digests, 16 bytes each."""
+    seen: set[bytes] = set()
+    for file in manifest.files("utterances", step="ingest"):
+        try:
+            names = read_table(store, file.path, ["utterance_id"])["utterance_id"].to_pylist()
+        except StorageError:
+            continue  # reported by its checksum
+        for name in names:
+            digest = digest16(name)
+            if digest in seen:
+                yield f"{file.path}: utterance {name} is there twice"
+            seen.add(digest)

@@ -1,0 +1,85 @@
+"""Fitted things that a corpus depends on: quantizers and unit languages, as a few files each."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from storage.errors import CorruptStore, NotFound, StorageError
+from storage.receipts import to_json
+from storage.store import Store
+
+CARD = "card.json"
+"""Written last: an artifact with a card is complete."""
+CHECKSUMS = "checksums.json"
+"""SHA-256 of every file of the artifact, by name."""
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """Where an artifact is.
+
+    Attributes:
+        kind: `quantizer` or `unit_language`.
+        fingerprint: of all that it depends on.
+        path: its folder in the store.
+    """
+
+    kind: str
+    fingerprint: str
+    path: str
+
+
+def artifact_path(kind: str, fingerprint: str) -> str:
+    """Folder of an artifact."""
+    return f"artifacts/{kind}/{fingerprint}"
+
+
+def put_artifact(store: Store, kind: str, fingerprint: str, files: Mapping[str, bytes]) -> ArtifactRef:
+    """Keep an artifact; one that is complete already is left as it is.
+
+    Args:
+        store: where to.
+        kind: `quantizer` or `unit_language`.
+        fingerprint: of all that it depends on.
+        files: contents by name, `card.json` among them.
+    """
+    if CARD not in files:
+        raise StorageError(f"artifact {kind} {fingerprint} has no {CARD}")
+    folder = artifact_path(kind, fingerprint)
+    if not has_artifact(store, kind, fingerprint):
+        for name in sorted(files.keys() - {CARD}):
+            store.put(f"{folder}/{name}", files[name])
+        store.put(f"{folder}/{CHECKSUMS}", to_json({name: _digest(data) for name, data in files.items()}))
+        store.put(f"{folder}/{CARD}", files[CARD])
+    return ArtifactRef(kind, fingerprint, folder)
+
+
+def has_artifact(store: Store, kind: str, fingerprint: str) -> bool:
+    """Whether the artifact is there, complete."""
+    return store.exists(f"{artifact_path(kind, fingerprint)}/{CARD}")
+
+
+def get_artifact(store: Store, kind: str, fingerprint: str) -> dict[str, bytes]:
+    """Contents of an artifact's files by name, checked against their checksums.
+
+    Raises:
+        NotFound: when there is no such artifact.
+        CorruptStore: when a file is missing or is not what was written.
+    """
+    folder = artifact_path(kind, fingerprint)
+    if not has_artifact(store, kind, fingerprint):
+        raise NotFound(f"{store.uri} has no {kind} {fingerprint}; build the corpus again")
+    try:
+        checksums: dict[str, str] = json.loads(store.get(f"{folder}/{CHECKSUMS}"))
+        files = {name: store.get(f"{folder}/{name}") for name in checksums}
+    except (NotFound, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CorruptStore(f"{kind} in {store.url(folder)} is not complete: {error}") from error
+    for name, data in files.items():
+        if _digest(data) != checksums[name]:
+            raise CorruptStore(f"{store.url(folder)}/{name} is not what was written; restore it from a copy")
+    return files
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,97 @@
+"""Durable, atomic files on a local disk.
+
+The local writer of obstore renames (or links) a finished temporary file into place, but never calls fsync,
+so a power loss could leave a receipt without its data. Hence these few lines.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+from obstore.store import LocalStore
+
+from storage.errors import AlreadyExists, StorageError
+
+
+def open_folder(folder: Path, *, create: bool) -> LocalStore:
+    """The reading side of a store in `folder`.
+
+    Raises:
+        StorageError: when the folder is absent (unless `create`), a file, or not accessible.
+    """
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise StorageError(f"{folder} is a file, not a store; name the folder that holds the store")
+        if create:
+            make_folders(folder)
+        elif not folder.is_dir():
+            raise StorageError(f"no store at {folder}; build one with `echox build`")
+    except OSError as error:
+        raise StorageError(f"cannot open the store {folder}: {error.strerror}") from error
+    return LocalStore(folder)
+
+
+def write_file(path: Path, data: bytes, *, replace: bool) -> None:
+    """Write a whole file that survives a power loss once this returns; nobody ever sees a part of it.
+
+    A killed writer leaves a file named `<name>#<digits>` behind, which listings of the store do not show.
+
+    Raises:
+        AlreadyExists: when the file is there and `replace` is false.
+        StorageError: when the disk refuses (full, read-only, no permission).
+    """
+    temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")
+    try:
+        make_folders(path.parent)
+        try:
+            _write_synced(temporary, data)
+            if replace:
+                temporary.replace(path)
+            else:
+                _link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except FileExistsError as error:
+        raise AlreadyExists(f"{path} is there already") from error
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def make_folders(folder: Path) -> None:
+    """Create a folder and its absent parents, durably."""
+    if not folder.is_dir():
+        make_folders(folder.parent)
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            if not folder.is_dir():
+                raise NotADirectoryError(20, "a file stands where a folder must be", str(folder)) from None
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("xb", buffering=0) as file:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """Give the finished file its name unless somebody has it."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        # A network file system may have made the link and lost the answer.
+        if not temporary.samefile(path):
+            raise

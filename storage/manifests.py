@@ -1,0 +1,175 @@
+"""Corpus versions: numbered, immutable JSON files; writing one is the only commit there is."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from storage.artifacts import ArtifactRef
+from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
+from storage.receipts import DataFile, Receipt, to_json
+from storage.store import Store
+from storage.uris import split_version
+
+MANIFEST_FORMAT = 1
+_NAME = re.compile(r"manifests/(\d{8,})\.json")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """One version of a corpus.
+
+    Attributes:
+        version: from 1, without gaps.
+        parent: the version before; None for the first.
+        steps: receipts of all work units by step, those of earlier versions first.
+        artifacts: quantizer and unit language by name.
+        config: configuration of the build.
+        lineage: what it was made from and with.
+        statistics: numbers to show.
+        created: UTC, ISO 8601.
+        store: URI of the store that it was read from or committed to; not part of the file.
+    """
+
+    version: int
+    parent: int | None
+    steps: dict[str, list[Receipt]]
+    artifacts: dict[str, ArtifactRef]
+    config: dict[str, Any]
+    lineage: dict[str, Any]
+    statistics: dict[str, Any]
+    created: str = field(default_factory=_now)
+    store: str = ""
+
+    @property
+    def uri(self) -> str:
+        """`<store>@<version>`, what `resolve` takes."""
+        return f"{self.store}@{self.version}"
+
+    def files(self, table: str, step: str | None = None) -> list[DataFile]:
+        """Files of a table in the order of the receipts; of one step only, if given."""
+        steps = self.steps if step is None else {step: self.steps.get(step, [])}
+        receipts = (receipt for name in sorted(steps) for receipt in steps[name])
+        return [file for receipt in receipts for file in receipt.files if file.table == table]
+
+    def content_digest(self) -> str:
+        """SHA-256 of everything but version, parent and time: equal digests, equal corpora."""
+        values = self.to_dict()
+        for name in ("version", "parent", "created"):
+            del values[name]
+        return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values of the manifest file."""
+        values = asdict(self)
+        del values["store"]
+        return {"format": MANIFEST_FORMAT, **values}
+
+
+_MANIFEST = TypeAdapter(Manifest)
+_FORMAT = TypeAdapter(int)
+
+
+def versions(store: Store) -> list[int]:
+    """Numbers of all versions, ascending."""
+    matches = (_NAME.fullmatch(path) for path in store.list("manifests"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def latest(store: Store) -> Manifest | None:
+    """The last version; None before the first commit."""
+    numbers = versions(store)
+    return load(store, numbers[-1]) if numbers else None
+
+
+def load(store: Store, version: int) -> Manifest:
+    """A version of the corpus.
+
+    Raises:
+        StorageError: no such version (the message tells those there are), or a newer program wrote it.
+        CorruptStore: when the file is not a manifest.
+    """
+    path = _path(version)
+    try:
+        data = store.get(path)
+    except NotFound as error:
+        raise StorageError(f"{store.uri} has no version {version}; it has {_described(versions(store))}") from error
+    return replace(_parse(data, store.url(path), version), store=store.uri)
+
+
+def commit(store: Store, manifest: Manifest) -> Manifest:
+    """Make a version of the corpus visible, whole, to everyone at once; durable when this returns.
+
+    Args:
+        store: where to.
+        manifest: the next version; its parent is the last one.
+
+    Returns:
+        The manifest as `load` gives it.
+
+    Raises:
+        CommitConflict: when another build committed this version first; nothing is changed then.
+        StorageError: when the version does not follow its parent, or the parent is absent.
+    """
+    if manifest.version != (manifest.parent or 0) + 1:
+        raise StorageError(f"version {manifest.version} does not follow version {manifest.parent or 0}")
+    if manifest.parent is not None and not store.exists(_path(manifest.parent)):
+        raise StorageError(f"{store.uri} has no version {manifest.parent} to build on")
+    try:
+        store.create(_path(manifest.version), to_json(manifest.to_dict()))
+    except AlreadyExists as error:
+        raise CommitConflict(
+            f"another build committed version {manifest.version} of {store.uri} first; "
+            "build again, finished work is kept"
+        ) from error
+    return replace(manifest, store=store.uri)
+
+
+def resolve(uri: str | Path) -> tuple[Store, Manifest]:
+    """Open a corpus: `path/or/s3://...` for its last version, with `@3` at the end for version 3.
+
+    Only digits after the last `@` are a version; for a folder named like that, add a slash.
+
+    Raises:
+        StorageError: no store there, nothing committed yet, or no such version.
+    """
+    place, version = split_version(str(uri))
+    store = Store.open(place)
+    manifest = latest(store) if version is None else load(store, version)
+    if manifest is None:
+        raise StorageError(f"{store.uri} has no corpus version yet; finish one with `echox build`")
+    return store, manifest
+
+
+def _path(version: int) -> str:
+    return f"manifests/{version:08d}.json"
+
+
+def _described(numbers: list[int]) -> str:
+    """Versions for a person; they have no gaps."""
+    if not numbers:
+        return "none yet"
+    return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+
+def _parse(data: bytes, where: str, version: int) -> Manifest:
+    try:
+        values = json.loads(data)
+        written = _FORMAT.validate_python(values["format"])
+        manifest = None if written > MANIFEST_FORMAT else _MANIFEST.validate_python(values)
+    except (ValueError, KeyError, TypeError) as error:  # not JSON, or JSON of something else
+        raise CorruptStore(f"{where} is not a manifest: {error}") from error
+    if manifest is None:
+        raise StorageError(f"{where} has format {written}, this program reads up to {MANIFEST_FORMAT}; upgrade echox")
+    if manifest.version != version:
+        raise CorruptStore(f"{where} says that it is version {manifest.version}")
+    return manifest

@@ -1,0 +1,173 @@
+"""Outputs of work units: data files, then a receipt. A receipt with its files means done."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+from pydantic import TypeAdapter
+
+from storage.errors import NotFound
+from storage.schemas import TRAINING
+from storage.store import Store
+from storage.tables import rows_to_parquet
+
+RECEIPT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One Parquet file.
+
+    Attributes:
+        table: key of `storage.schemas.SCHEMAS`.
+        path: in the store.
+        rows: rows.
+        bytes: size.
+        sha256: of the file, hexadecimal.
+    """
+
+    table: str
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What one work unit of one step wrote.
+
+    Attributes:
+        fingerprint: of all that the output depends on.
+        step: name of the step.
+        files: in the order of writing.
+        rows_in: rows that the work unit had.
+        rows_out: rows that went on.
+        rejects: the others, by reason.
+        stats: JSON facts of the step.
+    """
+
+    fingerprint: str
+    step: str
+    files: tuple[DataFile, ...]
+    rows_in: int
+    rows_out: int
+    rejects: dict[str, int]
+    stats: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Receipt":
+        """The receipt that `to_dict` gave.
+
+        Raises:
+            pydantic.ValidationError: when it is none.
+        """
+        return _RECEIPT.validate_python(values)
+
+
+_RECEIPT = TypeAdapter(Receipt)
+
+
+def to_json(values: Mapping[str, Any]) -> bytes:
+    """JSON for people and programs: sorted, indented, the same bytes for the same values."""
+    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def data_path(table: str, fingerprint: str, index: int | None = None) -> str:
+    """Where a table of a work unit is kept; `index` tells several of one table apart."""
+    folder = f"training/{table}" if table in TRAINING else f"data/{table}"
+    return f"{folder}/{fingerprint}.parquet" if index is None else f"{folder}/{fingerprint}-{index}.parquet"
+
+
+def receipt_path(step: str, fingerprint: str) -> str:
+    """Where the receipt of a work unit is kept."""
+    return f"data/receipts/{step}/{fingerprint}.json"
+
+
+def write_output(
+    store: Store,
+    step: str,
+    fingerprint: str,
+    tables: Sequence[tuple[str, pa.Table]],
+    *,
+    rows_in: int,
+    rows_out: int,
+    rejects: Mapping[str, int],
+    stats: Mapping[str, Any],
+) -> Receipt:
+    """Write the tables of a work unit, one file each, and the receipt last.
+
+    Writing again what is there is harmless: the same rows make the same bytes under the same names.
+
+    Args:
+        store: where to.
+        step: name of the step.
+        fingerprint: of all that the output depends on.
+        tables: (table name, rows); one name may come several times.
+        rows_in: rows that the work unit had.
+        rows_out: rows that went on.
+        rejects: the others, by reason.
+        stats: JSON facts to keep.
+
+    Raises:
+        StorageError: a table does not have its schema, or the store refuses.
+    """
+    several = {name for name, count in Counter(name for name, _ in tables).items() if count > 1}
+    seen: Counter[str] = Counter()
+    files: list[DataFile] = []
+    for name, table in tables:
+        path = data_path(name, fingerprint, seen[name] if name in several else None)
+        seen[name] += 1
+        data = rows_to_parquet(name, table)
+        store.put(path, data)
+        files.append(DataFile(name, path, table.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+    receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))
+    store.put(receipt_path(step, fingerprint), to_json({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
+    return receipt
+
+
+def read_receipt(store: Store, step: str, fingerprint: str) -> Receipt | None:
+    """The receipt of a finished work unit.
+
+    None unless the receipt is there, whole, of this step and work unit, and all its files have their sizes.
+    So what was torn, copied astray or half removed is simply done again.
+    """
+    try:
+        data = store.get(receipt_path(step, fingerprint))
+    except NotFound:
+        return None
+    receipt = _parse(data)
+    if receipt is None or (receipt.step, receipt.fingerprint) != (step, fingerprint):
+        return None
+    return receipt if _intact(store, receipt.files) else None
+
+
+def list_receipts(store: Store, step: str) -> set[str]:
+    """Fingerprints of a step's work units that left a receipt; `read_receipt` tells whether it counts."""
+    names = (path.rpartition("/")[2] for path in store.list(f"data/receipts/{step}"))
+    return {name.removesuffix(".json") for name in names if name.endswith(".json")}
+
+
+def _parse(data: bytes) -> Receipt | None:
+    try:
+        values = json.loads(data)
+        if values["format"] != RECEIPT_FORMAT:
+            return None
+        return _RECEIPT.validate_python(values)
+    except (ValueError, KeyError, TypeError):  # not JSON, or JSON of something else
+        return None
+
+
+def _intact(store: Store, files: Iterable[DataFile]) -> bool:
+    try:
+        return all(store.size(file.path) == file.bytes for file in files)
+    except NotFound:
+        return False

@@ -1,0 +1,122 @@
+"""Buckets: connections, exact put-if-absent, and errors that say what to do."""
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import LocalStore, S3Store
+
+from storage.errors import AlreadyExists, NotFound, StorageError
+from storage.uris import Bucket
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
+
+REQUEST_TIMEOUT = timedelta(minutes=5)
+"""For one whole request with its body: a work unit of embedded audio over a slow link."""
+RETRIES = 10
+"""Retries of a request that met a 5xx answer or a lost connection: about 40 s of exponential backoff."""
+PROBE_RETRIES = 3
+"""Retries when a store is opened: a wrong address must be told at once."""
+REMEDIES = (
+    ("NoSuchBucket", "the bucket does not exist; create it or correct the URI"),
+    ("/latest/api/token", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (`aws configure "
+     "export-credentials --format env` prints a profile's), or AWS_SKIP_SIGNATURE=true for a public bucket"),
+    ("InvalidAccessKeyId", "the server does not know this AWS_ACCESS_KEY_ID"),
+    ("SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY is not that of AWS_ACCESS_KEY_ID"),
+    ("ExpiredToken", "the credentials have expired; renew AWS_SESSION_TOKEN and its keys"),
+    ("AccessDenied", "these credentials may not do that; it takes s3:ListBucket, GetObject and PutObject"),
+    ("403 Forbidden", "access denied; check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, the bucket's policy"),
+    ("incorrectly configured region", "the bucket is in another region; set AWS_REGION"),
+    ("PermanentRedirect", "the bucket is in another region; set AWS_REGION"),
+    ("AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION"),
+    ("HTTP error", "the server cannot be reached; check AWS_ENDPOINT_URL and the network"),
+)  # fmt: skip
+"""(what the server or the client says, what to do), the first that fits."""
+
+
+def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
+    """A client of the prefix; credentials, region and endpoint come from the `AWS_*` variables.
+
+    Buckets are addressed by path (`endpoint/bucket/key`), which AWS and every compatible server understand.
+    """
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    options: ClientConfig = {"timeout": REQUEST_TIMEOUT}
+    if endpoint.startswith("http://"):
+        options["allow_http"] = True
+    return S3Store(
+        bucket.name,
+        prefix=bucket.prefix or None,
+        client_options=options,
+        retry_config={"max_retries": retries, "backoff": {"max_backoff": timedelta(seconds=10)}},
+    )
+
+
+def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
+    """The store under a prefix, after one request that proves bucket and credentials.
+
+    Raises:
+        StorageError: when the bucket cannot be read, or when nothing is there (unless `create`).
+    """
+    with explained(bucket.uri):
+        empty = next(list_objects(connect(bucket, retries=PROBE_RETRIES)), None) is None
+    if empty and not create:
+        raise StorageError(f"no store at {bucket.uri}; build one with `echox build`")
+    return connect(bucket)
+
+
+def list_objects(objects: LocalStore | S3Store, folder: str = "") -> Iterator[str]:
+    """Paths of all objects under a folder, one page of a listing in memory at a time."""
+    for page in obstore.list(objects, folder or None):  # pyright: ignore[reportUnknownMemberType]
+        for entry in page:
+            yield entry["path"]
+
+
+def create_object(objects: S3Store, path: str, data: bytes) -> None:
+    """Put if absent (`If-None-Match: *`).
+
+    A retry after a lost answer finds what the first try wrote; the writer's mark in the object's metadata
+    tells it from somebody else's.
+
+    Raises:
+        AlreadyExistsError: when another writer was first.
+    """
+    mark = uuid4().hex
+    try:
+        obstore.put(objects, path, data, mode="create", attributes={"writer": mark}, use_multipart=False)
+    except BaseError:
+        if not _written_by(mark, objects, path):
+            raise
+
+
+def _written_by(mark: str, objects: S3Store, path: str) -> bool:
+    try:
+        return obstore.get(objects, path).attributes.get("writer") == mark
+    except (BaseError, FileNotFoundError):
+        return False
+
+
+@contextmanager
+def explained(where: str) -> Generator[None, None, None]:
+    """Turn the client's errors into `StorageError`s with a remedy.
+
+    Args:
+        where: URI of the file or store.
+    """
+    try:
+        yield
+    except AlreadyExistsError as error:
+        raise AlreadyExists(f"{where} is there already") from error
+    except (BaseError, OSError) as error:
+        message = str(error)
+        for sign, remedy in REMEDIES:
+            if sign in message:
+                raise StorageError(f"{where}: {remedy}") from error
+        if isinstance(error, FileNotFoundError):
+            raise NotFound(f"{where} does not exist") from error
+        raise StorageError(f"{where}: {message.partition('Debug source')[0].strip()}") from error

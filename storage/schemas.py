@@ -1,0 +1,145 @@
+"""The tables of a corpus: names, columns, types. What is not nullable is always there."""
+
+import pyarrow as pa
+
+from storage.errors import StorageError
+
+
+def _column(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_AUDIO = pa.struct([pa.field("uri", pa.string()), pa.field("bytes", pa.binary())])
+_TEXT = pa.string()
+_UNITS = pa.list_(pa.uint16())
+_WORDS = pa.list_(pa.int32())
+_KEY = pa.binary(16)
+
+UTTERANCES = pa.schema(
+    [
+        _column("utterance_id", _TEXT),
+        _column("dataset", _TEXT),
+        pa.field("split", _TEXT),
+        _column("task", _TEXT),
+        pa.field("audio", _AUDIO),  # where the audio is, or its encoded bytes; null for a turn that is only written
+        _column("offset_samples", pa.int64()),  # at 16 kHz
+        _column("num_samples", pa.int64()),  # at 16 kHz
+        pa.field("sample_rate", pa.int32()),  # of the source in Hz; null without audio
+        pa.field("language", _TEXT),
+        pa.field("speaker_id", _TEXT),
+        pa.field("text", _TEXT),
+        pa.field("dialogue_id", _TEXT),
+        pa.field("turn", pa.int32()),
+        pa.field("role", _TEXT),
+        pa.field("checksum", _TEXT),  # SHA-256 of the encoded audio, hexadecimal
+        _column("source_key", _KEY),  # digest of the source's entry
+    ]
+)
+"""One stretch of speech of one speaker a row."""
+
+REJECTS = pa.schema(
+    [
+        pa.field("utterance_id", _TEXT),
+        _column("dataset", _TEXT),
+        _column("source", _TEXT),
+        _column("step", _TEXT),
+        _column("reason", _TEXT),
+        _column("message", _TEXT),
+        pa.field("source_key", _KEY),
+    ]
+)
+"""What a step could not use, and why."""
+
+UNITS = pa.schema(
+    [
+        _column("utterance_id", _TEXT),
+        _column("dataset", _TEXT),
+        _column("units", _UNITS),  # one per run
+        _column("durations", _UNITS),  # frames of each run
+        _column("num_frames", pa.int64()),  # sum of the durations
+    ]
+)
+"""Runs of units of an utterance."""
+
+UNIT_LANGUAGE = pa.schema(
+    [
+        _column("utterance_id", _TEXT),
+        _column("dataset", _TEXT),
+        _column("words", _WORDS),
+        _column("num_runs", pa.int64()),
+        _column("num_frames", pa.int64()),
+    ]
+)
+"""Words of an utterance."""
+
+S2T = pa.schema(
+    [
+        _column("example_id", _TEXT),
+        _column("dataset", _TEXT),
+        pa.field("split", _TEXT),
+        _column("audio", pa.binary()),  # FLAC, 16 kHz, mono
+        _column("num_samples", pa.int64()),  # at 16 kHz
+        _column("prompt", _TEXT),
+        pa.field("transcript", _TEXT),  # null where the speech has no transcript
+        _column("response", _TEXT),
+    ]
+)
+"""Training, stage one: speech to text."""
+
+T2C = pa.schema(
+    [
+        _column("example_id", _TEXT),
+        _column("dataset", _TEXT),
+        pa.field("split", _TEXT),
+        _column("text", _TEXT),
+        _column("words", _WORDS),
+        _column("num_frames", pa.int64()),
+    ]
+)
+"""Training, stage two: text to words of the unit language."""
+
+ECHO = S2T.append(_column("words", _WORDS))
+"""Training, stage three: speech to text and words."""
+
+TRAINING = ("s2t", "t2c", "echo")
+"""The training tables, named after their stages."""
+
+SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
+"""One row: frames x dims in half precision, of the sample that k-means learns from; no part of the corpus."""
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "utterances": UTTERANCES,
+    "rejects": REJECTS,
+    "units": UNITS,
+    "unit_language": UNIT_LANGUAGE,
+    "s2t": S2T,
+    "t2c": T2C,
+    "echo": ECHO,
+    "sample_features": SAMPLE_FEATURES,
+}
+
+ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256}
+"""Rows of a Parquet row group of the tables that may hold audio: a reader holds one group at a time."""
+
+
+def check(table: pa.Table, name: str) -> pa.Table:
+    """The table with the schema of `name` exactly, ready to be written.
+
+    Args:
+        table: all columns of the schema in its order, of its types.
+        name: a key of `SCHEMAS`.
+
+    Raises:
+        StorageError: unknown table, other columns or types, or a null where none may be.
+    """
+    if name not in SCHEMAS:
+        raise StorageError(f"no table {name!r}; there are {', '.join(SCHEMAS)}")
+    schema = SCHEMAS[name]
+    if table.column_names != schema.names:
+        raise StorageError(f"table {name}: columns {table.column_names}, wanted {schema.names}")
+    for field, column in zip(schema, table.columns, strict=True):
+        if column.type != field.type:
+            raise StorageError(f"table {name}: column {field.name} is {column.type}, wanted {field.type}")
+        if column.null_count and not field.nullable:
+            raise StorageError(f"table {name}: {column.null_count} nulls in column {field.name}")
+    return pa.Table.from_arrays(table.columns, schema=schema)

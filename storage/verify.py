@@ -1,0 +1,64 @@
+"""Is everything that a corpus version names still what was written?"""
+
+import hashlib
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from storage.artifacts import get_artifact
+from storage.errors import StorageError
+from storage.manifests import Manifest
+from storage.receipts import DataFile
+from storage.store import Store
+
+THREADS = 8
+"""Files in memory at a time."""
+
+
+def verify_files(store: Store, manifest: Manifest) -> Iterator[str]:
+    """Check all files and artifacts of a version; yields one line for each thing that is wrong.
+
+    Existence, size, SHA-256 and number of rows of every file, checksums of the artifacts, and that no file is
+    named twice. Memory: as many files as there are threads.
+    """
+    files = [file for receipts in manifest.steps.values() for receipt in receipts for file in receipt.files]
+    for path, count in Counter(file.path for file in files).items():
+        if count > 1:
+            yield f"{store.url(path)}: named {count} times by version {manifest.version}"
+    for artifact in manifest.artifacts.values():
+        try:
+            get_artifact(store, artifact.kind, artifact.fingerprint)
+        except StorageError as error:
+            yield str(error)
+    yield from _verify_all(store, files)
+
+
+def _verify_all(store: Store, files: Iterable[DataFile]) -> Iterator[str]:
+    """Problems of the files in their order, a window of them under way at a time."""
+    waiting: deque[Future[str | None]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for file in files:
+            waiting.append(pool.submit(_problem, store, file))
+            if len(waiting) > THREADS and (problem := waiting.popleft().result()):
+                yield problem
+        yield from filter(None, (future.result() for future in waiting))
+
+
+def _problem(store: Store, file: DataFile) -> str | None:
+    url = store.url(file.path)
+    try:
+        data = store.get(file.path)
+    except StorageError as error:
+        return str(error)
+    if len(data) != file.bytes:
+        return f"{url}: {len(data)} bytes, {file.bytes} were written"
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        return f"{url}: contents changed since they were written (SHA-256 differs)"
+    try:
+        rows = pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+    except (pa.ArrowException, OSError) as error:
+        return f"{url}: no Parquet file ({error})"
+    return None if rows == file.rows else f"{url}: {rows} rows, {file.rows} in its receipt"

@@ -1,0 +1,96 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.readers import BadItem, Item
+from pipelines.readers.base import Reader
+from pipelines.readers.conversation import ConversationReader
+
+
+def read(path: Path, **options: str) -> tuple[list[Item], list[BadItem]]:
+    reader: Reader = ConversationReader.model_validate({"path": str(path), "dataset": "d", **options})
+    entries = list(reader.read())
+    items = [entry for entry in entries if isinstance(entry, Item)]
+    return items, [entry for entry in entries if isinstance(entry, BadItem)]
+
+
+def test_an_unpacked_shard_of_echox_dialogues(tmp_path: Path) -> None:
+    record = {
+        "id": "AudioQA/7",
+        "conversations": [
+            {"from": "system", "value": "Be brief."},
+            {"from": "human", "value": "What do bees make?", "audio": "wav/7-0.wav", "wer": 0.0},
+            {"from": "gpt", "value": "Honey.", "audio": {"path": "wav/7-1.wav"}},
+            {"from": "human", "value": "And wax?", "audio": None},
+        ],
+    }
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "7-0.wav").write_bytes(b"1234")
+    (tmp_path / "data.json").write_text(json.dumps([record], indent=2))
+    items, bad = read(tmp_path / "data.json", language="en")
+    assert bad == []
+    assert items[0] == Item(
+        utterance_id="d/AudioQA/7/0",
+        dataset="d",
+        uri=str(tmp_path / "wav" / "7-0.wav"),
+        size=4,
+        task="sqa",
+        language="en",
+        text="What do bees make?",
+        dialogue_id="AudioQA/7",
+        turn=0,
+        role="user",
+    )
+    assert [(item.turn, item.role) for item in items] == [(0, "user"), (1, "assistant"), (2, "user")]
+    assert items[1].uri == str(tmp_path / "wav" / "7-1.wav")
+    assert items[2].uri is None
+    assert read(tmp_path, language="en") == (items, bad)
+
+
+def test_jsonl_in_chat_format_below_a_folder(tmp_path: Path) -> None:
+    chat = {
+        "messages": [
+            {"role": "User", "content": "Hi."},
+            {"role": "assistant", "content": "Hello.", "audio": "a.wav"},
+        ]
+    }
+    for shard in ("s1", "s0"):
+        (tmp_path / shard).mkdir()
+        (tmp_path / shard / "data.jsonl").write_text(f"{json.dumps(chat)}\n\n{json.dumps(chat)}\n")
+    items, bad = read(tmp_path)
+    assert bad == []
+    names = [f"d/{shard}/data-{record}/{turn}" for shard in ("s0", "s1") for record in (0, 1) for turn in (0, 1)]
+    assert [item.utterance_id for item in items] == names
+    assert items[1].uri == str(tmp_path / "s0" / "a.wav")
+    assert read(tmp_path, audio_dir="/audio")[0][1].uri == "/audio/a.wav"
+
+
+def test_bad_records_and_turns_are_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    good = {"id": 1, "turns": [{"role": "user", "text": "x"}]}
+    turns = [
+        {"role": "user"},
+        "x",
+        {"text": "x"},
+        {"role": "narrator", "text": "x"},
+        {"role": "bot", "text": "y"},
+    ]
+    lines = [json.dumps(good), "nonsense", '{"id": 2}', json.dumps({"id": 3, "turns": turns}), "7"]
+    path = tmp_path / "d.jsonl"
+    path.write_text("\n".join(lines))
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/1/0", "d/3/4"]
+    sources = [f"{path}:2", f"{path}:3", *(f"{path}:4, turn {turn}" for turn in range(4)), f"{path}:5"]
+    assert [entry.source for entry in bad] == sources
+    assert {entry.reason for entry in bad} == {"bad_row"}
+
+
+def test_what_is_no_dialogue_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no \.json"):
+        read(tmp_path)
+    with pytest.raises(UserError, match="no such file"):
+        read(tmp_path / "absent.json")
+    (tmp_path / "d.json").write_text('[{"id": 1}')
+    with pytest.raises(UserError, match="not valid JSON"):
+        read(tmp_path / "d.json")

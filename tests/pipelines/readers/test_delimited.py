@@ -1,0 +1,52 @@
+from pathlib import Path
+
+from pipelines.readers.delimited import MAX_ROW_LINES, Row, read_rows
+from pipelines.readers.lines import MAX_LINE_BYTES, read_lines
+from pipelines.readers.places import Place
+
+
+def rows(tmp_path: Path, content: bytes, *, tab: bool = False) -> list[Row]:
+    path = tmp_path / "rows"
+    path.write_bytes(content)
+    return list(read_rows(read_lines(Place.of(str(path))), tab=tab))
+
+
+def good(found: list[Row]) -> list[tuple[int, list[str]]]:
+    return [(row.line, row.values) for row in found if row.fault is None]
+
+
+def bad(found: list[Row]) -> list[int]:
+    return [row.line for row in found if row.fault]
+
+
+def test_csv_with_quotes_line_breaks_and_blank_lines(tmp_path: Path) -> None:
+    content = '\ufeffa,b\r\n1,"x, ""y"""\r\n\r\n2,"two\nlines\u2028 and a separator"\r\n3,5" pipe\r\n'.encode()
+    found = rows(tmp_path, content)
+    assert good(found) == [
+        (1, ["a", "b"]),
+        (2, ["1", 'x, "y"']),
+        (4, ["2", "two\nlines\u2028 and a separator"]),
+        (6, ["3", '5" pipe']),
+    ]
+
+
+def test_a_stray_quote_costs_its_own_line_only(tmp_path: Path) -> None:
+    found = rows(tmp_path, b'a,b\n1,"open\n2,fine\n3,"fine"\n4,fine\n')
+    assert bad(found) == [2]
+    assert [values[0] for _, values in good(found)] == ["a", "2", "3", "4"]
+    lines = b"".join(b"%d,fine\n" % number for number in range(3 * MAX_ROW_LINES))
+    found = rows(tmp_path, b'a,b\n1,"open\n' + lines)
+    assert bad(found) == [2]
+    assert len(good(found)) == 1 + 3 * MAX_ROW_LINES
+
+
+def test_bad_rows_between_good_ones(tmp_path: Path) -> None:
+    content = b"a,b\n1,2,3\n\xff,2\n" + b"x" * (MAX_LINE_BYTES + 9) + b",1\n1\n3,4\n5,6\r7\n" + b"8," + b"9" * 200_000
+    found = rows(tmp_path, content)
+    assert bad(found) == [2, 3, 4, 5, 7, 8]
+    assert good(found) == [(1, ["a", "b"]), (6, ["3", "4"])]
+
+
+def test_tsv_takes_quotes_as_they_are(tmp_path: Path) -> None:
+    found = rows(tmp_path, b'a\tb\n1\t"Stop," she said\n2\t"\n', tab=True)
+    assert good(found) == [(1, ["a", "b"]), (2, ["1", '"Stop," she said']), (3, ["2", '"'])]

@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.readers import BadItem, Item
+from pipelines.readers.manifest import ManifestReader
+
+
+def read(path: Path, **options: str) -> tuple[list[Item], list[BadItem]]:
+    entries = list(ManifestReader(path=str(path), dataset="d", **options).read())  # type: ignore[arg-type]
+    items = [entry for entry in entries if isinstance(entry, Item)]
+    return items, [entry for entry in entries if isinstance(entry, BadItem)]
+
+
+def test_every_field_of_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "wav").mkdir()
+    (tmp_path / "wav" / "a.wav").write_bytes(b"12345")
+    path = tmp_path / "train.csv"
+    path.write_text(
+        "utt_id,wav,sentence,offset,duration,client_id,locale,split,task,dataset,dialogue_id,turn,role,other\n"
+        "u1,wav/a.wav,Hello.,0.5,1.25,s1,en,dev,sqa,e,q7,1,gpt,x\n"
+    )
+    items, bad = read(path)
+    assert bad == []
+    assert items == [
+        Item(
+            utterance_id="e/u1",
+            dataset="e",
+            uri=str(tmp_path / "wav" / "a.wav"),
+            size=5,
+            offset_samples=8_000,
+            num_samples=20_000,
+            split="dev",
+            task="sqa",
+            language="en",
+            speaker_id="s1",
+            text="Hello.",
+            dialogue_id="q7",
+            turn=1,
+            role="assistant",
+        )
+    ]
+
+
+def test_jsonl_with_defaults_and_segments(tmp_path: Path) -> None:
+    records = [
+        {"audio_filepath": "/data/a.wav", "text": "x", "duration": 3},
+        {"audio": {"path": "b.wav"}, "start": 1, "end": "2.5"},
+        {"path": "memory://bucket/c.wav", "id": 7, "offset": None},
+        {"dialogue_id": "q", "turn": 0, "role": "user", "text": "written"},
+    ]
+    path = tmp_path / "m.jsonl"
+    path.write_text("\n".join(json.dumps(record) for record in records) + "\n\n")
+    items, bad = read(path, audio_dir="/audio", language="en", split="train")
+    assert bad == []
+    names = ["d//data/a.wav#0+48000", "d/b.wav#16000+24000", "d/7", "d/q/0"]
+    assert [item.utterance_id for item in items] == names
+    assert [item.uri for item in items] == ["/data/a.wav", "/audio/b.wav", "memory:///bucket/c.wav", None]
+    assert [(item.offset_samples, item.num_samples) for item in items[:3]] == [
+        (0, 48_000),
+        (16_000, 24_000),
+        (0, None),
+    ]
+    assert {(item.language, item.split) for item in items} == {("en", "train")}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nonsense", "not valid JSON"),
+        ("[1]", "not a JSON object"),
+        ("[" * 100_000, "not valid JSON"),
+        ('{"text": "x"}', "no audio"),
+        ('{"id": "u", "text": "x"}', "no audio"),
+        ('{"audio": ""}', "no audio"),
+        ('{"audio": 3.5, "text": ["x"]}', "'text' is not a text"),
+        ('{"audio": {"bytes": "x"}}', "no audio"),
+        ('{"audio": "a\\u0000b"}', "NUL"),
+        ('{"audio": "a", "text": "\\ud800"}', "lone surrogate"),
+        ('{"audio": "a", "offset": -1}', "'offset'"),
+        ('{"audio": "a", "offset": "one"}', "'offset'"),
+        ('{"audio": "a", "duration": NaN}', "'duration'"),
+        ('{"audio": "a", "duration": 1e300}', "'duration'"),
+        ('{"audio": "a", "duration": 0}', "empty"),
+        ('{"audio": "a", "start": 2, "end": 1}', "empty"),
+        ('{"audio": "a", "offset": true}', "'offset'"),
+        ('{"audio": "a", "turn": -1}', "'turn'"),
+        ('{"audio": "a", "role": "narrator"}', "narrator"),
+        ('{"audio": "a", "task": "st"}', "'task'"),
+        ('{"audio": "a", "dataset": "a/b"}', "'dataset'"),
+    ],
+)
+def test_a_bad_row_says_why_and_the_rest_goes_on(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "m.jsonl"
+    path.write_text(f'{{"audio": "first.wav"}}\n{line}\n{{"audio": "last.wav"}}\n')
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/first.wav", "d/last.wav"]
+    (entry,) = bad
+    assert (entry.source, entry.reason) == (f"{path}:2", "bad_row")
+    assert message in entry.message
+
+
+def test_a_bad_table_row_keeps_its_line_number(tmp_path: Path) -> None:
+    path = tmp_path / "m.tsv"
+    path.write_bytes(b"path\ttext\r\na.wav\tx\r\nb.wav\r\n\xff\ty\r\nc.wav\tz\r\n")
+    items, bad = read(path)
+    assert [item.text for item in items] == ["x", "z"]
+    assert [entry.source for entry in bad] == [f"{path}:3", f"{path}:4"]
+    assert "1 columns" in bad[0].message
+    assert "UTF-8" in bad[1].message
+
+
+def test_whole_files_that_cannot_be_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("name,text\na,b\n")
+    with pytest.raises(UserError, match=r"name, text.*audio_filepath"):
+        read(path)
+    path.write_text("")
+    with pytest.raises(UserError, match="empty"):
+        read(path)
+    with pytest.raises(UserError, match="no such file"):
+        read(tmp_path / "absent.csv")
+    with pytest.raises(UserError, match="manifest is a"):
+        read(tmp_path / "m.xlsx")

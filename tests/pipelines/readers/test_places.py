@@ -1,0 +1,66 @@
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.readers.places import Entry, Place
+
+
+def test_listing_is_sorted_without_hidden_files_and_with_dangling_links(tmp_path: Path) -> None:
+    for name in ("b.wav", "a/z.wav", "a/.hidden.wav", ".git/x.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"123")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    assert Place.of(str(tmp_path)).files() == [
+        Entry("a/z.wav", 3),
+        Entry("b.wav", 3),
+        Entry("gone.wav", None),
+        Entry("pipe", 0, special=True),
+    ]
+
+
+def test_linked_folders_are_followed_but_loops_are_not(tmp_path: Path) -> None:
+    (tmp_path / "data" / "one").mkdir(parents=True)
+    (tmp_path / "data" / "one" / "a.wav").write_bytes(b"1")
+    (tmp_path / "data" / "two").symlink_to(tmp_path / "data" / "one")
+    (tmp_path / "data" / "one" / "loop").symlink_to(tmp_path / "data")
+    names = [entry.name for entry in Place.of(str(tmp_path / "data")).files()]
+    assert names == ["one/a.wav", "two/a.wav"]
+
+
+def test_buckets_are_listed_like_folders() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/places/x/b.wav", b"12")
+    memory.pipe("/places/x/a/c d.wav", b"1")
+    place = Place.of("memory://places/x")
+    assert place.files() == [Entry("a/c d.wav", 1), Entry("b.wav", 2)]
+    uri = place.child("a/c d.wav").uri
+    assert uri == "memory:///places/x/a/c d.wav"
+    with Place.of(uri).open() as file:
+        assert file.read() == b"1"
+
+
+@pytest.mark.parametrize(
+    ("base", "path", "uri"),
+    [
+        ("/data/set", "a/b.wav", "/data/set/a/b.wav"),
+        ("/data/set", "../b.wav", "/data/b.wav"),
+        ("/data/set", "/other/b.wav", "/other/b.wav"),
+        ("/data/set", "memory://x/b.wav", "memory:///x/b.wav"),
+        ("/data/set", "odd::name.wav", "/data/set/odd::name.wav"),
+        ("file:///data/set", "b.wav", "/data/set/b.wav"),
+        ("memory://set", "./a/b.wav", "memory:///set/a/b.wav"),
+        ("memory://set", "/other/b.wav", "/other/b.wav"),
+    ],
+)
+def test_paths_in_files_start_at_their_folder(base: str, path: str, uri: str) -> None:
+    assert Place.of(base).join(path).uri == uri
+
+
+@pytest.mark.parametrize("uri", ["/no/such/folder", "memory://no/such/folder", "nonsense://x/y"])
+def test_a_folder_that_is_not_there_is_the_users_error(uri: str) -> None:
+    with pytest.raises(UserError):
+        Place.of(uri).files()

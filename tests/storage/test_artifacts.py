@@ -1,0 +1,47 @@
+"""Artifacts are whole or absent, and what was written."""
+
+import pytest
+
+from storage.artifacts import ArtifactRef, get_artifact, has_artifact, put_artifact
+from storage.errors import CorruptStore, NotFound, StorageError
+from storage.store import Store
+
+FILES = {"centroids.safetensors": bytes(range(256)), "card.json": b'{"k": 2}'}
+FOLDER = "artifacts/quantizer/f1"
+
+
+def test_artifact_comes_back(store: Store) -> None:
+    assert not has_artifact(store, "quantizer", "f1")
+    assert put_artifact(store, "quantizer", "f1", FILES) == ArtifactRef("quantizer", "f1", FOLDER)
+    assert has_artifact(store, "quantizer", "f1")
+    assert get_artifact(store, "quantizer", "f1") == FILES
+
+
+def test_complete_artifact_is_left_as_it_is(store: Store) -> None:
+    put_artifact(store, "quantizer", "f1", FILES)
+    put_artifact(store, "quantizer", "f1", FILES | {"centroids.safetensors": b"other"})
+    assert get_artifact(store, "quantizer", "f1") == FILES
+
+
+def test_half_artifact_is_absent_and_can_be_put(store: Store) -> None:
+    store.put(f"{FOLDER}/centroids.safetensors", b"half")
+    assert not has_artifact(store, "quantizer", "f1")
+    with pytest.raises(NotFound, match="no quantizer f1"):
+        get_artifact(store, "quantizer", "f1")
+    put_artifact(store, "quantizer", "f1", FILES)
+    assert get_artifact(store, "quantizer", "f1") == FILES
+
+
+def test_damage_is_found(store: Store) -> None:
+    put_artifact(store, "quantizer", "f1", FILES)
+    store.put(f"{FOLDER}/centroids.safetensors", bytes(256))
+    with pytest.raises(CorruptStore, match=r"centroids.safetensors is not what was written"):
+        get_artifact(store, "quantizer", "f1")
+    store.delete(f"{FOLDER}/centroids.safetensors")
+    with pytest.raises(CorruptStore, match="not complete"):
+        get_artifact(store, "quantizer", "f1")
+
+
+def test_card_is_needed(store: Store) -> None:
+    with pytest.raises(StorageError, match=r"no card.json"):
+        put_artifact(store, "quantizer", "f1", {"centroids.safetensors": b""})

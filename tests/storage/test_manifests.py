@@ -1,0 +1,200 @@
+"""Versions are whole, numbered without gaps, and committed by one builder each."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from storage.artifacts import ArtifactRef
+from storage.errors import CommitConflict, CorruptStore, StorageError
+from storage.manifests import Manifest, commit, latest, load, resolve, versions
+from storage.receipts import DataFile, Receipt
+from storage.store import Store
+
+COMMITTER = """
+import sys
+from storage.errors import CommitConflict
+from storage.manifests import Manifest, commit, latest
+from storage.store import Store
+store, name, wanted = Store.open(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+print("ready", flush=True)
+sys.stdin.readline()
+while wanted:
+    parent = latest(store)
+    version = parent.version if parent else 0
+    lineage = {"by": name, "weight": "x" * 20_000}
+    try:
+        commit(store, Manifest(version=version + 1, parent=version or None, steps={}, artifacts={}, config={},
+                               lineage=lineage, statistics={}))
+    except CommitConflict:
+        continue
+    print(version + 1, flush=True)
+    wanted -= 1
+"""
+"""Commits so many versions; prints the number of each after its commit."""
+
+
+def receipt(step: str, fingerprint: str, *tables: str) -> Receipt:
+    files = tuple(DataFile(table, f"data/{table}/{fingerprint}.parquet", 1, 10, "ab") for table in tables)
+    return Receipt(fingerprint, step, files, 1, 1, {}, {"seconds": [0.5]})
+
+
+def manifest(version: int = 1, note: str = "") -> Manifest:
+    return Manifest(
+        version=version,
+        parent=version - 1 or None,
+        steps={
+            "ingest": [receipt("ingest", "a", "utterances"), receipt("ingest", "b", "utterances", "rejects")],
+            "encode": [receipt("encode", "c", "unit_language", "rejects")],
+        },
+        artifacts={"quantizer": ArtifactRef("quantizer", "q", "artifacts/quantizer/q")},
+        config={"k": 100, "note": note},
+        lineage={"sources": ["ü"]},
+        statistics={"hours": 1.25},
+        created="2030-01-01T00:00:00+00:00",
+    )
+
+
+def start(uri: str, name: str, wanted: int) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", COMMITTER, uri, name, str(wanted)]
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+
+
+def go(process: "subprocess.Popen[str]") -> None:
+    """Let a committer begin that has told that it is ready."""
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def test_version_comes_back(store: Store) -> None:
+    assert latest(store) is None
+    assert versions(store) == []
+    first = commit(store, manifest())
+    assert first.uri == f"{store.uri}@1"
+    assert load(store, 1) == first == latest(store) == replace(manifest(), store=store.uri)
+    commit(store, manifest(2))
+    assert versions(store) == [1, 2]
+    assert latest(store) == load(store, 2)
+
+
+def test_file_is_for_people_too(store: Store) -> None:
+    commit(store, manifest())
+    text = store.get("manifests/00000001.json").decode()
+    values = json.loads(text)
+    assert values["format"] == 1
+    assert "store" not in values
+    assert text == json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def test_files_of_a_table() -> None:
+    paths = [file.path for file in manifest().files("rejects")]
+    assert paths == ["data/rejects/c.parquet", "data/rejects/b.parquet"]
+    assert [file.path for file in manifest().files("rejects", step="ingest")] == ["data/rejects/b.parquet"]
+    assert manifest().files("rejects", step="shard") == []
+
+
+def test_content_digest_is_that_of_the_content() -> None:
+    digest = manifest().content_digest()
+    assert digest == replace(manifest(7), created="later", store="elsewhere").content_digest()
+    assert digest != manifest(note="other").content_digest()
+
+
+def test_second_builder_conflicts(store: Store) -> None:
+    commit(store, manifest())
+    with pytest.raises(CommitConflict, match=r"committed version 1 .* first"):
+        commit(store, manifest(note="mine"))
+    assert load(store, 1).config["note"] == ""
+
+
+def test_versions_have_no_gaps(store: Store) -> None:
+    with pytest.raises(StorageError, match="no version 4 to build on"):
+        commit(store, manifest(5))
+    with pytest.raises(StorageError, match="does not follow"):
+        commit(store, replace(manifest(2), parent=None))
+    assert versions(store) == []
+
+
+def test_resolve(store: Store) -> None:
+    with pytest.raises(StorageError, match=r"no corpus version yet|no store at"):
+        resolve(store.uri)
+    for version in (1, 2, 3):
+        commit(store, manifest(version))
+    assert resolve(store.uri)[1].version == 3
+    found, second = resolve(f"{store.uri}@2")
+    assert (found.uri, second.version, second.uri) == (store.uri, 2, f"{store.uri}@2")
+    with pytest.raises(StorageError, match="has no version 9; it has 1 to 3"):
+        resolve(f"{store.uri}@9")
+
+
+def test_unreadable_manifests_are_told(store: Store) -> None:
+    good = {**manifest().to_dict()}
+    for values in (good | {"version": 2}, good | {"steps": 1}, {}, [], good | {"format": "new"}):
+        store.put("manifests/00000001.json", json.dumps(values).encode())
+        with pytest.raises(CorruptStore, match=r"00000001.json"):
+            latest(store)
+    store.put("manifests/00000001.json", b"{")
+    with pytest.raises(CorruptStore, match="not a manifest"):
+        latest(store)
+    store.put("manifests/00000001.json", b'{"format": 2}')
+    with pytest.raises(StorageError, match="format 2, this program reads up to 1; upgrade"):
+        latest(store)
+
+
+def test_foreign_files_among_the_versions_are_no_versions(store: Store) -> None:
+    commit(store, manifest())
+    for name in ("notes.txt", "2.json", "00000007.json.bak", "old/00000009.json"):
+        store.put(f"manifests/{name}", b"")
+    assert versions(store) == [1]
+
+
+@pytest.mark.slow
+def test_eight_builders_at_once(store: Store) -> None:
+    store.put("begun", b"")
+    processes = [start(store.uri, str(number), 3) for number in range(8)]
+    for process in processes:
+        assert line(process) == "ready"
+    for process in processes:
+        go(process)
+    said = {
+        number: [int(text) for text in process.communicate()[0].split()] for number, process in enumerate(processes)
+    }
+    assert [process.returncode for process in processes] == [0] * 8
+    assert versions(store) == list(range(1, 25)) == sorted(chain(*said.values()))
+    for number, numbers in said.items():
+        assert {load(store, version).lineage["by"] for version in numbers} == {str(number)}
+
+
+@pytest.mark.slow
+def test_killed_builders_leave_whole_versions(store: Store) -> None:
+    store.put("begun", b"")
+    acknowledged = 0
+    for attempt in range(4):
+        processes = [start(store.uri, f"{attempt}-{number}", 10**6) for number in range(2)]
+        for process in processes:
+            assert line(process) == "ready"
+        for process in processes:
+            go(process)
+        acknowledged = max(acknowledged, *(int(line(process)) for process in processes))
+        time.sleep(0.021 * attempt)
+        for process in processes:
+            os.kill(process.pid, signal.SIGKILL)
+        rest = [process.communicate()[0].splitlines() for process in processes]
+        acknowledged = max([acknowledged, *(int(text) for lines in rest for text in lines if text.isdigit())])
+    numbers = versions(store)
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= acknowledged
+    assert all(load(store, number).version == number for number in numbers)

@@ -1,0 +1,165 @@
+"""How far units are compressed: counts that add up exactly over batches and workers, and their ratios.
+
+Shapes: W = words, V = words of the vocabulary, L = word lengths 0..K.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unitlang.errors import UnitlangError
+from unitlang.frames import FRAME_HOP, SAMPLE_RATE
+
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class CompressionStats:
+    """Counts of utterances coded in one unit language. `a + b` is exact and the same in any order.
+
+    Ratios and rates are 0 where there is nothing to divide by.
+
+    Attributes:
+        num_frames: frames (20 ms) before repeats were removed.
+        num_runs: runs.
+        word_counts_V: how often each word of the vocabulary occurs.
+        length_counts_L: how often words of each length in units occur.
+    """
+
+    num_frames: int
+    num_runs: int
+    word_counts_V: Int64Array
+    length_counts_L: Int64Array
+
+    @classmethod
+    def of(
+        cls,
+        num_frames: int,
+        num_runs: int,
+        words_W: NDArray[np.integer],
+        word_lengths: NDArray[np.integer],
+    ) -> "CompressionStats":
+        """Counts one utterance, or a batch of them concatenated; of nothing, it is the start of a sum.
+
+        Args:
+            num_frames: its frames.
+            num_runs: its runs.
+            words_W: its words.
+            word_lengths: units of each word of the vocabulary, of shape (V,).
+
+        Raises:
+            UnitlangError: words not of the vocabulary, or of more or fewer units than there are runs.
+        """
+        word_counts_V = np.bincount(np.asarray(words_W, np.int64), minlength=len(word_lengths))
+        if len(word_counts_V) != len(word_lengths):
+            raise UnitlangError(f"word {len(word_counts_V) - 1} is not in a vocabulary of {len(word_lengths)}")
+        lengths_W = np.asarray(word_lengths, np.int64)[words_W]
+        if int(lengths_W.sum()) != num_runs:
+            raise UnitlangError(f"the words have {lengths_W.sum()} units, but there are {num_runs} runs")
+        longest = int(np.max(word_lengths, initial=0))
+        return cls(num_frames, num_runs, word_counts_V, np.bincount(lengths_W, minlength=longest + 1))
+
+    def __add__(self, other: "CompressionStats") -> "CompressionStats":
+        same = self.vocab_size == other.vocab_size and len(self.length_counts_L) == len(other.length_counts_L)
+        if not same:
+            raise UnitlangError("counts of two different unit languages cannot be added")
+        return CompressionStats(
+            self.num_frames + other.num_frames,
+            self.num_runs + other.num_runs,
+            self.word_counts_V + other.word_counts_V,
+            self.length_counts_L + other.length_counts_L,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as JSON values; words that do not occur are left out."""
+        seen = np.flatnonzero(self.word_counts_V)
+        return {
+            "num_frames": self.num_frames,
+            "num_runs": self.num_runs,
+            "vocab_size": self.vocab_size,
+            "words": seen.tolist(),
+            "word_counts": self.word_counts_V[seen].tolist(),
+            "length_counts": self.length_counts_L.tolist(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "CompressionStats":
+        """The inverse of `to_dict`."""
+        word_counts_V = np.zeros(values["vocab_size"], np.int64)
+        word_counts_V[np.array(values["words"], np.int64)] = values["word_counts"]
+        length_counts_L = np.array(values["length_counts"], np.int64)
+        return cls(values["num_frames"], values["num_runs"], word_counts_V, length_counts_L)
+
+    @property
+    def vocab_size(self) -> int:
+        """Words of the vocabulary, with `<unk>`."""
+        return len(self.word_counts_V)
+
+    @property
+    def num_words(self) -> int:
+        """Words that the utterances were written in."""
+        return int(self.word_counts_V.sum())
+
+    @property
+    def seconds(self) -> float:
+        """Length of the speech, 0.02 s a frame."""
+        return self.num_frames * FRAME_HOP / SAMPLE_RATE
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames per second of speech: 50, or 0 without any."""
+        return _ratio(self.num_frames, self.seconds)
+
+    @property
+    def runs_per_second(self) -> float:
+        """Runs per second of speech."""
+        return _ratio(self.num_runs, self.seconds)
+
+    @property
+    def words_per_second(self) -> float:
+        """Words per second of speech."""
+        return _ratio(self.num_words, self.seconds)
+
+    @property
+    def total_ratio(self) -> float:
+        """Frames per word."""
+        return _ratio(self.num_frames, self.num_words)
+
+    @property
+    def dedup_ratio(self) -> float:
+        """Frames per run."""
+        return _ratio(self.num_frames, self.num_runs)
+
+    @property
+    def unit_language_ratio(self) -> float:
+        """Runs per word."""
+        return _ratio(self.num_runs, self.num_words)
+
+    @property
+    def word_length_histogram(self) -> list[int]:
+        """How many words of each length in units occur: [n] of n units, up to the vocabulary's longest."""
+        return self.length_counts_L.tolist()
+
+    @property
+    def vocabulary_use(self) -> float:
+        """Share of the vocabulary's words (without `<unk>`) that occur at least once."""
+        return _ratio(int(np.count_nonzero(self.word_counts_V[1:])), self.vocab_size - 1)
+
+    @property
+    def bits_per_word(self) -> float:
+        """Entropy of the words' frequencies: what a word costs an ideal code without context."""
+        counts = self.word_counts_V[self.word_counts_V > 0]
+        shares = counts / max(1, self.num_words)
+        return float(-(shares * np.log2(shares)).sum()) + 0.0  # + 0.0: no negative zero
+
+    @property
+    def bits_per_second(self) -> float:
+        """`bits_per_word` times words per second."""
+        return self.bits_per_word * self.words_per_second
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else 0.0

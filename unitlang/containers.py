@@ -1,0 +1,263 @@
+"""What an audio file states about its own length, read from its header; FFmpeg clamps it if a file is cut.
+
+Only exact statements count: a length that the writer left open (a WAV written to a pipe) or an estimate (a
+size over a bit rate) is None.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
+"""FFmpeg's name of the MP4 family."""
+
+
+class SeekableFile(Protocol):
+    """All that is asked of a file here."""
+
+    def seek(self, position: int, /) -> int:
+        """Goes to a byte position."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Up to `size` bytes."""
+        ...
+
+
+@dataclass(frozen=True)
+class Statement:
+    """The length that a container states.
+
+    Attributes:
+        num_samples: samples per channel at the native rate, None where nothing exact is stated.
+        end: byte position at which the stated audio data ends; a shorter file is cut.
+    """
+
+    num_samples: int | None = None
+    end: int | None = None
+
+
+NOTHING = Statement()
+
+
+def read_statement(file: SeekableFile, format_name: str) -> Statement:
+    """The length that the header of `file` states; few bytes are read, whatever the header claims.
+
+    Args:
+        file: a seekable binary file; its position is changed.
+        format_name: FFmpeg's name of the container (`wav`, `flac`, ...), found by content.
+
+    Returns:
+        The statement; `Statement()` where the format makes none or the header cannot be followed.
+    """
+    reader = _READERS.get(format_name)
+    return reader(file) if reader else NOTHING
+
+
+def has_audio_magic(head: bytes) -> bool:
+    """Whether `head` (the first 16 bytes or more) begins like an audio file that we know."""
+    magics = (
+        b"RIFF",
+        b"RIFX",
+        b"RF64",
+        b"BW64",
+        b"riff",
+        b"FORM",
+        b".snd",
+        b"caff",
+        b"fLaC",
+        b"OggS",
+        b"ID3",
+    )
+    return head.startswith((*magics, b"NIST_1A", b"\x1aE\xdf\xa3")) or head[4:8] == b"ftyp"
+
+
+def _at(file: SeekableFile, position: int, size: int) -> bytes:
+    """Up to `size` bytes from `position`."""
+    file.seek(position)
+    return file.read(size)
+
+
+def _little(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
+def _big(data: bytes) -> int:
+    return int.from_bytes(data, "big")
+
+
+_PCM_TAGS = (1, 3, 6, 7)
+"""WAVE format tags of fixed-size samples: PCM, IEEE float, A-law, mu-law (RFC 2361)."""
+
+_EXTENSIBLE = 0xFFFE
+
+
+def _is_placeholder(size: int) -> bool:
+    """Whether a 32-bit size is what writers put who cannot know it: 0, or a value just below 2^31 or 2^32."""
+    return size == 0 or (size & 0x7FFFFFFF) >= 0x7FFFF000
+
+
+def _fixed_size_block(fmt: bytes) -> int:
+    """Bytes of one sample of all channels by a WAVE `fmt ` chunk; 0 if compressed or implausible."""
+    tag, channels, block, bits = (_little(fmt[i : i + 2]) for i in (0, 2, 12, 14))
+    if tag == _EXTENSIBLE:
+        tag = _little(fmt[24:26])
+    return block if tag in _PCM_TAGS and block and block == channels * -(-bits // 8) else 0
+
+
+def _wav(file: SeekableFile) -> Statement:
+    """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), whose `ds64` has the data size."""
+    wide, block, position = 0, 0, 12
+    if _at(file, 0, 4) == b"RIFX":
+        return NOTHING
+    while len(head := _at(file, position, 8)) == 8:
+        name, size, body = head[:4], _little(head[4:]), position + 8
+        if name == b"ds64":
+            wide = _little(_at(file, body + 8, 8))
+        elif name == b"fmt ":
+            block = _fixed_size_block(_at(file, body, 40))
+        elif name == b"data":
+            size = wide if size == 0xFFFFFFFF and 0 < wide < 1 << 63 else size
+            return NOTHING if size < 1 << 32 and _is_placeholder(size) else _pcm(size, body, block)
+        position = body + size + size % 2
+    return NOTHING
+
+
+def _pcm(size: int, start: int, block: int) -> Statement:
+    """`size` bytes of data from `start` in blocks of `block` bytes (0: compressed, only the end is known)."""
+    return Statement(size // block if block else None, start + size)
+
+
+def _w64(file: SeekableFile) -> Statement:
+    """Sony Wave64: 16-byte GUIDs, 64-bit sizes that include the 24-byte chunk head, chunks aligned to 8."""
+    block, position = 0, 40
+    while len(head := _at(file, position, 24)) == 24:
+        name, size, body = head[:4], _little(head[16:]), position + 24
+        if name == b"fmt ":
+            block = _fixed_size_block(_at(file, body, 40))
+        elif name == b"data":
+            return _pcm(size - 24, body, block) if 24 < size < 1 << 63 else NOTHING
+        position += max(24, -(-size // 8) * 8)
+    return NOTHING
+
+
+def _aiff(file: SeekableFile) -> Statement:
+    """AIFF and AIFF-C: the COMM chunk counts sample frames, exact where the samples are of fixed size."""
+    fixed = (
+        b"NONE",
+        b"twos",
+        b"sowt",
+        b"raw ",
+        b"in24",
+        b"in32",
+        b"fl32",
+        b"FL32",
+        b"fl64",
+        b"FL64",
+        b"ulaw",
+        b"alaw",
+    )
+    compressed, samples, end, position = _at(file, 8, 4) == b"AIFC", None, None, 12
+    while len(head := _at(file, position, 8)) == 8:
+        name, size, body = head[:4], _big(head[4:]), position + 8
+        if name == b"COMM":
+            comm = _at(file, body, 22)
+            samples = _big(comm[2:6]) if not compressed or comm[18:22] in fixed else None
+        elif name == b"SSND":
+            end = None if _is_placeholder(size) else body + size
+        position = body + size + size % 2
+    return Statement(samples or None, end)
+
+
+def _au(file: SeekableFile) -> Statement:
+    """Sun/NeXT .snd: the encoding's sample size by its number; 0xFFFFFFFF is an unknown length."""
+    widths = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
+    start, size, encoding, _, channels = (_big(_at(file, i, 4)) for i in range(4, 24, 4))
+    return NOTHING if _is_placeholder(size) else _pcm(size, start, widths.get(encoding, 0) * channels)
+
+
+def _caf(file: SeekableFile) -> Statement:
+    """Apple Core Audio Format: `desc` gives bytes and samples per packet, `data` its size (-1: unknown)."""
+    block, position = 0, 8
+    while len(head := _at(file, position, 12)) == 12:
+        name, size, body = head[:4], _big(head[4:]), position + 12
+        if name == b"desc":
+            desc = _at(file, body, 32)
+            block = _big(desc[16:20]) if _big(desc[20:24]) == 1 else 0
+        elif name == b"data":
+            return _pcm(size - 4, body + 4, block) if 4 < size < 1 << 63 else NOTHING
+        position = body + size
+    return NOTHING
+
+
+def _skip_id3(file: SeekableFile) -> int:
+    """Byte position after the ID3v2 tags at the start (sizes are 4 x 7 bits)."""
+    position = 0
+    while (head := _at(file, position, 10))[:3] == b"ID3" and len(head) == 10:
+        size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:], (21, 14, 7, 0), strict=True))
+        position += 10 + size + (10 if head[5] & 0x10 else 0)
+    return position
+
+
+def _flac(file: SeekableFile) -> Statement:
+    """FLAC: the lower 36 bits of bytes 10-17 of STREAMINFO (RFC 9639, sec. 8.2); 0 is unknown."""
+    head = _at(file, _skip_id3(file), 26)
+    if head[:4] != b"fLaC" or head[4] & 0x7F or len(head) < 26:
+        return NOTHING
+    return Statement(_big(head[18:26]) & 0xFFFFFFFFF or None)
+
+
+def _mp3(file: SeekableFile) -> Statement:
+    """MP3 with a Xing/Info frame by LAME or FFmpeg: frames x samples per frame - encoder delay and padding.
+
+    The decoder's own delay of 529 samples is dropped at the start and given back at the end, as FFmpeg does
+    (libavformat/mp3dec.c). Of other writers it is not known what they count. Where another MP3 stream follows
+    the bytes that the frame counts, files were joined and the statement is about the first only.
+    """
+    start = _skip_id3(file)
+    head = _at(file, start, 256)
+    if len(head) < 256 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+        return NOTHING
+    mpeg1, mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
+    tag = head[4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17)) :]
+    if tag[:4] not in (b"Xing", b"Info") or tag[7] & 7 != 7 or tag[120:124] not in (b"LAME", b"Lavf", b"Lavc"):
+        return NOTHING
+    frames, size, pads = _big(tag[8:12]), _big(tag[12:16]), _big(tag[141:144])
+    after = _at(file, start + size, 3)
+    if not frames or after == b"ID3" or (len(after) > 1 and after[0] == 0xFF and after[1] & 0xE0 == 0xE0):
+        return NOTHING
+    delay, padding = (pads >> 12) + 529, max(0, (pads & 0xFFF) - 529)
+    return Statement(max(0, frames * (1152 if mpeg1 else 576) - delay - padding) or None)
+
+
+def _mp4(file: SeekableFile) -> Statement:
+    """MP4: encoder padding makes its lengths inexact, but a media data box must lie inside the file."""
+    position = 0
+    while len(head := _at(file, position, 16)) >= 8:
+        size = _big(head[8:16]) if head[:4] == b"\0\0\0\1" else _big(head[:4])
+        if head[4:8] == b"mdat" and size:
+            return Statement(None, position + size)
+        if size < 8:
+            return NOTHING
+        position += size
+    return NOTHING
+
+
+def _sphere(file: SeekableFile) -> Statement:
+    """NIST SPHERE: a text header with `sample_count -i N`."""
+    found = re.search(rb"\bsample_count -i (\d{1,15})\b", _at(file, 0, 1024))
+    return Statement(int(found[1]) or None) if found else NOTHING
+
+
+_READERS: dict[str, Callable[[SeekableFile], Statement]] = {
+    "wav": _wav,
+    "w64": _w64,
+    "aiff": _aiff,
+    "au": _au,
+    "caf": _caf,
+    "flac": _flac,
+    "mp3": _mp3,
+    MP4: _mp4,
+    "nistsphere": _sphere,
+}

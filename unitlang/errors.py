@@ -1,0 +1,42 @@
+"""What can be wrong with a user's audio, units or files; every message names the source and the remedy."""
+
+from typing import Literal, get_args
+
+AudioReason = Literal[
+    "missing",
+    "empty_file",
+    "not_audio",
+    "no_audio_stream",
+    "corrupt",
+    "truncated",
+    "no_samples",
+    "too_short",
+    "not_finite",
+    "bad_segment",
+]
+"""Stable codes of the `rejects` table; a code never changes its meaning."""
+
+AUDIO_REASONS: tuple[AudioReason, ...] = get_args(AudioReason)
+
+
+class UnitlangError(ValueError):
+    """A mistake in what the user gave: the message says where and what to do."""
+
+
+class AudioError(UnitlangError):
+    """Audio that is not usable speech input.
+
+    Attributes:
+        reason: one of `AUDIO_REASONS`.
+        message: one line for a person.
+        source: path or URL of the audio, or `<bytes>`.
+    """
+
+    def __init__(self, reason: AudioReason, message: str, source: str) -> None:
+        super().__init__(reason, message, source)
+        self.reason: AudioReason = reason
+        self.message = message
+        self.source = source
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.message} [{self.reason}]"

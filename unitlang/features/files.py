@@ -1,0 +1,71 @@
+"""Where a HuBERT checkpoint's files lie and what is in them, told without loading them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from unitlang.errors import UnitlangError
+
+BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE")
+"""torchaudio's pretrained models without fine-tuning (`torchaudio.pipelines`)."""
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+
+
+@dataclass(frozen=True)
+class CheckpointFiles:
+    """A checkpoint on disk.
+
+    Attributes:
+        weights: the file of tensors.
+        config: Hugging Face's `config.json`, where the checkpoint is a folder.
+        preprocessor: Hugging Face's `preprocessor_config.json`, where there is one.
+    """
+
+    weights: Path
+    config: Path | None = None
+    preprocessor: Path | None = None
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of the contents of all files; where they lie does not matter."""
+        files = (self.weights, self.config, self.preprocessor)
+        return hashlib.sha256(
+            json.dumps([None if file is None else _sha256_of(file) for file in files]).encode()
+        ).hexdigest()
+
+
+def locate(checkpoint: str) -> CheckpointFiles:
+    """Find the files of a checkpoint.
+
+    Args:
+        checkpoint: a file of weights, or a folder as Hugging Face lays it out.
+
+    Raises:
+        UnitlangError: there is no such file or folder, or the folder is not a checkpoint.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.is_file():
+        return CheckpointFiles(path)
+    if not path.is_dir():
+        raise UnitlangError(
+            f"no checkpoint at {path}: give a file (.pt, .pth, .bin, .safetensors), a Hugging Face folder, "
+            f"or, with `download: true`, one of {', '.join(BUNDLES)}"
+        )
+    weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
+    if weights is None or not (path / "config.json").is_file():
+        raise UnitlangError(f"{path} is not a checkpoint folder: it needs config.json and one of {', '.join(_WEIGHTS)}")
+    preprocessor = path / "preprocessor_config.json"
+    return CheckpointFiles(weights, path / "config.json", preprocessor if preprocessor.is_file() else None)
+
+
+def _sha256_of(path: Path) -> str:
+    stat = path.stat()
+    return _sha256_of_version(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _sha256_of_version(path: Path, _size: int, _mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

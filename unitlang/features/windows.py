@@ -1,0 +1,85 @@
+"""Cutting an utterance of any length into overlapping windows of bounded size."""
+
+# Shapes: N = samples at 16 kHz. Frames are counted on the grid of `unitlang.frames`.
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unitlang.errors import UnitlangError
+from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, num_frames
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of an utterance and which of its frames count.
+
+    Attributes:
+        waveform_N: float32 samples.
+        first: first of the window's own frames to keep; those before it are context.
+        last: one after the last frame to keep.
+    """
+
+    waveform_N: FloatArray
+    first: int
+    last: int
+
+
+def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames: int) -> Iterator[Window]:
+    """Cut an utterance into windows whose kept frames are all its frames, each once, in order.
+
+    Up to `window_frames` frames the utterance is one window, whole. A longer one is cut into windows of
+    exactly `window_frames` frames that overlap by twice `context_frames` and are parted in the middle of the
+    overlap; the last one reaches back as far as it must to be full. So the cuts depend on the number of
+    samples alone, never on how the blocks come. Holds at most two windows of samples.
+
+    Args:
+        blocks: waveform_N float32 arrays of any size, 16 kHz mono.
+        window_frames: longest window, in frames; more than twice `context_frames`.
+        context_frames: least number of frames before and after the kept ones, in frames.
+
+    Yields:
+        The windows; none where the utterance is shorter than one frame.
+
+    Raises:
+        UnitlangError: blocks that are not one-dimensional, or hold NaN or infinite samples.
+    """
+    step = window_frames - 2 * context_frames
+    kept = window_frames - context_frames
+    buffer_N = np.empty(_samples_of(step + window_frames + 1), np.float32)
+    filled = offset = first = 0  # offset: frames to the next window's start; the buffer keeps the previous one's
+    for piece_N in _pieces(blocks):
+        while len(piece_N) > 0:
+            full = _samples_of(offset + window_frames + 1)
+            taken, piece_N = np.split(piece_N, [full - filled])
+            buffer_N[filled : filled + len(taken)] = taken
+            filled += len(taken)
+            if filled == full:  # one frame more than the window holds: it is not the last one
+                start = offset * FRAME_HOP
+                yield Window(buffer_N[start : start + _samples_of(window_frames)].copy(), first, kept)
+                filled -= start
+                buffer_N[:filled] = buffer_N[start : start + filled].copy()
+                offset, first = step, context_frames
+    total = num_frames(filled)
+    if offset == 0 and total > 0:
+        yield Window(buffer_N[:filled].copy(), 0, total)
+    elif total > 0:
+        start = total - window_frames
+        yield Window(buffer_N[start * FRAME_HOP : filled].copy(), kept - start, window_frames)
+
+
+def _samples_of(frames: int) -> int:
+    return (frames - 1) * FRAME_HOP + FRAME_SAMPLES
+
+
+def _pieces(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+    for block_N in blocks:
+        if block_N.ndim != 1:
+            raise UnitlangError(f"a waveform must be one-dimensional (mono), got shape {block_N.shape}")
+        if not np.isfinite(block_N).all():
+            raise UnitlangError("the waveform holds NaN or infinite samples")
+        yield np.asarray(block_N, np.float32)

@@ -1,0 +1,117 @@
+"""Decoded frames of any kind to mono 16 kHz float32, by libswresample.
+
+Legend: N = samples.
+"""
+
+from collections.abc import Iterator
+from math import gcd
+
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.error import BlockingIOError as NothingYet
+from av.error import EOFError as NothingMore
+from av.filter import Graph
+from numpy.typing import NDArray
+
+from unitlang.frames import SAMPLE_RATE
+
+Kind = tuple[str, str, int]
+"""Sample format, channel layout and rate of a frame."""
+
+
+def resampled_length(num_samples: int, rate: int) -> int:
+    """Samples at 16 kHz of `num_samples` at `rate`: rounded down to whole steps."""
+    return num_samples * SAMPLE_RATE // rate
+
+
+def phase_step(rate: int) -> int:
+    """Native samples after which the resampling filter is back in the same phase (441 at 44.1 kHz)."""
+    return rate // gcd(rate, SAMPLE_RATE)
+
+
+class Resampler:
+    """Frames to blocks of mono 16 kHz samples.
+
+    n samples at rate r give exactly `resampled_length(n, r)`; libswresample itself gives that or one more, by
+    the phase of its filter. Channels are mixed by the standard downmix, normalised so that nothing clips;
+    channels whose places are not known (microphone arrays) are averaged.
+    """
+
+    def __init__(self) -> None:
+        self._kind: Kind | None = None
+        self._mixer: Graph | None = None
+        self._resampler = AudioResampler()
+        self._taken = 0
+        self._given = 0
+
+    def push(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+        """The samples that this frame completes; a stream may change its kind, as joined files do."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind != self._kind:
+            yield from self.flush()
+            self._begin(kind, frame.layout.nb_channels)
+        frame.pts = None  # only the order counts: a gap in the clock is not filled
+        self._taken += frame.samples
+        for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
+            yield from self._arrays(self._resampler.resample(mixed))
+
+    def flush(self) -> Iterator[NDArray[np.float32]]:
+        """What is still inside the filter; the next frame begins anew."""
+        if self._kind is None:
+            return
+        due = resampled_length(self._taken, self._kind[2])
+        for samples_N in self._arrays(self._resampler.resample(None)):
+            yield samples_N[: due - (self._given - len(samples_N))]
+        if due > self._given:  # a sound shorter than the filter: the rest is silence
+            yield np.zeros(due - self._given, np.float32)
+        self._kind = None
+
+    def _begin(self, kind: Kind, channels: int) -> None:
+        unplaced = channels > 2 and kind[1] == f"{channels} channels"
+        self._mixer = _averaging(kind, channels) if unplaced else None
+        # Not normalised, a float downmix of two equal channels comes out 3 dB louder than either.
+        self._resampler = AudioResampler("fltp", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
+        self._kind, self._taken, self._given = kind, 0, 0
+
+    def _arrays(self, frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
+        for frame in frames:
+            # Flushing a resampler that had nothing to do gives [None], whatever the stubs say.
+            if frame is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                self._given += frame.samples
+                yield frame.to_ndarray()[0]
+
+
+def _averaging(kind: Kind, channels: int) -> Graph:
+    """A filter graph that gives the mean of the channels at the same rate.
+
+    A filter and no NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
+    """
+    graph = Graph()
+    weights = "+".join(f"{1 / channels!r}*c{channel}" for channel in range(channels))
+    nodes = [
+        graph.add(
+            "abuffer",
+            sample_fmt=kind[0],
+            channel_layout=kind[1],
+            sample_rate=str(kind[2]),
+            time_base=f"1/{kind[2]}",
+        ),
+        graph.add("aformat", sample_fmts="fltp"),
+        graph.add("pan", f"mono|c0={weights}"),
+        graph.add("abuffersink"),
+    ]
+    graph.link_nodes(*nodes).configure()
+    return graph
+
+
+def _through(graph: Graph, frame: AudioFrame) -> Iterator[AudioFrame]:
+    graph.push(frame)
+    while True:
+        try:
+            mixed = graph.pull()
+        except (NothingYet, NothingMore):
+            return
+        if isinstance(mixed, AudioFrame):
+            mixed.pts = None
+            yield mixed

@@ -1,0 +1,118 @@
+"""Units per frame <-> runs: consecutive frames of one unit, kept as the unit and how many frames it lasts.
+
+Shapes: T = frames, R = runs.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from unitlang.errors import UnitlangError
+
+MAX_RUN_FRAMES = 65_535
+"""The longest run that a uint16 duration holds (about 22 minutes); longer ones become several runs."""
+
+Uint16Array = NDArray[np.uint16]
+
+
+def as_units(units: ArrayLike) -> Uint16Array:
+    """Checks that an array is one row of unit indices, and returns it as uint16 (without a copy if it is).
+
+    Raises:
+        UnitlangError: not one-dimensional, not integers, or outside 0..65535.
+    """
+    array = np.asarray(units)
+    if array.ndim == 1 and array.dtype == np.uint16:
+        return array
+    if array.ndim != 1:
+        raise UnitlangError(f"units must be one-dimensional, not of shape {array.shape}: pass one utterance")
+    if array.size == 0:
+        return array.astype(np.uint16)
+    if array.dtype.kind not in "iu":
+        raise UnitlangError(f"units must be integers, not {array.dtype}")
+    if int(array.min()) < 0 or int(array.max()) > np.iinfo(np.uint16).max:
+        raise UnitlangError(f"units must lie in 0..65535, not {array.min()}..{array.max()}")
+    return array.astype(np.uint16)
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """An utterance as runs.
+
+    Attributes:
+        units_R: the unit of each run. Neighbours differ, except where a run was split at `MAX_RUN_FRAMES`.
+        durations_R: frames of each run, 1..`MAX_RUN_FRAMES`.
+    """
+
+    units_R: Uint16Array
+    durations_R: Uint16Array
+
+    def __post_init__(self) -> None:
+        if self.units_R.shape != self.durations_R.shape:
+            raise UnitlangError(f"{len(self.units_R)} units but {len(self.durations_R)} durations")
+
+    def __len__(self) -> int:
+        return len(self.units_R)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the utterance: the sum of the durations."""
+        return int(self.durations_R.sum(dtype=np.int64))
+
+
+class RunEncoder:
+    """Makes runs of units that come in blocks; needs memory for the runs, not for the frames.
+
+    Where the stream is cut into blocks makes no difference to the runs.
+    """
+
+    def __init__(self) -> None:
+        self._units: list[Uint16Array] = []
+        self._frames: list[NDArray[np.int64]] = []
+
+    def add(self, units_T: ArrayLike) -> None:
+        """Takes the next block of units, one per frame; a block may be empty."""
+        block_T = as_units(units_T)
+        if not len(block_T):
+            return
+        starts_R = np.flatnonzero(np.concatenate(([True], block_T[1:] != block_T[:-1])))
+        units_R = block_T[starts_R]
+        frames_R = np.diff(starts_R, append=len(block_T))
+        if self._units and self._units[-1][-1] == units_R[0]:  # the last run goes on in this block
+            self._frames[-1][-1] += frames_R[0]
+            units_R, frames_R = units_R[1:], frames_R[1:]
+        if len(units_R):
+            self._units.append(units_R)
+            self._frames.append(frames_R)
+
+    def finish(self) -> Runs:
+        """The runs of all blocks so far."""
+        if not self._units:
+            return Runs(np.empty(0, np.uint16), np.empty(0, np.uint16))
+        return _split_long_runs(np.concatenate(self._units), np.concatenate(self._frames))
+
+
+def _split_long_runs(units_R: Uint16Array, frames_R: NDArray[np.int64]) -> Runs:
+    """Splits runs so that every duration fits uint16: full runs first, the rest last."""
+    parts_R = -(-frames_R // MAX_RUN_FRAMES)
+    last_parts_R = np.cumsum(parts_R) - 1
+    durations = np.full(int(parts_R.sum()), MAX_RUN_FRAMES, np.uint16)
+    durations[last_parts_R] = frames_R - (parts_R - 1) * MAX_RUN_FRAMES
+    return Runs(np.repeat(units_R, parts_R), durations)
+
+
+def to_runs(units_T: ArrayLike) -> Runs:
+    """Removes repeats: the runs of one utterance of one unit per frame.
+
+    Raises:
+        UnitlangError: see `as_units`.
+    """
+    encoder = RunEncoder()
+    encoder.add(units_T)
+    return encoder.finish()
+
+
+def to_frames(runs: Runs) -> Uint16Array:
+    """The units per frame, `units_T`, that the runs were made of."""
+    return np.repeat(runs.units_R, runs.durations_R)
