@@ -1,6 +1,7 @@
 """Step 2: sample hours, extract features, FAISS k-means: -> artifact `quantizer`.
 
-A store's first version fixes its quantizer; a later build uses it again unless its configuration changed or `refit` is set.
+A store's first version fixes its quantizer; a later build uses it again unless its configuration changed or `refit`
+is set.
 """
 
 import json
@@ -213,7 +214,7 @@ def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float3
 
 
 def one_torch_thread() -> None:
-    """Compute on one thread in this process: work units are the parallelism, and sums must not depend on the machine."""
+    """Compute on one thread: work units are the parallelism, and sums must not depend on the number of cores."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Run one step by itself: `python -m pipelines.quantize CONFIG`; the steps before it run too where they are not done."""
+"""Run one step by itself: `python -m pipelines.quantize CONFIG`; earlier steps run too where they are not done."""
 
 import logging
 from pathlib import Path

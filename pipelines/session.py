@@ -1,4 +1,4 @@
-"""Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session a build."""
+"""Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session."""
 
 import json
 import os

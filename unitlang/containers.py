@@ -74,7 +74,9 @@ def has_audio_magic(head: bytes) -> bool:
 
 
 def _at(file: SeekableFile, position: int, size: int) -> bytes:
-    """Up to `size` bytes from `position`."""
+    """Up to `size` bytes from `position`; none where a damaged header points beyond any file."""
+    if position >= 1 << 62:
+        return b""
     file.seek(position)
     return file.read(size)
 
@@ -203,7 +205,7 @@ def _skip_id3(file: SeekableFile) -> int:
 def _flac(file: SeekableFile) -> Statement:
     """FLAC: the lower 36 bits of bytes 10-17 of STREAMINFO (RFC 9639, sec. 8.2); 0 is unknown."""
     head = _at(file, _skip_id3(file), 26)
-    if head[:4] != b"fLaC" or head[4] & 0x7F or len(head) < 26:
+    if len(head) < 26 or head[:4] != b"fLaC" or head[4] & 0x7F:
         return NOTHING
     return Statement(_big(head[18:26]) & 0xFFFFFFFFF or None)
 

@@ -27,8 +27,8 @@ _SEEKABLE_PCM = ("wav", "w64", "aiff", "au", "caf")
 """Containers in which FFmpeg finds a sample of PCM exactly."""
 
 _GAP = Fraction(1, 100)
-"""Seconds by which two frames in a row of a whole Ogg stream are never late: the clock of Vorbis errs by one frame
-at a time, by (2048 - 256) / 4 samples as a rule; joined Opus files are late by a pre-skip of 6.5 ms."""
+"""Seconds by which two frames in a row of a whole Ogg stream are never late: the clock of Vorbis errs by a frame at
+a time, by (2048 - 256) / 4 samples as a rule; joined Opus files are late by a pre-skip of 6.5 ms."""
 
 
 class Decoder:

@@ -1,0 +1,223 @@
+"""Any audio in, mono 16 kHz out; damage ends in an error with its reason."""
+
+import json
+import os
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+
+import fsspec  # pyright: ignore[reportMissingTypeStubs]
+import numpy as np
+import pytest
+import soundfile
+
+from unitlang.audio import count_samples, load, probe, stream
+from unitlang.errors import AudioError
+from unitlang.frames import num_frames
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 66_000).astype(np.float32)
+
+
+def encode(samples: np.ndarray, rate: int = 16000, **kind: str) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, samples, rate, **kind)
+    return file.getvalue()
+
+
+WAV = encode(NOISE, format="WAV", subtype="PCM_16")
+FLAC = encode(NOISE, format="FLAC")
+
+
+def reason(source: str | Path | bytes, offset: int = 0, num: int | None = None) -> str:
+    with pytest.raises(AudioError) as caught:
+        load(source, offset_samples=offset, num_samples=num)
+    return caught.value.reason
+
+
+def flip(data: bytes, position: int) -> bytes:
+    return data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [{"format": "FLAC"}, {"format": "WAV", "subtype": "PCM_16"}, {"format": "WAV", "subtype": "FLOAT"}],
+)
+def test_native_16_khz_is_bit_exact(kind: dict[str, str]) -> None:
+    data = encode(NOISE, **kind)
+    expected, _ = soundfile.read(BytesIO(data), dtype="float32")
+    np.testing.assert_array_equal(load(data), expected)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44099, 44100, 48000, 192000])
+def test_length_is_floor_of_the_exact_one_and_known_in_advance(rate: int) -> None:
+    data = encode(NOISE, rate, format="WAV", subtype="PCM_16")
+    expected = len(NOISE) * 16000 // rate
+    assert len(load(data)) == count_samples(data) == probe(data).num_samples == expected
+
+
+def test_resampling_keeps_a_tone() -> None:
+    seconds = np.arange(2 * 44100) / 44100
+    tone = load(encode(0.5 * np.sin(2 * np.pi * 440 * seconds), 44100, format="WAV", subtype="FLOAT"))
+    expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32000) / 16000)
+    np.testing.assert_allclose(tone[200:-200], expected[200:-200], atol=1e-4)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 5, 8, 9, 17, 64])
+def test_equal_channels_keep_their_level(channels: int) -> None:
+    data = encode(np.tile(NOISE[:2000, None], (1, channels)), format="WAV", subtype="FLOAT")
+    np.testing.assert_allclose(load(data), NOISE[:2000], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind"),
+    [
+        (16000, {"format": "FLAC"}),
+        (44100, {"format": "FLAC"}),
+        (22050, {"format": "WAV", "subtype": "PCM_24"}),
+        (44100, {"format": "CAF", "subtype": "PCM_16"}),
+        (44100, {"format": "MP3"}),
+        (16000, {"format": "OGG", "subtype": "OPUS"}),
+        (8000, {"format": "WAV", "subtype": "IMA_ADPCM"}),
+    ],
+)
+def test_segment_is_what_cutting_the_whole_gives(rate: int, kind: dict[str, str]) -> None:
+    data = encode(NOISE, rate, **kind)
+    whole = load(data)
+    for offset in (0, 1, 2999, 12345, len(whole) - 400):
+        np.testing.assert_array_equal(load(data, offset_samples=offset), whole[offset:])
+        part = load(data, offset_samples=offset, num_samples=400)
+        np.testing.assert_array_equal(part, whole[offset : offset + 400])
+
+
+@pytest.mark.parametrize("size", [1, 999, 1024, 66_000, 100_000])
+def test_blocks_have_the_size_asked_for(size: int) -> None:
+    data = encode(NOISE[:5000], format="FLAC")
+    blocks = list(stream(data, block_samples=size))
+    assert all(len(block) == size for block in blocks[:-1])
+    assert 0 < len(blocks[-1]) <= size
+    np.testing.assert_array_equal(np.concatenate(blocks), load(data))
+
+
+def test_path_url_and_bytes_give_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "speech.mp3"  # its name lies
+    path.write_bytes(FLAC)
+    with fsspec.open("memory://speech.flac", "wb") as file:  # pyright: ignore
+        file.write(FLAC)  # pyright: ignore
+    for source in (path, str(path), path.as_uri(), "memory://speech.flac"):
+        np.testing.assert_array_equal(load(source), load(FLAC))
+
+
+@pytest.mark.parametrize(("offset", "num"), [(-1, None), (0, 0), (66_000, None), (65_999, 2), (0, 66_001)])
+@pytest.mark.parametrize("data", [WAV, encode(NOISE, format="OGG")], ids=["wav", "ogg"])
+def test_segment_outside_the_audio(data: bytes, offset: int, num: int | None) -> None:
+    assert reason(data, offset, num) == "bad_segment"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_not_finite(value: float, rate: int) -> None:
+    samples = NOISE.copy()
+    samples[5000] = value
+    assert reason(encode(samples, rate, format="WAV", subtype="FLOAT")) == "not_finite"
+
+
+def test_missing_and_what_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+    os.mkfifo(tmp_path / "pipe.wav")
+    for name in ("none.wav", "link.wav", "pipe.wav", "", "x" * 5000, "a\0b"):
+        assert reason(tmp_path / name) == "missing"
+    for url in ("memory://none.wav", "nosuchprotocol://x.wav", (tmp_path / "none.wav").as_uri()):
+        assert reason(url) == "missing"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"", "empty_file"),
+        (b"once upon a time " * 100, "not_audio"),
+        (WAV[:30], "corrupt"),
+        (WAV[:24] + bytes(8) + WAV[32:], "corrupt"),
+        (WAV[:24] + b"\x01\0\0\0\x02\0\0\0" + WAV[32:], "corrupt"),
+        (encode(np.zeros((100, 65)), format="WAV"), "corrupt"),
+        (encode(NOISE[:0], format="WAV"), "no_samples"),
+        (WAV[:-1], "truncated"),
+        (WAV[:1000], "truncated"),
+        (FLAC[:-100], "truncated"),
+        (encode(NOISE, format="MP3")[:3000], "truncated"),
+        (flip(FLAC, len(FLAC) // 2), "truncated"),
+        (flip(encode(NOISE, format="OGG", subtype="OPUS"), 9_000), "corrupt"),
+    ],
+)
+def test_damage(data: bytes, expected: str) -> None:
+    assert reason(data) == expected
+
+
+def test_flac_of_unknown_length_that_is_cut() -> None:
+    data = FLAC[:21] + bytes([FLAC[21] & 0xF0]) + bytes(4) + FLAC[26:]
+    assert probe(data).num_samples is None
+    np.testing.assert_array_equal(load(data), load(FLAC))
+    assert reason(data[:-1000]) == "corrupt"
+
+
+@pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff"])
+def test_wav_written_to_a_pipe(size: bytes) -> None:
+    data = WAV[:40] + size + WAV[44:]
+    assert probe(data).num_samples is None
+    assert count_samples(data) == len(NOISE)
+    assert len(load(data[:-1000])) == len(NOISE) - 500
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(WAV)
+    texts = [f"ffconcat version 1.0\nfile {tmp_path}/a.wav\n"]
+    texts += [f"#EXTM3U\n#EXT-X-TARGETDURATION:5\n#EXTINF:5,\n{tmp_path}/a.wav\n#EXT-X-ENDLIST\n"]
+    for text in texts:
+        assert reason(text.encode()) == "not_audio"
+
+
+def test_nothing_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "cut.mp3").write_bytes(flip(encode(NOISE, format="MP3"), 2000)[:5000])
+    code = "import sys, unitlang.audio as a\ntry: a.load(sys.argv[1])\nexcept ValueError: pass"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "cut.mp3"], capture_output=True, check=True)
+    assert (done.stdout, done.stderr) == (b"", b"")
+
+
+def end(source: Path) -> int | str:
+    """Frames of the audio, or the reason why there are none."""
+    try:
+        waveform = load(source)
+        assert count_samples(source) == len(waveform)
+    except AudioError as error:
+        return error.reason
+    return num_frames(len(waveform))
+
+
+def test_awkward_files_that_were_made(shared_data: Path) -> None:
+    folder = shared_data / "awkward"
+    cases = json.loads((folder / "made_manifest.json").read_text())
+    ends = {case["file"]: end(folder / "made" / case["file"]) for case in cases}
+    for case in cases:
+        got, expect = ends[case["file"]], case["expect"]
+        match expect.split()[0].rstrip(";"):
+            case "decode":
+                assert isinstance(got, int), (case, got)
+                assert got > 0, case
+            case "reject" | "empty" | "reject/empty":
+                assert isinstance(got, str), case
+            case "too":
+                assert got == 0, case
+            case "partial/reject":
+                assert got != 0, case
+            case frames:
+                assert got == int(frames), case
+    assert {
+        name: ends[name] for name in ("trunc_half.wav", "trunc_odd.wav", "trunc.flac", "trunc.mp3")
+    } == dict.fromkeys(("trunc_half.wav", "trunc_odd.wav", "trunc.flac", "trunc.mp3"), "truncated")
+    assert isinstance(ends["trunc.opus"], int)
+
+
+def test_awkward_files_that_were_found(shared_data: Path) -> None:
+    for path in sorted((shared_data / "awkward" / "found").rglob("*.*")):
+        if path.is_file():
+            end(path)
