@@ -32,8 +32,9 @@ and sentencepiece {sentencepiece.__version__}. Held out: every fifth utterance o
 Words have at most {UnitLanguageConfig().max_word_units} units. Vocabularies count `<unk>` and single units.
 
 The samples are minutes long: the tables compare methods, they do not predict what hours of speech give.
-Where *learnt from* is far above *held out*, the language has learnt utterances by heart: BPE goes on
-merging pairs that occur once. Unigram only considers what occurs twice, hence *got* below *asked*.
+A word is learnt from at least two occurrences, hence *got* below *asked*: BPE ends before the first pair
+that occurs once, unigram only considers what occurs twice. Compare by *held out*: the language still
+fits what it was *learnt from* better, above all unigram, half of whose largest vocabularies is used once there.
 """
 SPEED_UNITS = 2_000_000
 SPEED_SEQUENCE = 750

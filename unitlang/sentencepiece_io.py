@@ -5,12 +5,13 @@ Shapes: R = runs, K = units of the quantizer.
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import Literal
+from itertools import chain, pairwise, takewhile
+from typing import Any, Literal
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
+from sentencepiece import sentencepiece_model_pb2
 
 from unitlang.units import Uint16Array
 from unitlang.words import UnitLanguageError
@@ -34,6 +35,13 @@ _TRAINING_THREADS = 16
 """Fixed, whatever the machine: unigram adds up its expectations per thread, so it is part of the result."""
 
 _UTF8_BYTES = 3
+
+_ONCE = "\u3400\u3401"
+"""A pair of letters that are no units, put into what BPE learns from exactly once.
+
+BPE merges the commonest pair first; among equally common ones the shortest, then the one of the lowest codepoints. So
+this pair is the first of those that occur once, and its place among the merges is where memorising begins.
+"""
 
 
 def utf8_table(k: int) -> NDArray[np.uint8]:
@@ -62,12 +70,38 @@ def _pieces(text: bytes) -> list[bytes]:
 def train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
     """Learns a model of at most `vocab_size` words (with `<unk>`) and returns it serialised.
 
+    Every word but the single units is learnt from at least two occurrences. BPE ends before the first merge whose
+    pair occurs once (in x x x, x x occurs twice); unigram considers substrings that occur twice.
+
     The bytes depend on the lines, their order and the arguments only: no path, no time, no number of cores.
 
     Raises:
         RuntimeError: SentencePiece failed.
         Exception: whatever iterating over `lines` raises.
     """
+    if algorithm == "unigram":
+        return _train(lines, algorithm, vocab_size, max_word_units)
+    marked = chain([_ONCE.encode()], lines)
+    return _before_once(_train(marked, algorithm, vocab_size + len(_ONCE), max_word_units))
+
+
+def _before_once(model: bytes) -> bytes:
+    """The BPE model that learning as many merges as come before `_ONCE`, and without it, gives."""
+    proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
+    unknown, *pieces = proto.pieces  # the merges in their order, then the single letters
+    merges = takewhile(lambda piece: len(piece.piece) > 1 and piece.piece != _ONCE, pieces)
+    units = (piece for piece in pieces if len(piece.piece) == 1 and piece.piece not in _ONCE)
+    words = [*merges, *units]
+    for rank, piece in enumerate(words):
+        piece.score = -float(rank)  # as SentencePiece numbers them, from -0.0 on
+    shorter: Any = type(proto)(
+        pieces=[unknown, *words], trainer_spec=proto.trainer_spec, normalizer_spec=proto.normalizer_spec
+    )
+    shorter.trainer_spec.vocab_size = len(shorter.pieces)
+    return shorter.SerializeToString()
+
+
+def _train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
     model = io.BytesIO()
     guarded = _Guarded(lines)
     try:

@@ -32,7 +32,7 @@ class UnitLanguageConfig(BaseModel):
     algorithm: Algorithm = "bpe"
     """`bpe` merges the commonest pairs, in linear time; `unigram` is SentencePiece's EM, superlinear."""
     vocab_size: Annotated[int, Field(ge=3)] = 8_000
-    """Most words of the vocabulary, `<unk>` and the k single units included; a small sample gives fewer."""
+    """Most words, `<unk>` and the k single units included; fewer where too little of the sample occurs twice."""
     max_word_units: Annotated[int, Field(ge=2, le=512)] = 16
     """K: most units of a word."""
     seed: int = 0
@@ -180,7 +180,8 @@ def train_unit_language(
     """Learns a unit language from sequences of runs' units.
 
     The same sequences in the same order give the same bytes, on any number of cores. `config.vocab_size` is
-    an upper bound: where the sample supports fewer words, the language has those, and its card states both.
+    an upper bound: a word of several units is learnt from at least two occurrences, so that a small sample gives
+    fewer words; the card states both numbers.
 
     Args:
         sequences: `units_R` of one utterance each; read once, one at a time.

@@ -211,9 +211,8 @@ def test_awkward_files_that_were_made(shared_data: Path) -> None:
                 assert got != 0, case
             case frames:
                 assert got == int(frames), case
-    assert {
-        name: ends[name] for name in ("trunc_half.wav", "trunc_odd.wav", "trunc.flac", "trunc.mp3")
-    } == dict.fromkeys(("trunc_half.wav", "trunc_odd.wav", "trunc.flac", "trunc.mp3"), "truncated")
+    for name in ("trunc_half.wav", "trunc_odd.wav", "trunc.flac", "trunc.mp3"):
+        assert ends[name] == "truncated", name
     assert isinstance(ends["trunc.opus"], int)
 
 
