@@ -34,7 +34,7 @@ Words have at most {UnitLanguageConfig().max_word_units} units. Vocabularies cou
 The samples are minutes long: the tables compare methods, they do not predict what hours of speech give.
 A word is learnt from at least two occurrences, hence *got* below *asked*: BPE ends before the first pair
 that occurs once, unigram only considers what occurs twice. Compare by *held out*: the language still
-fits what it was *learnt from* better, above all unigram, half of whose largest vocabularies is used once there.
+fits what it was *learnt from* better, above all unigram's largest vocabularies.
 """
 SPEED_UNITS = 2_000_000
 SPEED_SEQUENCE = 750

@@ -80,28 +80,30 @@ def train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_wor
         Exception: whatever iterating over `lines` raises.
     """
     if algorithm == "unigram":
-        return _train(lines, algorithm, vocab_size, max_word_units)
+        return fit(lines, algorithm, vocab_size, max_word_units)
     marked = chain([_ONCE.encode()], lines)
-    return _before_once(_train(marked, algorithm, vocab_size + len(_ONCE), max_word_units))
+    return _before_once(fit(marked, algorithm, vocab_size + len(_ONCE), max_word_units))
 
 
 def _before_once(model: bytes) -> bytes:
-    """The BPE model that learning as many merges as come before `_ONCE`, and without it, gives."""
+    """The BPE model of the merges that come before `_ONCE`: the same as if only so many had been learnt, without it."""
     proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
-    unknown, *pieces = proto.pieces  # the merges in their order, then the single letters
+    pieces = proto.pieces[1:]  # after <unk>: the merges in their order, then the single letters
     merges = takewhile(lambda piece: len(piece.piece) > 1 and piece.piece != _ONCE, pieces)
     units = (piece for piece in pieces if len(piece.piece) == 1 and piece.piece not in _ONCE)
     words = [*merges, *units]
     for rank, piece in enumerate(words):
         piece.score = -float(rank)  # as SentencePiece numbers them, from -0.0 on
-    shorter: Any = type(proto)(
-        pieces=[unknown, *words], trainer_spec=proto.trainer_spec, normalizer_spec=proto.normalizer_spec
-    )
+    shorter: Any = type(proto)()
+    shorter.CopyFrom(proto)
+    del shorter.pieces[1:]
+    shorter.pieces.extend(words)
     shorter.trainer_spec.vocab_size = len(shorter.pieces)
     return shorter.SerializeToString()
 
 
-def _train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
+def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
+    """`train` without its rule: SentencePiece's BPE goes on merging pairs that occur once, up to whole lines."""
     model = io.BytesIO()
     guarded = _Guarded(lines)
     try:

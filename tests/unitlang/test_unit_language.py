@@ -2,8 +2,10 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
@@ -15,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unitlang.errors import UnitlangError
-from unitlang.sentencepiece_io import PIECE_UNITS, Algorithm, Segmenter
+from unitlang.sentencepiece_io import PIECE_UNITS, Algorithm, Segmenter, fit, train, training_lines
 from unitlang.unit_language import UnitLanguage, UnitLanguageConfig, UnitLanguageError, train_unit_language
 
 ALGORITHMS: tuple[Algorithm, ...] = ("bpe", "unigram")
@@ -119,6 +121,56 @@ def test_vocab_size_is_an_upper_bound(trained: UnitLanguage) -> None:
     assert spoken.card["vocab_size"] == spoken.vocab_size
     assert spoken.card["requested_vocab_size"] == 8_000
     assert all(np.array_equal(spoken.decode(spoken.encode(one)), one) for one in few)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_words_of_several_units_occur_twice(algorithm: Algorithm) -> None:
+    few = speech_like(4)
+    config = UnitLanguageConfig(algorithm=algorithm, vocab_size=8_000)
+    spoken = train_unit_language(few, config, k=K, quantizer="q")
+    sequences = ["".join(f"_{unit}" for unit in one) + "_" for one in few]
+    learnt = [word for word in spoken.words(range(1, spoken.vocab_size)) if "_" in word]
+    assert learnt
+    assert all(sum(len(re.findall(f"_(?={word}_)", one)) for one in sequences) >= 2 for word in learnt)
+
+
+def merge(sequence: list[str], pair: tuple[str, str]) -> list[str]:
+    merged: list[str] = []
+    for symbol in sequence:
+        if merged and (merged[-1], symbol) == pair:
+            merged[-1] += symbol
+        else:
+            merged.append(symbol)
+    return merged
+
+
+@pytest.mark.parametrize("max_word_units", [3, 16])
+@pytest.mark.parametrize("num", [1, 2, 5, 20])
+def test_bpe_ends_before_the_first_pair_that_occurs_once(num: int, max_word_units: int) -> None:
+    """Merge by merge, counted by other means than the ones under test."""
+    few = [*speech_like(num), np.tile([1, 2], 9)]
+    model = train(training_lines([one.astype(np.uint16) for one in few], K), "bpe", 8_000, max_word_units)
+    words = ["".join(map(chr, word)) for word in Segmenter(model, K).words() if len(word) > 1]
+    sequences = [[chr(unit) for unit in one] for one in few]
+    known = set(words)
+    for word in words:
+        counts = Counter(pair for one in sequences for pair in pairwise(one) if "".join(pair) == word)
+        pair, count = counts.most_common(1)[0]
+        assert count >= 2
+        sequences = [merge(one, pair) for one in sequences]
+    left = Counter(pair for one in sequences for pair in pairwise(one))
+    allowed = {pair: count for pair, count in left.items() if len("".join(pair)) <= max_word_units}
+    assert all(count == 1 or "".join(pair) in known for pair, count in allowed.items())
+
+
+@pytest.mark.parametrize("vocab_size", [K + 1, SIZE, 8_000])
+@pytest.mark.parametrize("num", [1, 4, 60])
+def test_bpe_is_what_learning_so_many_words_gives(num: int, vocab_size: int) -> None:
+    sample = speech_like(num, seed=num)
+    model = train(training_lines(sample, K), "bpe", vocab_size, 16)
+    size = len(Segmenter(model, K).words())
+    assert size <= vocab_size
+    assert fit(training_lines(sample, K), "bpe", size, 16) == model
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
@@ -246,3 +298,16 @@ def test_real_units_are_compressed(algorithm: Algorithm, shared_data: Path) -> N
     assert ratios[0] > 1.15
     assert ratios[-1] > 2
     assert all(small < large for small, large in pairwise(ratios))
+
+
+def test_real_units_are_not_learnt_by_heart(shared_data: Path) -> None:
+    sequences = real_units(shared_data)
+    learnt = [units for index, units in enumerate(sequences) if index % 5]
+    config = UnitLanguageConfig(vocab_size=8_000)
+    spoken = train_unit_language(learnt, config, k=500, quantizer="q")
+    held_out = sequences[::5]
+    runs_per_word = sum(map(len, held_out)) / sum(map(len, spoken.encode_batch(held_out)))
+    assert runs_per_word > 1.8
+    assert spoken.card["sample_runs_per_word"] < 1.4 * runs_per_word
+    size = spoken.vocab_size
+    assert fit(training_lines(learnt, 500), "bpe", size, 16) == spoken.dump()["unit_language.model"]
