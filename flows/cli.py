@@ -33,7 +33,7 @@ def build(
     store: Annotated[str | None, typer.Option(help="Folder or s3:// URL, instead of the config's.")] = None,
     ray: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Ray cluster; `local` = an own Ray for every step, however small."),
+        typer.Option(metavar="ADDRESS", help="Ray cluster for the large steps (host:6379); default: this machine."),
     ] = None,
 ) -> None:
     """Build a corpus, or bring it up to date: what is done already is not done again."""
@@ -42,7 +42,7 @@ def build(
     from pipelines.config import load_config
     from storage.store import Store
 
-    out = Console(stderr=True)
+    out = Console(stderr=True, markup=False)
     built = build_corpus(load_config(config, set_ or (), store), out, ray)
     if not built.new:
         out.print(f"nothing to do: version {built.manifest.version} of {built.manifest.store} is up to date")
@@ -50,7 +50,7 @@ def build(
     path = f"reports/{built.manifest.version:08d}.html"
     place = Store.open(built.manifest.store)
     place.put(path, page(built.manifest).encode())
-    Console().print(tables(built.manifest))
+    Console(markup=False).print(tables(built.manifest))
     out.print(
         f"version {built.manifest.version} of {built.manifest.store}; report: {place.url(path)}",
         soft_wrap=True,
@@ -69,7 +69,7 @@ def inspect(
     if as_json:
         print_json(facts(manifest))
     else:
-        Console().print(tables(manifest))
+        Console(markup=False).print(tables(manifest))
 
 
 @app.command(epilog="Example: echox verify examples/sample-corpus")
@@ -99,7 +99,7 @@ def versions(store: Annotated[str, typer.Argument(help="Folder or s3:// URL.", s
     from storage.store import Store
 
     place = Store.open(store)
-    Console().print(versions_table([load(place, number) for number in numbers_of(place)]))
+    Console(markup=False).print(versions_table([load(place, number) for number in numbers_of(place)]))
 
 
 @app.command(epilog="Example: echox encode question.wav --store examples/sample-corpus")

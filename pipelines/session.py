@@ -1,12 +1,15 @@
 """Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session."""
 
 import json
+import logging
 import os
+import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from pipelines.progress import bar
-from pipelines.step import Output, Payload, Step, Task, perform
+from pipelines.step import Step, Task, perform
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 
@@ -36,7 +39,7 @@ class RunConfig(BaseModel):
     workers: int | None = Field(default=None, ge=1)
     """Worker processes at most; default: one for each CPU of the Ray cluster."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
-    """A step that needs fewer CPU seconds (estimated) runs in process: Ray takes 20 s to start; 0 = always Ray."""
+    """A step that needs fewer CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
 
 
 class Session:
@@ -45,8 +48,7 @@ class Session:
     Args:
         store: where outputs go.
         config: how to run.
-        ray_address: a Ray cluster's address; `local` = an own Ray on this machine for every step; None = an own
-            Ray for the steps that are worth it.
+        ray_address: a Ray cluster's address; None = an own Ray on this machine.
         console: where progress is shown.
     """
 
@@ -109,7 +111,7 @@ class Session:
 
     def _execute(self, step: Step, todo: Sequence[Task], speed: float) -> Iterator[Receipt]:
         cpu_seconds = sum(task.seconds for task in todo) / speed
-        if self._address is None and cpu_seconds < self.config.ray_above_seconds:
+        if cpu_seconds < self.config.ray_above_seconds:
             process = step.open(self.store)
             return (perform(step, process, self.store, task) for task in todo)
         return self._on_ray(step, todo, speed)
@@ -121,9 +123,10 @@ class Session:
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self._workers(len(todo)))
         slowest = max(task.seconds for task in todo) / speed * SLOWEST
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(PATIENCE_SECONDS + slowest)
-        rows = [{"task": json.dumps(asdict(task))} for task in todo]
+        job = pickle.dumps((step, self.store))
+        rows = [{"job": job, "task": json.dumps(asdict(task))} for task in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker, fn_constructor_args=(step, self.store), batch_size=1, compute=pool, num_cpus=1
+            Worker, batch_size=1, compute=pool, num_cpus=1
         )
         for row in outputs.iter_rows():
             yield Receipt.from_dict(json.loads(row["receipt"]))
@@ -142,7 +145,7 @@ class Session:
         from ray.data import DataContext
 
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._address in (None, "local"):
+        if self._address is None:
             self._temp = tempfile.mkdtemp(prefix="echox-ray-")
             cpus = self.config.workers or os.cpu_count()
             options |= {
@@ -156,21 +159,26 @@ class Session:
             options["address"] = self._address
         ray.init(**options)
         self._started = True
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
 
 
 class Worker:
-    """The actor that Ray Data calls: opens the step once, then does one work unit a call."""
+    """The actor that Ray Data calls: opens the step with the first work unit, then does one a call.
 
-    def __init__(self, step: Step, store: Store) -> None:
-        self.step = step
-        self.store = store
-        self.process: Callable[[Payload], Output] = step.open(store)
+    Step and store come with each row, not as arguments of the actor: those would live in the object store of one
+    node, and with that node every actor that must be started again would be lost.
+    """
+
+    def __init__(self) -> None:
+        self._perform: Callable[[Task], Receipt] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """Do the work units of a batch; only their receipts go back."""
-        tasks = [Task(**json.loads(str(text))) for text in batch["task"]]
-        receipts = [perform(self.step, self.process, self.store, task) for task in tasks]
+        if self._perform is None:
+            step, store = pickle.loads(batch["job"][0])  # noqa: S301 - written by the driver, above
+            self._perform = partial(perform, step, step.open(store), store)
+        receipts = [self._perform(Task(**json.loads(str(text)))) for text in batch["task"]]
         return {"receipt": [json.dumps(receipt.to_dict()) for receipt in receipts]}

@@ -1,6 +1,6 @@
 """Real Ray: the bytes do not depend on where or by how many the work was done."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,17 @@ pytestmark = pytest.mark.slow
 Config = dict[str, Any]
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a Ray cluster of a head and one more node, each with one CPU."""
+    from ray.cluster_utils import Cluster
+
+    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    nodes.add_node(num_cpus=1)
+    yield str(nodes.address)
+    nodes.shutdown()
+
+
 def files(store: Path) -> dict[str, bytes]:
     """Contents of every file that the corpus consists of."""
     paths = [path for folder in ("data", "training", "artifacts") for path in (store / folder).rglob("*")]
@@ -20,18 +31,17 @@ def files(store: Path) -> dict[str, bytes]:
 
 
 def test_one_worker_two_workers_and_none_give_the_same_bytes(
-    config: Config, run_build: Callable[..., Built], tmp_path: Path
+    config: Config, run_build: Callable[..., Built], tmp_path: Path, cluster: str
 ) -> None:
-    stores: dict[str, Path] = {}
-    for name, workers, address in (("none", None, None), ("one", 1, "local"), ("two", 2, "local")):
-        stores[name] = tmp_path / name
-        run_build({**config, "store": str(stores[name]), "run": {"workers": workers}}, address)
-    assert files(stores["none"]) == files(stores["one"])
-    assert files(stores["none"]) == files(stores["two"])
+    run_build({**config, "store": str(tmp_path / "none")})
+    for workers in (1, 2):
+        run = {"workers": workers, "ray_above_seconds": 0}
+        run_build({**config, "store": str(tmp_path / str(workers)), "run": run}, cluster)
+    assert files(tmp_path / "none") == files(tmp_path / "1") == files(tmp_path / "2")
 
 
 def test_a_failure_in_a_worker_ends_the_build_with_its_cause(
-    config: Config, run_build: Callable[..., Built], tmp_path: Path
+    config: Config, run_build: Callable[..., Built], cluster: str
 ) -> None:
     run_build(config)
     store = Path(config["store"])
@@ -41,4 +51,4 @@ def test_a_failure_in_a_worker_ends_the_build_with_its_cause(
         path.write_bytes(b"damaged")
     next((store / "manifests").iterdir()).unlink()
     with pytest.raises(Exception, match="is not what was written"):
-        run_build(config, "local")
+        run_build({**config, "run": {"ray_above_seconds": 0}}, cluster)
