@@ -1,12 +1,17 @@
-"""What people see of a corpus version: tables for the terminal, JSON for programs, a page for the browser."""
+"""What people see of a corpus version: tables for the terminal, JSON for programs, a page for the browser.
+
+The tables hold names and paths as they are: print them on a console without markup, which would swallow `[brackets]`.
+"""
 
 import io
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from rich import box
 from rich.console import Console, Group
+from rich.padding import Padding
 from rich.table import Table
 
 from pipelines.statistics import ByDataset, DatasetStatistics, from_manifest, overall
@@ -14,6 +19,8 @@ from storage.manifests import Manifest
 
 HISTOGRAM_WIDTH = 40
 PAGE_WIDTH = 160
+DATASET_WIDTHS = (8, 12)
+"""Columns of the terminal for the name of a dataset, at least and at most; a longer one goes on in the next line."""
 
 
 def facts(manifest: Manifest) -> dict[str, Any]:
@@ -26,6 +33,7 @@ def facts(manifest: Manifest) -> dict[str, Any]:
         "created": manifest.created,
         "entries": manifest.statistics["entries"],
         **dataset_facts(overall(datasets)),
+        "compression_note": compression_note(manifest),
         "datasets": {name: dataset_facts(statistics) for name, statistics in datasets.items()},
         "examples": manifest.statistics["examples"],
         "unused": manifest.statistics["unused"],
@@ -68,23 +76,32 @@ def lineage(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def compression_note(manifest: Manifest) -> str:
+    """What the compression was measured on; not held-out speech, which a reader might think."""
+    hours = manifest.config["unit_language"]["sample_hours"]
+    return (
+        f"Measured on the whole corpus, which the unit language was learnt from (at most {hours:g} h of it). "
+        "Speech that it was not learnt from may be compressed less."
+    )
+
+
 def tables(manifest: Manifest) -> Group:
     """The tables of `echox inspect`."""
     datasets = from_manifest(manifest.statistics)
     shown = [
-        compression_table(datasets),
+        compression_table(datasets, compression_note(manifest)),
         corpus_table(datasets),
         word_length_table(overall(datasets)),
         examples_table(manifest),
     ]
     if any(statistics.rejects for statistics in datasets.values()):
         shown.insert(2, rejects_table(datasets))
-    return Group(*shown, lineage_table(manifest))
+    return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(manifest))
 
 
 def corpus_table(datasets: ByDataset) -> Table:
     """Hours, utterances and rejects per dataset, and what a word carries."""
-    table = _by_dataset("Corpus", "hours", "utterances", "rejects", "vocabulary used", "bits/word", "bits/s")
+    table = _by_dataset("Corpus", "hours", "utterances", "rejects", "vocabulary", "bits/word", "bits/s")
     for name, statistics in _with_total(datasets):
         c = statistics.compression
         table.add_row(
@@ -99,10 +116,11 @@ def corpus_table(datasets: ByDataset) -> Table:
     return table
 
 
-def compression_table(datasets: ByDataset) -> Table:
-    """Rates per second of speech, and the three ratios."""
+def compression_table(datasets: ByDataset, note: str) -> Table:
+    """Rates per second of speech, and the three ratios; the note says what they were measured on."""
     rates = ("frames/s", "runs/s", "words/s")
     table = _by_dataset("Compression", *rates, "frames/words", "frames/runs", "runs/words")
+    table.caption, table.caption_justify = note, "left"
     for name, statistics in _with_total(datasets):
         c = statistics.compression
         per_second = (c.frames_per_second, c.runs_per_second, c.words_per_second)
@@ -111,9 +129,26 @@ def compression_table(datasets: ByDataset) -> Table:
     return table
 
 
+def _table(title: str) -> Table:
+    """A table that is as narrow as its contents, for terminals of 80 columns."""
+    return Table(
+        title=title,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+        min_width=len(title) + 1,
+    )
+
+
+def _add_name(table: Table) -> None:
+    least, most = DATASET_WIDTHS
+    table.add_column("dataset", overflow="fold", min_width=least, max_width=most)
+
+
 def _by_dataset(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("dataset")
+    table = _table(title)
+    _add_name(table)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -125,13 +160,14 @@ def _with_total(datasets: ByDataset) -> list[tuple[str, DatasetStatistics]]:
 
 
 def rejects_table(datasets: ByDataset) -> Table:
-    """Rejects by reason and dataset."""
-    table = Table(title="Rejects", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("reason")
-    for name in datasets:
-        table.add_column(name, justify="right")
-    for reason in sorted(set[str]().union(*(statistics.rejects for statistics in datasets.values()))):
-        table.add_row(reason, *(str(statistics.rejects[reason]) for statistics in datasets.values()))
+    """Rejects by dataset and reason."""
+    table = _table("Rejects")
+    _add_name(table)
+    table.add_column("reason", overflow="fold")
+    table.add_column("rejects", justify="right", no_wrap=True)
+    for name, statistics in datasets.items():
+        for reason, count in sorted(statistics.rejects.items()):
+            table.add_row(name, reason, f"{count:,}")
     return table
 
 
@@ -139,7 +175,7 @@ def word_length_table(statistics: DatasetStatistics) -> Table:
     """How many units the words have."""
     histogram = Counter({n: int(c) for n, c in enumerate(statistics.compression.word_length_histogram) if c})
     total, most = max(1, histogram.total()), max(histogram.values(), default=1)
-    table = Table(title="Units per word", title_justify="left", box=box.SIMPLE_HEAD)
+    table = _table("Units per word")
     table.add_column("units", justify="right")
     table.add_column("share", justify="right")
     table.add_column("")
@@ -150,7 +186,7 @@ def word_length_table(statistics: DatasetStatistics) -> Table:
 
 def examples_table(manifest: Manifest) -> Table:
     """Training examples by stage, and utterances that no stage uses by reason."""
-    table = Table(title="Training examples", title_justify="left", box=box.SIMPLE_HEAD)
+    table = _table("Training examples")
     table.add_column("stage")
     table.add_column("examples", justify="right")
     for stage in ("s2t", "t2c", "echo"):
@@ -182,27 +218,21 @@ def lineage_table(manifest: Manifest) -> Table:
 
 
 def versions_table(manifests: Sequence[Manifest]) -> Table:
-    """One row a version."""
-    table = Table(title="Versions", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in (
-        "version",
-        "created",
-        "hours",
-        "utterances",
-        "rejects",
-        "total ratio",
-        "quantizer",
-        "unit language",
-    ):
-        table.add_column(name)
+    """One row a version; times are UTC, as everywhere."""
+    table = _table("Versions")
+    for name in ("version", "created"):
+        table.add_column(name, no_wrap=True)
+    for name in ("hours", "utterances", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("quantizer", "unit\nlanguage"):
+        table.add_column(name, no_wrap=True)
     for manifest in manifests:
         total = overall(from_manifest(manifest.statistics))
         table.add_row(
             str(manifest.version),
-            manifest.created,
-            f"{total.hours:.3f}",
+            f"{datetime.fromisoformat(manifest.created):%Y-%m-%d %H:%M}",
+            f"{total.hours:,.3f}",
             f"{total.utterances:,}",
-            f"{total.rejects.total():,}",
             f"{total.compression.total_ratio:.2f}x",
             *(manifest.artifacts[name].fingerprint[:8] for name in ("quantizer", "unit_language")),
         )
@@ -211,6 +241,6 @@ def versions_table(manifests: Sequence[Manifest]) -> Table:
 
 def page(manifest: Manifest) -> str:
     """The tables as one HTML page without scripts or links."""
-    console = Console(record=True, file=io.StringIO(), width=PAGE_WIDTH)
+    console = Console(record=True, file=io.StringIO(), width=PAGE_WIDTH, markup=False)
     console.print(tables(manifest))
     return console.export_html(inline_styles=True)

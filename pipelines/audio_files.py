@@ -1,12 +1,20 @@
-"""From the `audio` column of the utterances to something that `unitlang.audio` can open, and facts of audio files."""
+"""From the `audio` column of the utterances to something that `unitlang.audio` can open, and facts of audio files.
 
+Legend: N = samples at 16 kHz.
+"""
+
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
-from unitlang.audio import AudioSource, count_samples, probe
+from unitlang.audio import AudioSource, count_samples, probe, stream, stream_segments
 from unitlang.errors import AudioError
 from unitlang.sources import open_source
 
@@ -21,6 +29,35 @@ def audio_source(uri: str) -> AudioSource:
 def row_source(audio: dict[str, Any]) -> AudioSource:
     """What to open for a value of the `audio` column: its embedded bytes, else its URI."""
     return audio["bytes"] if audio["bytes"] is not None else audio_source(audio["uri"])
+
+
+Row = dict[str, Any]
+Blocks = Iterator[NDArray[np.float32]]
+
+
+def row_streams(rows: Iterable[Row]) -> Iterator[tuple[Row, Blocks]]:
+    """Each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
+
+    The blocks raise the AudioError of their row, may be left early, and end when the next row is asked for.
+    """
+    for uri, group in groupby(rows, _shared_uri):
+        if uri is None:
+            yield from ((row, _row_stream(row)) for row in group)
+        else:
+            members = list(group)
+            segments = [(row["offset_samples"], row["num_samples"]) for row in members]
+            yield from zip(members, stream_segments(uri, segments), strict=True)
+
+
+def _shared_uri(row: Row) -> str | None:
+    """The file that other rows may be segments of; None where the row has its own bytes, here or in Parquet."""
+    uri, embedded = row["audio"]["uri"], row["audio"]["bytes"] is not None
+    return None if embedded or is_parquet_uri(uri) else uri
+
+
+def _row_stream(row: Row) -> Blocks:
+    source = row_source(row["audio"])
+    yield from stream(source, offset_samples=row["offset_samples"], num_samples=row["num_samples"])
 
 
 @dataclass(frozen=True)

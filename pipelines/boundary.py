@@ -20,7 +20,9 @@ def guarded(command: Callable[[], None]) -> NoReturn:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stop:  # typer makes the one into the other
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
         print("interrupted; run the same command again to go on", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     except Exception:  # the boundary: a failure shows where it happened

@@ -62,7 +62,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = N
     for override in overrides:
         apply_override(values, override)
     if store is not None:
-        values["store"] = absolute(store, Path.cwd())
+        values["store"] = absolute(store, Path.cwd()) if store else store
     return check_config(values, str(path), path.parent.resolve())
 
 
@@ -75,8 +75,9 @@ def check_config(values: dict[str, Any], name: str, base: Path) -> BuildConfig:
     try:
         config = BuildConfig.model_validate(values, context={"base": base})
     except ValidationError as error:
-        faults = "\n".join(f"  {_fault(fault)}" for fault in error.errors())
-        raise UserError(f"{name}:\n{faults}") from None
+        faults = [fault for fault in error.errors() if not _follows(fault)]
+        lines = "\n".join(f"  {_field(fault['loc'], values) or 'config'}: {_message(fault)}" for fault in faults)
+        raise UserError(f"{name}:\n{lines}") from None
     return _with_absolute_models(config, base)
 
 
@@ -101,7 +102,12 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     *parents, last = field.split(".")
     place: Any = values
     for name in parents:
-        place = place[_position(place, name, override)] if isinstance(place, list) else place.setdefault(name, {})
+        if isinstance(place, list):
+            place = place[_position(place, name, override)]
+        else:
+            if place.get(name) is None:  # absent, or `name:` with nothing behind it
+                place[name] = {}
+            place = place[name]
         if not isinstance(place, (dict, list)):
             raise UserError(f"--set {override}: {name} is a value, it has no fields")
     if isinstance(place, list):
@@ -128,19 +134,35 @@ def _read(path: Path) -> dict[str, Any]:
     return values
 
 
-def _fault(fault: ErrorDetails) -> str:
-    """One line: the field, what is wrong, and what would be right where pydantic knows."""
+def _follows(fault: ErrorDetails) -> bool:
+    """Whether it only says that a list is empty once its faulty entries are left out."""
+    return fault["type"] == "too_short" and len(fault["input"]) > 0
+
+
+def _field(loc: tuple[int | str, ...], values: Any) -> str:
+    """The field as it stands in the file; pydantic adds the `kind` of what it is in."""
     field = ""
-    for part in fault["loc"]:
-        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else str(part)
-    message = fault["msg"].removeprefix("Value error, ")
+    for part in loc:
+        if isinstance(values, dict) and part not in values and values.get("kind") == part:
+            continue
+        field += f"[{part}]" if isinstance(part, int) else f".{part}" if field else part
+        if isinstance(values, dict):
+            values = values.get(part)
+        else:
+            values = values[int(part)] if isinstance(values, list) else None
+    return field
+
+
+def _message(fault: ErrorDetails) -> str:
+    """What is wrong, and what would be right where pydantic knows."""
     if fault["type"] == "missing":
-        message = "is required"
-    elif fault["type"] == "extra_forbidden":
-        message = "is not a field here; check its spelling against docs/build-config.schema.json"
-    elif not isinstance(fault["input"], (dict, list, tuple)):
-        message += f" (it is {fault['input']!r})"
-    return f"{field or 'config'}: {message}"
+        return "is required"
+    if fault["type"] == "extra_forbidden":
+        return "is not a field here; check its spelling against docs/build-config.schema.json"
+    if fault["type"] == "union_tag_not_found":
+        return "`kind` is required"
+    message = fault["msg"].removeprefix("Value error, ")
+    return message if isinstance(fault["input"], (dict, list, tuple)) else f"{message} (it is {fault['input']!r})"
 
 
 def _with_absolute_models(config: BuildConfig, base: Path) -> BuildConfig:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.audio_files import row_source
+from pipelines.audio_files import row_streams
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
 from pipelines.ingest import WorkUnit
@@ -26,7 +26,6 @@ from storage.receipts import Receipt
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.audio import stream
 from unitlang.centroids import read_centroids
 from unitlang.errors import AudioError
 from unitlang.features import FeaturesConfig, fingerprint_features, load_extractor
@@ -71,13 +70,8 @@ class SampleFeatures(Step):
         def process(payload: Payload) -> Output:
             arrays: list[NDArray[np.float16]] = []
             skipped = 0
-            for row in _rows(store, payload):
+            for row, blocks in row_streams(_rows(store, payload)):
                 try:
-                    blocks = stream(
-                        row_source(row["audio"]),
-                        offset_samples=row["offset_samples"],
-                        num_samples=row["num_samples"],
-                    )
                     arrays.append(self._keep(extractor.stream(blocks), row["utterance_id"]))
                 except AudioError:
                     skipped += 1  # `quantize` reads every utterance and makes the reject

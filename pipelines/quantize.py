@@ -7,14 +7,13 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.audio_files import row_source
+from pipelines.audio_files import Blocks, row_streams
 from pipelines.fit_quantizer import load_quantizer, one_torch_thread
 from pipelines.ingest import WorkUnit
 from pipelines.step import Output, Payload, Reject, Step, Task
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.audio import stream
 from unitlang.errors import AudioError
 from unitlang.quantizer import Quantizer
 from unitlang.units import RunEncoder
@@ -53,9 +52,9 @@ def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer) -> Output:
     units: list[dict[str, Any]] = []
     rejects: list[Reject] = []
     totals: dict[str, dict[str, int]] = defaultdict(lambda: {"utterances": 0, "samples": 0})
-    for row in rows:
+    for row, blocks in row_streams(rows):
         try:
-            units.append(quantize_row(row, quantizer))
+            units.append(quantize_row(row, blocks, quantizer))
         except AudioError as error:
             rejects.append(
                 Reject(
@@ -74,13 +73,12 @@ def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer) -> Output:
     return Output([("units", table)], len(rows), len(units), rejects, {"datasets": dict(totals)})
 
 
-def quantize_row(row: dict[str, Any], quantizer: Quantizer) -> dict[str, Any]:
-    """A row of the `units` table.
+def quantize_row(row: dict[str, Any], blocks: Blocks, quantizer: Quantizer) -> dict[str, Any]:
+    """A row of the `units` table, from the utterance and its audio.
 
     Raises:
         AudioError: when the audio does not decode to what its header promised.
     """
-    blocks = stream(row_source(row["audio"]), offset_samples=row["offset_samples"], num_samples=row["num_samples"])
     encoder = RunEncoder()
     for units_T in quantizer.quantize(blocks):
         encoder.add(units_T)

@@ -73,8 +73,8 @@ def _rejected(store: Store, receipt: Receipt) -> list[str]:
 def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
     """Do the words of each row give its runs, and the runs its frames?"""
     names = ("units", "durations", "num_frames", "utterance_id")
-    columns = (*(units[name] for name in names), words["words"], words["num_runs"])
-    for runs, durations, frames, name, row_words, num_runs in zip(*columns, strict=True):
+    columns = (*(units[name] for name in names), *(words[name] for name in ("words", "num_runs", "num_frames")))
+    for runs, durations, frames, name, row_words, num_runs, num_frames in zip(*columns, strict=True):
         units_R = np.asarray(runs.values, np.uint16)
         durations_R = np.asarray(durations.values, np.uint16)
         try:
@@ -84,7 +84,8 @@ def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -
             continue
         if not np.array_equal(decoded_R, units_R) or num_runs.as_py() != len(units_R):
             yield f"{path}: {name}: the words do not give the units back"
-        if len(durations_R) != len(units_R) or durations_R.sum(dtype=np.int64) != frames.as_py():
+        counted = {frames.as_py(), num_frames.as_py()}
+        if len(durations_R) != len(units_R) or counted != {int(durations_R.sum(dtype=np.int64))}:
             yield f"{path}: {name}: the durations do not sum to num_frames"
 
 

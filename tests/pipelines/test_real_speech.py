@@ -214,12 +214,12 @@ def write_long_speech(path: Path, shared_data: Path, hours: float) -> None:
     """Hours of real speech in one FLAC file; each pass over the clips has another one in the background."""
     labels = read_labels(shared_data / "audio_manifest.jsonl")
     spoken = [load(shared_data / "audio" / record["path"]) for record in labels]
-    tape_N = np.concatenate(spoken)
+    tape_N = (16_000 * np.concatenate(spoken)).astype(np.int16)
     left = round(hours * 3600 * SAMPLE_RATE)
     rng = np.random.default_rng(0)
-    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC", compression_level=0) as file:
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16", format="FLAC") as file:
         while left:
-            mixed_N = 0.7 * tape_N + 0.2 * np.roll(tape_N, rng.integers(len(tape_N)))
+            mixed_N = tape_N + np.roll(tape_N // 4, rng.integers(len(tape_N)))
             file.write(mixed_N[:left])
             left -= min(left, len(mixed_N))
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from unitlang.audio import count_samples, load, probe, stream
+from unitlang.audio import Segment, count_samples, load, probe, stream, stream_segments
 from unitlang.errors import AudioError
 from unitlang.frames import num_frames
+from unitlang.playback import KEPT_SAMPLES
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 66_000).astype(np.float32)
 
@@ -88,6 +90,139 @@ def test_segment_is_what_cutting_the_whole_gives(rate: int, kind: dict[str, str]
         np.testing.assert_array_equal(load(data, offset_samples=offset), whole[offset:])
         part = load(data, offset_samples=offset, num_samples=400)
         np.testing.assert_array_equal(part, whole[offset : offset + 400])
+
+
+Outcome = tuple[bytes, str | None]
+
+
+def outcome(blocks: Iterator[np.ndarray]) -> Outcome:
+    """All samples that come, and the error after them."""
+    samples = b""
+    try:
+        for block in blocks:
+            samples += block.tobytes()
+    except AudioError as error:
+        return samples, str(error)
+    return samples, None
+
+
+def check_segments(source: str | Path | bytes, segments: list[Segment]) -> list[Outcome]:
+    """What `stream_segments` gives, which must be what `stream` gives."""
+    together = [outcome(blocks) for blocks in stream_segments(source, segments, block_samples=5_000)]
+    alone = [outcome(stream(source, offset_samples=at, num_samples=num, block_samples=5_000)) for at, num in segments]
+    assert together == alone
+    return together
+
+
+@pytest.mark.parametrize(
+    ("rate", "kind"),
+    [
+        (16000, {"format": "WAV", "subtype": "PCM_16"}),
+        (44100, {"format": "FLAC"}),
+        (44100, {"format": "MP3"}),
+        (16000, {"format": "OGG", "subtype": "OPUS"}),
+    ],
+)
+def test_segments_together_are_what_they_are_alone(rate: int, kind: dict[str, str]) -> None:
+    data = encode(np.tile(NOISE, 8), rate, **kind)
+    length = count_samples(data)
+    rng = np.random.default_rng(rate)
+    offsets = rng.integers(0, length, 30)
+    segments = [(int(at), int(rng.integers(1, min(20_000, length - at) + 1))) for at in offsets]
+    rising: list[Segment] = [*sorted(segments), (length - 500, 500), (length - 300, None)]
+    for chosen in (rising, [(0, None), *segments[:6], (0, length), (0, length)]):
+        assert all(samples and error is None for samples, error in check_segments(data, chosen))
+
+
+@pytest.mark.parametrize("data", [WAV, encode(NOISE, format="MP3")], ids=["wav", "mp3"])
+def test_segments_may_be_left_early(data: bytes) -> None:
+    segments = [(at, 9_000) for at in range(0, 54_000, 6_000)]
+    found: list[np.ndarray] = []
+    for number, blocks in enumerate(stream_segments(data, segments, block_samples=4_000)):
+        found += [next(blocks) for _ in range(number % 3)]
+    expected = [
+        load(data, offset_samples=at + 4_000 * part, num_samples=4_000)
+        for number, (at, _) in enumerate(segments)
+        for part in range(number % 3)
+    ]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_rising_segments_open_a_file_once(tmp_path: Path) -> None:
+    path = tmp_path / "long.mp3"
+    path.write_bytes(encode(np.tile(NOISE, 8), format="MP3"))
+    segments: list[Segment] = [(0, 9_000), (8_000, 200_000), (208_000 - KEPT_SAMPLES, 9_000), (300_000, 50), (0, 50)]
+    expected = [outcome(stream(path, offset_samples=at, num_samples=num)) for at, num in segments]
+    found: list[Outcome] = []
+    for blocks in stream_segments(path, segments):
+        found.append(outcome(blocks))
+        path.unlink(missing_ok=True)
+    assert found[:-1] == expected[:-1]
+    assert "missing" in str(found[-1][1])
+
+
+def spoilt() -> bytes:
+    samples = NOISE.copy()
+    samples[25_000] = np.nan
+    return encode(samples, format="WAV", subtype="FLOAT")
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (WAV, [None, None, None, None, "bad_segment", "bad_segment"]),
+        (encode(NOISE, format="OGG"), [None, None, None, None, "bad_segment", "bad_segment"]),
+        (spoilt(), [None, "not_finite", "not_finite", None, "bad_segment", "bad_segment"]),
+        (encode(NOISE, format="MP3")[:9_000], [None, None, "truncated", "truncated", "bad_segment", "bad_segment"]),
+        (flip(FLAC, len(FLAC) // 2), [None, None, "truncated", None, "bad_segment", "bad_segment"]),
+        (
+            flip(encode(NOISE, format="OGG", subtype="OPUS"), 9_000),
+            [None, None, "corrupt", "corrupt", "bad_segment", "corrupt"],
+        ),
+        (b"once upon a time " * 100, ["not_audio"] * 4 + ["bad_segment", "not_audio"]),
+        (b"", ["empty_file"] * 4 + ["bad_segment", "empty_file"]),
+    ],
+    ids=["wav", "ogg", "not finite", "cut mp3", "damaged flac", "damaged opus", "text", "empty"],
+)
+def test_an_error_is_that_of_its_segment_alone(data: bytes, expected: list[str | None]) -> None:
+    segments = [(0, 400), (20_000, 12_000), (24_000, None), (40_000, 20_000), (60_000, 0), (65_000, 5_000)]
+    errors = [error for _, error in check_segments(data, segments)]
+    for error, reason in zip(errors, expected, strict=True):
+        assert error is None if reason is None else error is not None and error.endswith(f"[{reason}]"), (error, reason)
+
+
+class Unsteady(BytesIO):
+    """A remote file whose connection breaks once, at the byte asked for."""
+
+    breaks_at: int | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if Unsteady.breaks_at is not None and self.tell() >= Unsteady.breaks_at:
+            Unsteady.breaks_at = None
+            raise ConnectionError
+        return super().read(size)
+
+
+class UnsteadyPlace(fsspec.AbstractFileSystem):  # pyright: ignore[reportUntypedBaseClass]
+    """Files of the name `speech.mp3` at `unsteady://`."""
+
+    def _open(self, *_: object, **__: object) -> Unsteady:
+        return Unsteady(encode(np.tile(NOISE, 8), format="MP3"))
+
+
+def test_a_broken_connection_is_no_fault_of_the_audio() -> None:
+    fsspec.register_implementation("unsteady", UnsteadyPlace, clobber=True)  # pyright: ignore
+    segments: list[Segment] = [(0, 9_000), (100_000, 300_000), (400_000, 80_000)]
+    expected = check_segments("unsteady://speech.mp3", segments)
+    found: list[Outcome | None] = []
+    for number, blocks in enumerate(stream_segments("unsteady://speech.mp3", segments)):
+        if number == 1:
+            Unsteady.breaks_at = 70_000
+            with pytest.raises(ConnectionError):
+                outcome(blocks)
+        else:
+            found.append(outcome(blocks))
+    assert found == [expected[0], expected[2]]
 
 
 @pytest.mark.parametrize("size", [1, 999, 1024, 66_000, 100_000])

@@ -1,0 +1,143 @@
+"""The command as people run it: exit codes, messages, output for programs."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+CLI = (sys.executable, "-c", "from flows.cli import main; main()")
+Process = subprocess.CompletedProcess[str]
+Echox = Callable[..., Process]
+
+
+def test_a_build_shows_what_it_made_and_ends_with_0(built: Process, config: Path) -> None:
+    assert built.returncode == 0, built.stderr
+    report = config.parent / "corpus" / "reports" / "00000001.html"
+    last = built.stderr.strip().splitlines()[-1]
+    assert last == f"version 1 of {config.parent / 'corpus'}; report: {report}"
+    assert report.read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert "frames/words" in built.stdout
+    assert "empty_file" in built.stdout
+
+
+def test_building_again_does_nothing(store: Path, config: Path, echox: Echox) -> None:
+    again = echox("build", config)
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to do: version 1 of" in again.stderr
+    assert [path.name for path in (store / "manifests").iterdir()] == ["00000001.json"]
+
+
+def test_inspect_for_programs(store: Path, echox: Echox) -> None:
+    shown = echox("inspect", f"{store}@1", "--json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    facts: dict[str, Any] = json.loads(shown.stdout)
+    assert (facts["version"], facts["entries"], facts["utterances"]) == (1, 11, 9)
+    assert facts["examples"] == {"s2t": 6, "t2c": 3}
+    assert set(facts["datasets"]) == {"read", "conversation"}
+    read, talk = facts["datasets"]["read"], facts["datasets"]["conversation"]
+    assert (read["hours"], talk["hours"]) == (6 * 2 / 3600, 3 * 2 / 3600)
+    assert (read["utterances"], talk["utterances"]) == (6, 3)
+    assert (read["rejects"], talk["rejects"]) == ({"empty_file": 1}, {"not_audio": 1})
+    for part in (facts, read, talk):
+        ratios = part["compression"]
+        assert ratios["dedup_ratio"] > 1
+        assert ratios["unit_language_ratio"] > 1
+        assert ratios["total_ratio"] == pytest.approx(ratios["dedup_ratio"] * ratios["unit_language_ratio"])
+    assert "the whole corpus, which the unit language was learnt from" in facts["compression_note"]
+    assert set(facts["lineage"]["artifacts"]) == {"quantizer", "unit_language"}
+
+
+def test_inspect_and_versions_for_people(store: Path, echox: Echox) -> None:
+    tables = echox("inspect", store)
+    assert tables.returncode == 0
+    assert max(map(len, tables.stdout.splitlines())) <= 80
+    assert "conversation" in tables.stdout
+    assert "afolder[1]/read" in "".join(tables.stdout.split())
+    listed = echox("versions", store)
+    assert listed.returncode == 0
+    (row,) = (line.split() for line in listed.stdout.splitlines() if line.startswith("1 "))
+    assert row[3:5] == ["0.005", "9"]
+
+
+def test_encode_prints_a_json_line_an_audio(store: Path, config: Path, echox: Echox) -> None:
+    paths = [str(config.parent / "read" / name) for name in ("0.wav", "1.wav")]
+    shown = echox("encode", *paths, "--store", store)
+    assert shown.returncode == 0, shown.stderr
+    lines = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [line["audio"] for line in lines] == paths
+    assert all(sum(line["durations"]) == line["num_frames"] == 99 for line in lines)
+    assert all(len(line["words"]) == len(line["word_ids"]) < len(line["units"]) for line in lines)
+
+
+def test_verify_tells_whole_from_damaged(store: Path, echox: Echox, tmp_path: Path) -> None:
+    whole = echox("verify", store)
+    assert (whole.returncode, whole.stderr) == (0, "")
+    assert "files whole, every row decodes back" in whole.stdout
+    damaged = Path(shutil.copytree(store, tmp_path / "damaged"))
+    next((damaged / "data" / "units").iterdir()).unlink()
+    found = echox("verify", damaged)
+    assert found.returncode == 1
+    assert found.stderr.startswith("wrong: ")
+    assert "problems" in found.stderr.splitlines()[-1]
+    assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("build", "{tmp}/absent.yaml"), "error: {tmp}/absent.yaml: cannot read the config: No such file"),
+        (("build", "{config}", "--set", "quantizer.clusters=5"), "  quantizer.clusters: is not a field here"),
+        (("inspect", "{tmp}/absent"), "{tmp}/absent"),
+        (("inspect", "{store}@7"), "has no version 7; it has 1"),
+        (("versions", "{config}"), "{config}"),
+        (("encode", "{config}", "--store", "{store}"), "[not_audio]"),
+        (("encode", "--store", "{store}"), "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_mistakes_end_with_2_and_a_message(
+    arguments: tuple[str, ...], message: str, store: Path, config: Path, tmp_path: Path, echox: Echox
+) -> None:
+    places = {"tmp": str(tmp_path), "config": str(config), "store": str(store)}
+    result = echox(*(argument.format(**places) for argument in arguments))
+    assert result.returncode == 2
+    assert message.format(**places) in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_failure_ends_with_1_and_a_traceback(store: Path) -> None:
+    with Path("/dev/full").open("w") as full:  # a disk without space
+        result = subprocess.run(
+            [*CLI, "inspect", str(store)], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120, check=False
+        )
+    assert result.returncode == 1
+    assert result.stderr.startswith("Traceback (most recent call last):")
+    assert "No space left on device" in result.stderr.splitlines()[-1]
+
+
+def test_an_interrupted_build_says_how_to_go_on(tmp_path: Path) -> None:
+    pipe = tmp_path / "build.yaml"
+    os.mkfifo(pipe)
+    command = [*CLI, "build", str(pipe)]
+    # The pipe opens once the command reads its other end.
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process, pipe.open("w"):
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted; run the same command again to go on" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("command", ["build", "inspect", "verify", "versions", "encode"])
+def test_help_shows_an_example(command: str, echox: Echox) -> None:
+    result = echox(command, "--help")
+    assert result.returncode == 0
+    assert f"Example: echox {command} " in " ".join(result.stdout.split())

@@ -1,0 +1,226 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from pipelines.config import BuildConfig, apply_override, check_config, config_schema, load_config
+from pipelines.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "docs" / "build-config.schema.json"
+SAMPLE = ROOT / "examples" / "sample.yaml"
+Values = dict[str, Any]
+SOURCE = {"kind": "folder", "path": "speech", "dataset": "clips"}
+
+
+def minimal(**values: Any) -> Values:
+    return {"store": "corpus", "sources": [SOURCE], **values}
+
+
+def faults(values: Values) -> list[str]:
+    """The lines below the file's name, each `field: what is wrong`."""
+    with pytest.raises(UserError) as error:
+        check_config(values, "build.yaml", Path("/base"))
+    first, *lines = str(error.value).splitlines()
+    assert first == "build.yaml:"
+    return [line.strip() for line in lines]
+
+
+def write(path: Path, values: Values) -> Path:
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def overridden(override: str, values: Values | None = None) -> Values:
+    changed: Values = json.loads(json.dumps(values if values is not None else minimal()))
+    apply_override(changed, override)
+    return changed
+
+
+def test_two_fields_are_enough() -> None:
+    config = check_config(minimal(), "build.yaml", Path("/base"))
+    assert (config.store, config.sources[0].path) == ("/base/corpus", "/base/speech")
+    assert (config.features.kind, config.max_reject_ratio, config.refit) == ("mfcc", 0.05, False)
+
+
+def test_all_faults_are_told_together() -> None:
+    values = minimal(
+        sources=[SOURCE | {"dataset": "two words"}, SOURCE | {"pfad": "x"}],
+        quantizer={"k": "many"},
+        max_reject_ratio=1.5,
+        run={"workers": 0},
+        stor="corpus",
+    )
+    found = faults(values)
+    assert [line.split(":")[0] for line in found] == [
+        "sources[0].dataset",
+        "sources[1].pfad",
+        "quantizer.k",
+        "max_reject_ratio",
+        "run.workers",
+        "stor",
+    ]
+    assert "(it is 'many')" in found[2]
+    assert "less than or equal to 1 (it is 1.5)" in found[3]
+    assert "check its spelling against docs/build-config.schema.json" in found[5]
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({}, "store: is required"),
+        (minimal(sources=[]), "sources: Tuple should have at least 1 item"),
+        (minimal(sources=[{"path": "x", "dataset": "d"}]), "sources[0]: `kind` is required"),
+        (minimal(sources=[SOURCE | {"kind": "foldr"}]), "sources[0]: Input tag 'foldr' found using 'kind'"),
+        (minimal(features={"kind": "hubert", "layer": 6}), "features.checkpoint: is required"),
+        (minimal(shards={"stages": {"s2t": ["asd"]}}), "shards.stages.s2t[0]: Input should be 'asr', 'tts' or 'sqa'"),
+        (minimal(store=""), "store: String should have at least 1 character"),
+        (minimal(max_reject_ratio=float("nan")), "max_reject_ratio: "),
+    ],
+)
+def test_a_fault_names_its_field_as_the_file_has_it(values: Values, fault: str) -> None:
+    assert faults(values)[0].startswith(fault)
+
+
+def test_an_unknown_kind_tells_those_that_there_are() -> None:
+    (fault,) = faults(minimal(sources=[SOURCE | {"kind": "foldr"}]))
+    assert all(repr(kind) in fault for kind in ("folder", "manifest", "hf_parquet", "conversation"))
+
+
+def test_relative_paths_are_relative_to_the_file_and_the_store_option_to_the_folder_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "build.yaml", minimal(quantizer={"centroids": "km.npy"}))
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    config = load_config(Path("../build.yaml"))
+    assert config.store == str(tmp_path / "corpus")
+    assert config.sources[0].path == str(tmp_path / "speech")
+    assert config.quantizer.centroids == str(tmp_path / "km.npy")
+    assert load_config(path, store="mine").store == str(here / "mine")
+    assert load_config(path, store="s3://bucket/mine").store == "s3://bucket/mine"
+
+
+def test_an_empty_store_option_is_not_the_folder_one_is_in(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="store: String should have at least 1 character"):
+        load_config(write(tmp_path / "build.yaml", minimal()), store="")
+
+
+def test_urls_absolute_paths_and_names_of_models_to_download_stay() -> None:
+    features = {"kind": "hubert", "layer": 6, "checkpoint": "facebook/hubert-base-ls960", "download": True}
+    values = minimal(store="s3://bucket/corpus", sources=[SOURCE | {"path": "/speech"}], features=features)
+    config = check_config(values, "build.yaml", Path("/base"))
+    assert (config.store, config.sources[0].path) == ("s3://bucket/corpus", "/speech")
+    assert config.features.model_dump()["checkpoint"] == "facebook/hubert-base-ls960"
+    local = check_config(minimal(features=features | {"download": False}), "build.yaml", Path("/base"))
+    assert local.features.model_dump()["checkpoint"] == "/base/facebook/hubert-base-ls960"
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "value"),
+    [
+        ("quantizer.k=500", ("quantizer", "k"), 500),
+        ("sources.0.path=other folder", ("sources", 0, "path"), "other folder"),
+        ("sources.0={kind: mls, path: x}", ("sources", 0), {"kind": "mls", "path": "x"}),
+        ("shards.stages.s2t=[asr, tts]", ("shards", "stages", "s2t"), ["asr", "tts"]),
+        ("refit=true", ("refit",), True),
+        ("run.workers=null", ("run", "workers"), None),
+        ("store=s3://bucket/a=b", ("store",), "s3://bucket/a=b"),
+    ],
+)
+def test_set_takes_yaml_and_positions(override: str, place: tuple[str | int, ...], value: object) -> None:
+    found: Any = overridden(override)
+    for part in place:
+        found = found[part]
+    assert found == value
+
+
+def test_set_fills_a_section_that_the_file_leaves_empty() -> None:
+    assert overridden("quantizer.k=7", minimal(quantizer=None))["quantizer"] == {"k": 7}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("quantizer.k", "write field=value"),
+        ("=5", "write field=value"),
+        ("quantizer.k=[1", "not YAML"),
+        ("sources.1.path=x", "'1' is not a position in a list of 1"),
+        ("sources.first=x", "'first' is not a position in a list of 1"),
+        ("sources.-1.path=x", "'-1' is not a position"),
+        ("store.name=x", "store is a value, it has no fields"),
+    ],
+)
+def test_a_malformed_set_is_repeated_with_the_remedy(override: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        overridden(override)
+    assert str(error.value).startswith(f"--set {override}: ")
+    assert message in str(error.value)
+
+
+def test_an_empty_list_has_no_positions() -> None:
+    with pytest.raises(UserError, match="'0' is not a position in a list of 0"):
+        overridden("sources.0.path=x", minimal(sources=[]))
+
+
+def test_overrides_are_checked_like_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path / "build.yaml", minimal(quantizer={"k": 7}))
+    assert load_config(path, ["quantizer.k=9", "quantizer.k=11"]).quantizer.k == 11
+    with pytest.raises(UserError, match=r"quantizer\.clusters: is not a field here"):
+        load_config(path, ["quantizer.clusters=9"])
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"store: [", "not a YAML file"),
+        (b"\xff\xfe\x00", "not a YAML file"),
+        (b"- store", "a config is a mapping with at least `store` and `sources`"),
+        (b"", "a config is a mapping"),
+        (None, "cannot read the config: No such file or directory"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, content: bytes | None, message: str) -> None:
+    path = tmp_path / "build.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=message) as error:
+        load_config(path)
+    assert str(error.value).startswith(f"{path}: ")
+
+
+def test_the_published_schema_is_that_of_the_program() -> None:
+    assert SCHEMA.read_text("utf-8") == config_schema(), f"run `python -m pipelines.config > {SCHEMA}`"
+
+
+def test_the_schema_takes_the_sample_and_refuses_misspelt_fields() -> None:
+    schema = json.loads(SCHEMA.read_text("utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    sample = yaml.safe_load(SAMPLE.read_text("utf-8"))
+    validator.validate(sample)
+    for wrong in (
+        {**sample, "max_reject_ration": 0.1},
+        {**sample, "quantizer": {"clusters": 5}},
+        {**sample, "sources": [{**sample["sources"][0], "pfad": "x"}]},
+        {**sample, "sources": [{**sample["sources"][0], "kind": "foldr"}]},
+        {name: value for name, value in sample.items() if name != "store"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            validator.validate(wrong)
+
+
+def test_every_field_has_a_description_for_editors() -> None:
+    schema = BuildConfig.model_json_schema()
+    models = [schema, *schema["$defs"].values()]
+    silent = [
+        f"{model['title']}.{name}"
+        for model in models
+        for name, field in model.get("properties", {}).items()
+        if "description" not in field and name != "kind"
+    ]
+    assert silent == []
