@@ -124,13 +124,13 @@ def check_segments(source: str | Path | bytes, segments: list[Segment]) -> list[
     ],
 )
 def test_segments_together_are_what_they_are_alone(rate: int, kind: dict[str, str]) -> None:
-    data = encode(np.tile(NOISE, 8), rate, **kind)
+    data = encode(np.tile(NOISE, 5), rate, **kind)
     length = count_samples(data)
     rng = np.random.default_rng(rate)
-    offsets = rng.integers(0, length, 30)
+    offsets = rng.integers(0, length, 20)
     segments = [(int(at), int(rng.integers(1, min(20_000, length - at) + 1))) for at in offsets]
     rising: list[Segment] = [*sorted(segments), (length - 500, 500), (length - 300, None)]
-    for chosen in (rising, [(0, None), *segments[:6], (0, length), (0, length)]):
+    for chosen in (rising, [(0, None), *segments[:5], (0, length), (0, length)]):
         assert all(samples and error is None for samples, error in check_segments(data, chosen))
 
 
@@ -206,13 +206,13 @@ class Unsteady(BytesIO):
 class UnsteadyPlace(fsspec.AbstractFileSystem):  # pyright: ignore[reportUntypedBaseClass]
     """Files of the name `speech.mp3` at `unsteady://`."""
 
-    def _open(self, *_: object, **__: object) -> Unsteady:
+    def _open(self, *_: object, **__: object) -> Unsteady:  # pyright: ignore[reportIncompatibleMethodOverride]
         return Unsteady(encode(np.tile(NOISE, 8), format="MP3"))
 
 
 def test_a_broken_connection_is_no_fault_of_the_audio() -> None:
     fsspec.register_implementation("unsteady", UnsteadyPlace, clobber=True)  # pyright: ignore
-    segments: list[Segment] = [(0, 9_000), (100_000, 300_000), (400_000, 80_000)]
+    segments: list[Segment] = [(0, 9_000), (100_000, 380_000), (480_000, 40_000)]
     expected = check_segments("unsteady://speech.mp3", segments)
     found: list[Outcome | None] = []
     for number, blocks in enumerate(stream_segments("unsteady://speech.mp3", segments)):
