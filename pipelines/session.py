@@ -39,7 +39,7 @@ class RunConfig(BaseModel):
     workers: int | None = Field(default=None, ge=1)
     """Worker processes at most; default: one for each CPU of the Ray cluster."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
-    """A step below so many CPU seconds (estimated) runs in process, as a Ray job takes 15 s to start; 0 = always Ray."""
+    """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
 
 
 class Session:
