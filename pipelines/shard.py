@@ -6,7 +6,7 @@ earlier versions are kept as they are, so new audio makes new shards only.
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,7 +16,7 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.audio_files import row_source
+from pipelines.audio_files import row_streams
 from pipelines.examples import Example, ExamplesConfig, Row, Turn, examples, unused_reason
 from pipelines.ingest import WorkUnit, dialogues
 from pipelines.sample import priority
@@ -25,7 +25,6 @@ from storage.receipts import Receipt
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.audio import load
 from unitlang.frames import SAMPLE_RATE
 
 SPEED = 200.0
@@ -37,7 +36,7 @@ FULL_SCALE = 32768
 class ShardsConfig(ExamplesConfig):
     """How training shards are made."""
 
-    hours: float = Field(default=4.0, gt=0)
+    hours: float = Field(default=4.0, gt=0, le=24)
     """Audio behind one shard, in hours; a shard is made in memory (about 60 MB an hour)."""
     seed: int = Field(default=0, ge=0)
     """Seeds which work units share a shard and the order inside it."""
@@ -93,6 +92,7 @@ class Draft:
 
     config: ShardsConfig
     examples: list[Example] = field(default_factory=list[Example])
+    heard: dict[str, Row] = field(default_factory=dict[str, Row])
     rows: int = 0
     unused: Counter[str] = field(default_factory=Counter[str])
 
@@ -101,6 +101,7 @@ class Draft:
         made = list(examples(turns, self.config))
         used = {name for example in made for name in example.used}
         self.examples += made
+        self.heard |= {example.heard["utterance_id"]: example.heard for example in made if example.heard}
         self.rows += len(turns)
         self.unused.update(unused_reason(turn, self.config) for turn in turns if turn.row["utterance_id"] not in used)
 
@@ -113,34 +114,28 @@ def make_shard(store: Store, parts: Iterable[dict[str, str]], config: ShardsConf
         by_id = {row["utterance_id"]: row for row in words}
         for dialogue in dialogues(read_table(store, part["utterances"]).to_pylist()):
             draft.add([Turn.of(row, by_id) for row in dialogue])
+    spoken = flacs(draft.heard.values())
     draft.examples.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
     counts = Counter(example.stage for example in draft.examples)
     stats = {"examples": dict(sorted(counts.items())), "unused": dict(sorted(draft.unused.items()))}
-    return Output(list(stage_tables(draft.examples)), draft.rows, draft.rows, stats=stats)
+    return Output(list(stage_tables(draft.examples, spoken)), draft.rows, draft.rows, stats=stats)
 
 
-def stage_tables(made: Sequence[Example]) -> Iterator[tuple[str, pa.Table]]:
-    """The non-empty training tables; speech that two stages hear is decoded once."""
-    spoken: dict[str, bytes] = {}
+def stage_tables(made: Sequence[Example], spoken: Mapping[str, bytes]) -> Iterator[tuple[str, pa.Table]]:
+    """The non-empty training tables; `spoken` has the audio of the examples that hold some."""
     for stage in ("s2t", "t2c", "echo"):
         rows: list[Row] = []
         for example in made:
             if example.stage == stage:
-                audio = {"audio": flac(example.heard, spoken)} if example.heard else {}
+                audio = {"audio": spoken[example.heard["utterance_id"]]} if example.heard else {}
                 rows.append(example.values | audio)
         if rows:
             yield stage, pa.Table.from_pylist(rows, SCHEMAS[stage])
 
 
-def flac(row: Row, spoken: dict[str, bytes]) -> bytes:
-    """The utterance as 16-bit FLAC, 16 kHz, mono."""
-    name = row["utterance_id"]
-    if name not in spoken:
-        waveform_N = load(
-            row_source(row["audio"]), offset_samples=row["offset_samples"], num_samples=row["num_samples"]
-        )
-        spoken[name] = to_flac(waveform_N)
-    return spoken[name]
+def flacs(heard: Iterable[Row]) -> dict[str, bytes]:
+    """The utterances as FLAC, by id; in the order of their files, so that each file is decoded once."""
+    return {row["utterance_id"]: to_flac(np.concatenate(list(blocks))) for row, blocks in row_streams(heard)}
 
 
 def to_flac(waveform_N: NDArray[np.float32]) -> bytes:

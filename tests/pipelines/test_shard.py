@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 import soundfile
 
+from pipelines.examples import Turn
 from pipelines.ingest import WorkUnit
-from pipelines.shard import Shard, ShardsConfig, balance, flac, make_shard, plan, to_flac
+from pipelines.shard import Draft, Shard, ShardsConfig, balance, flacs, make_shard, plan, to_flac
 from pipelines.step import Output, Task
 from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS
@@ -89,6 +90,7 @@ def row(name: str, path: Path, **values: Any) -> dict[str, Any]:
         "offset_samples": 0,
         "num_samples": 800,
         "text": name,
+        "split": None,
         "source_key": bytes(16),
         **values,
     }
@@ -123,7 +125,7 @@ def shard(tmp_path: Path, noise: Path, **values: Any) -> Output:
 
 def test_sixteen_bit_speech_comes_back_exactly(noise: Path) -> None:
     original_N, _ = soundfile.read(noise, dtype="int16")
-    data = flac(row("x", noise, num_samples=RATE), {})
+    data = flacs([row("x", noise, num_samples=RATE)])["x"]
     returned_N, rate = soundfile.read(io.BytesIO(data), dtype="int16")
     assert rate == RATE
     assert np.array_equal(returned_N, original_N)
@@ -132,7 +134,7 @@ def test_sixteen_bit_speech_comes_back_exactly(noise: Path) -> None:
 
 def test_a_segment_is_what_the_shard_holds(noise: Path) -> None:
     original_N, _ = soundfile.read(noise, dtype="int16")
-    data = flac(row("x", noise, offset_samples=5000, num_samples=777), {})
+    data = flacs([row("x", noise, offset_samples=5000, num_samples=777)])["x"]
     assert np.array_equal(soundfile.read(io.BytesIO(data), dtype="int16")[0], original_N[5000:5777])
 
 
@@ -143,10 +145,12 @@ def test_what_exceeds_full_scale_is_clipped_and_the_rest_rounded() -> None:
 
 
 def test_speech_of_two_stages_is_decoded_once(noise: Path) -> None:
-    spoken: dict[str, bytes] = {}
-    first = flac(row("x", noise), spoken)
-    noise.unlink()
-    assert flac(row("x", noise), spoken) is first
+    draft = Draft(ShardsConfig())
+    question = Turn(row("q", noise, task="sqa", role="user", dialogue_id="d", turn=0), [1], 1)
+    answer = Turn(row("a", noise, task="sqa", role="assistant", dialogue_id="d", turn=1), [2], 1)
+    draft.add([question, answer])
+    assert sorted(example.stage for example in draft.examples if example.heard) == ["echo", "s2t"]
+    assert list(draft.heard) == ["q"]
 
 
 def test_examples_are_shuffled_across_work_units_and_none_is_lost(tmp_path: Path, noise: Path) -> None:
