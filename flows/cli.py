@@ -44,12 +44,13 @@ def build(
 
     out = Console(stderr=True, markup=False)
     built = build_corpus(load_config(config, set_ or (), store), out, ray)
+    path = f"reports/{built.manifest.version:08d}.html"
+    place = Store.open(built.manifest.store)
+    if not place.exists(path):
+        place.put(path, page(built.manifest).encode())
     if not built.new:
         out.print(f"nothing to do: version {built.manifest.version} of {built.manifest.store} is up to date")
         return
-    path = f"reports/{built.manifest.version:08d}.html"
-    place = Store.open(built.manifest.store)
-    place.put(path, page(built.manifest).encode())
     Console(markup=False).print(tables(built.manifest))
     out.print(
         f"version {built.manifest.version} of {built.manifest.store}; report: {place.url(path)}",

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
-from unitlang.audio import AudioSource, count_samples, probe, stream, stream_segments
+from unitlang.audio import AudioSource, count_samples, probe, stream_segments
 from unitlang.errors import AudioError
 from unitlang.sources import open_source
 
@@ -26,11 +27,6 @@ def audio_source(uri: str) -> AudioSource:
     return fetch(uri) if is_parquet_uri(uri) else uri
 
 
-def row_source(audio: dict[str, Any]) -> AudioSource:
-    """What to open for a value of the `audio` column: its embedded bytes, else its URI."""
-    return audio["bytes"] if audio["bytes"] is not None else audio_source(audio["uri"])
-
-
 Row = dict[str, Any]
 Blocks = Iterator[NDArray[np.float32]]
 
@@ -39,25 +35,37 @@ def row_streams(rows: Iterable[Row]) -> Iterator[tuple[Row, Blocks]]:
     """Each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
 
     The blocks raise the AudioError of their row, may be left early, and end when the next row is asked for.
+
+    Raises:
+        UserError: when a file is not the one that was ingested.
     """
-    for uri, group in groupby(rows, _shared_uri):
-        if uri is None:
-            yield from ((row, _row_stream(row)) for row in group)
-        else:
-            members = list(group)
-            segments = [(row["offset_samples"], row["num_samples"]) for row in members]
-            yield from zip(members, stream_segments(uri, segments), strict=True)
+    for audio, group in groupby(rows, lambda row: row["audio"]):
+        members = list(group)
+        source = ingested_source(audio, members[0]["checksum"])
+        segments = [(row["offset_samples"], row["num_samples"]) for row in members]
+        yield from zip(members, stream_segments(source, segments), strict=True)
 
 
-def _shared_uri(row: Row) -> str | None:
-    """The file that other rows may be segments of; None where the row has its own bytes, here or in Parquet."""
-    uri, embedded = row["audio"]["uri"], row["audio"]["bytes"] is not None
-    return None if embedded or is_parquet_uri(uri) else uri
+def ingested_source(audio: dict[str, Any], expected: str) -> AudioSource:
+    """What to open for a value of the `audio` column, if its bytes are still those that `ingest` saw.
 
+    Units of other bytes would stand beside a wrong checksum for ever.
 
-def _row_stream(row: Row) -> Blocks:
-    source = row_source(row["audio"])
-    yield from stream(source, offset_samples=row["offset_samples"], num_samples=row["num_samples"])
+    Raises:
+        UserError: naming the file and the remedy.
+    """
+    uri = audio["uri"]
+    try:
+        source = audio["bytes"] if audio["bytes"] is not None else audio_source(uri)
+        found = checksum(source)
+    except AudioError as error:
+        raise UserError(f"{uri}: was there when it was ingested, and now {error.message}; bring it back") from error
+    if found != expected:
+        raise UserError(
+            f"{uri}: its contents changed since it was ingested (SHA-256 {found[:8]}, was {expected[:8]}); "
+            "bring the old file back, or build into a new store"
+        )
+    return source
 
 
 @dataclass(frozen=True)
@@ -70,11 +78,10 @@ class AudioFile:
 
 
 class FileFacts:
-    """Facts of audio files; the last file's are kept, because the segments of one file follow each other."""
+    """Facts of audio files, each file examined once: many utterances may be segments of one."""
 
     def __init__(self) -> None:
-        self._uri: str | None = None
-        self._facts: AudioFile | AudioError | None = None
+        self._facts: dict[str, AudioFile | AudioError] = {}
 
     def __call__(self, uri: str) -> AudioFile:
         """The facts of the audio at `uri`.
@@ -82,11 +89,12 @@ class FileFacts:
         Raises:
             AudioError: when it is not usable audio.
         """
-        if self._facts is None or uri != self._uri:
-            self._uri, self._facts = uri, _examine(uri)
-        if isinstance(self._facts, AudioError):
-            raise self._facts
-        return self._facts
+        if uri not in self._facts:
+            self._facts[uri] = _examine(uri)
+        facts = self._facts[uri]
+        if isinstance(facts, AudioError):
+            raise facts
+        return facts
 
 
 def _examine(uri: str) -> AudioFile | AudioError:

@@ -5,11 +5,8 @@ import traceback
 from collections.abc import Callable
 from typing import NoReturn
 
-from pipelines.errors import UserError
-from storage.errors import StorageError
-from unitlang.errors import UnitlangError
+from pipelines.errors import USER_ERRORS
 
-USER_ERRORS = (UserError, StorageError, UnitlangError)
 INTERRUPTED = 130
 
 

@@ -14,13 +14,13 @@ from typing import Any, Literal
 from rich.console import Console
 
 from pipelines import ingest, shard
-from pipelines.commit import assemble, check_accounts, check_rejects
+from pipelines.commit import assemble, check_accounts, check_nothing_left_out, check_rejects
 from pipelines.config import BuildConfig
 from pipelines.encode import SPEED as ENCODE_SPEED
 from pipelines.encode import Encode
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
-from pipelines.fit_quantizer import SPEEDS, clusters, fit_quantizer
+from pipelines.fit_quantizer import SPEEDS, clusters, fit_quantizer, quantizer_spec
 from pipelines.fit_unit_language import fit_unit_language
 from pipelines.ingest import Ingest, WorkUnit
 from pipelines.quantize import Quantize
@@ -30,7 +30,6 @@ from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest, commit, latest
 from storage.receipts import Receipt
 from storage.store import Store
-from unitlang.features import fingerprint_features
 
 StepName = Literal["ingest", "fit_quantizer", "quantize", "fit_unit_language", "encode", "shard"]
 """The steps in their order."""
@@ -78,6 +77,8 @@ class Build:
         kept = parent.steps["ingest"] if parent else []
         with self.session.console.status("listing the sources"):
             tasks = list(ingest.plan(self.session.store, step, self.config.sources, parent, chunk))
+        if self.parent and parent is None:
+            check_nothing_left_out(self.session.store, self.parent, tasks)
         self.steps["ingest"] = [*kept, *self.session.run(step, tasks, speed=ingest.SPEED)]
         if not self.units:
             check_rejects(self.session.store, self.steps, 0.0)
@@ -86,7 +87,7 @@ class Build:
     def fit_quantizer(self) -> None:
         """The quantizer: the last version's unless its configuration changed."""
         features, config = self.config.features, self.config.quantizer
-        self.specs["quantizer"] = fingerprint(fingerprint_features(features), config.model_dump())
+        self.specs["quantizer"] = quantizer_spec(features, config)
         if self.parent and self._keeps("quantizer"):
             self.artifacts["quantizer"] = self.parent.artifacts["quantizer"]
         else:
@@ -130,8 +131,7 @@ class Build:
         step = Shard(self.config.shards.model_dump(mode="json"))
         language = self.artifacts["unit_language"].fingerprint
         self.specs["shard"] = fingerprint(self.specs["ingest"], step.revision, asdict(step), language)
-        parent = self.parent if self._unchanged("shard") else None
-        kept, done = (parent.steps["shard"], len(work_units(parent.steps["ingest"]))) if parent else ([], 0)
+        kept, done = self._kept_shards()
         tasks = list(shard.plan(step, self.units[done:], self.steps["encode"][done:]))
         self.steps["shard"] = [*kept, *self.session.run(step, tasks, speed=shard.SPEED)]
 
@@ -143,7 +143,11 @@ class Build:
             CommitConflict: another build committed first.
         """
         parent = self.parent
-        if parent and (parent.steps, parent.artifacts) == (self.steps, self.artifacts):
+        if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
+            self.steps,
+            self.artifacts,
+            self.specs,
+        ):
             return Built(parent, new=False)
         check_accounts(self.steps)
         check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)
@@ -177,6 +181,14 @@ class Build:
 
     def _keeps(self, artifact: str) -> bool:
         return self._unchanged(artifact) and not self.config.refit
+
+    def _kept_shards(self) -> tuple[list[Receipt], int]:
+        """Shards of the last version that still hold what they should, and how many work units are in them."""
+        if self.parent is None or not self._unchanged("shard"):
+            return [], 0
+        encoded = self.parent.steps["encode"]
+        unchanged = self.steps["encode"][: len(encoded)] == encoded
+        return (self.parent.steps["shard"], len(encoded)) if unchanged else ([], 0)
 
     def _known(self, step: str) -> Sequence[Receipt]:
         return self.parent.steps[step] if self.parent else ()

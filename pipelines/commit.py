@@ -1,5 +1,6 @@
 """The last act of a build: accounts, statistics, and the manifest that makes the new version visible."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import chain
@@ -7,7 +8,9 @@ from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.fit_unit_language import load_unit_language
+from pipelines.ingest import Known
 from pipelines.statistics import from_manifest, gather
+from pipelines.step import Task
 from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest
 from storage.receipts import Receipt
@@ -35,6 +38,22 @@ def check_accounts(steps: Receipts) -> None:
     for step, expected, found in flows:
         if expected != found:
             raise AssertionError(f"step {step} saw {found} utterances, the step before gave {expected}")
+
+
+def check_nothing_left_out(store: Store, parent: Manifest, tasks: Sequence[Task]) -> None:
+    """Refuse to plan a corpus anew from sources that no longer list all that its last version holds.
+
+    Raises:
+        UserError: nothing committed is ever lost.
+    """
+    lines = (line for task in tasks for line in store.get(task.payload["path"]).splitlines())
+    left_out = Known(store, parent).keys - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
+    if left_out:
+        raise UserError(
+            f"work_units: with other work units all speech is ingested anew, but the sources no longer list "
+            f"{len(left_out)} entries of version {parent.version} as they were; undo the change, bring the sources "
+            "back, or build into a new store"
+        )
 
 
 def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:

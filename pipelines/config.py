@@ -1,12 +1,13 @@
 """The build's configuration: a YAML file, checked as a whole before any work starts."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from pipelines.errors import UserError
@@ -18,6 +19,9 @@ from pipelines.shard import ShardsConfig
 from unitlang.features import FeaturesConfig, MfccConfig
 from unitlang.quantizer import QuantizerConfig
 from unitlang.unit_language import UnitLanguageConfig
+
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises: the others for values that look like a date, a number, ... and are none, and for deep nesting."""
 
 
 class BuildConfig(BaseModel):
@@ -39,12 +43,19 @@ class BuildConfig(BaseModel):
     """Training shards."""
     work_units: WorkUnitsConfig = WorkUnitsConfig()
     """How utterances are grouped."""
-    max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0)
+    max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0, allow_inf_nan=False)
     """The build fails before the commit when a larger share of all entries was rejected."""
     refit: bool = False
     """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
     run: RunConfig = RunConfig()
     """How the build runs; changes nothing in what it makes."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        faults = [*_vocabulary_faults(self), *_store_faults(self)]
+        if faults:
+            raise ValueError("\n  ".join(faults))
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> BuildConfig:
@@ -76,7 +87,7 @@ def check_config(values: dict[str, Any], name: str, base: Path) -> BuildConfig:
         config = BuildConfig.model_validate(values, context={"base": base})
     except ValidationError as error:
         faults = [fault for fault in error.errors() if not _follows(fault)]
-        lines = "\n".join(f"  {_field(fault['loc'], values) or 'config'}: {_message(fault)}" for fault in faults)
+        lines = "\n".join(f"  {_line(fault, values)}" for fault in faults)
         raise UserError(f"{name}:\n{lines}") from None
     return _with_absolute_models(config, base)
 
@@ -97,7 +108,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: write field=value, for instance --set quantizer.k=500")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except NOT_YAML as error:
         raise UserError(f"--set {override}: the value is not YAML: {error}") from error
     *parents, last = field.split(".")
     place: Any = values
@@ -127,7 +138,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read the config: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise UserError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
         raise UserError(f"{path}: a config is a mapping with at least `store` and `sources`; see examples/sample.yaml")
@@ -137,6 +148,38 @@ def _read(path: Path) -> dict[str, Any]:
 def _follows(fault: ErrorDetails) -> bool:
     """Whether it only says that a list is empty once its faulty entries are left out."""
     return fault["type"] == "too_short" and len(fault["input"]) > 0
+
+
+def _vocabulary_faults(config: BuildConfig) -> Iterator[str]:
+    size, k = config.unit_language.vocab_size, config.quantizer.k
+    if config.quantizer.centroids is None and size < k + 1:
+        yield (
+            f"unit_language.vocab_size: {size} words cannot hold `<unk>` and the {k} units of quantizer.k; "
+            f"raise it to {k + 1} or more, or lower quantizer.k"
+        )
+
+
+def _store_faults(config: BuildConfig) -> Iterator[str]:
+    stores = _spellings(config.store)
+    for number, source in enumerate(config.sources):
+        if any(store.startswith(folder) for store in stores for folder in _spellings(source.path)):
+            yield (
+                f"store: {config.store} lies inside sources[{number}].path ({source.path}), so that the next build "
+                "would take the corpus for a part of its source; put it beside the source"
+            )
+
+
+def _spellings(uri: str) -> set[str]:
+    """A folder as it is written and where links lead, each with a slash at the end; a URL as it is written."""
+    path = uri.removeprefix("file://")
+    found = {path} if "://" in path else {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100
+    return {name.rstrip("/") + "/" for name in found}
+
+
+def _line(fault: ErrorDetails, values: dict[str, Any]) -> str:
+    """Field and message; `_fits_together` names its fields itself."""
+    field = _field(fault["loc"], values)
+    return f"{field}: {_message(fault)}" if field else _message(fault)
 
 
 def _field(loc: tuple[int | str, ...], values: Any) -> str:

@@ -7,9 +7,11 @@
 | echo | | | question's speech -> answer's text and words |
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -39,7 +41,7 @@ class ExamplesConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    max_audio_seconds: float = Field(default=30.0, gt=0)
+    max_audio_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Longer speech is left out of s2t and echo; 30 s is the window of the Whisper encoder."""
     asr_prompt: str = "Transcribe the speech."
     """The `prompt` of s2t examples that are transcripts."""
@@ -60,6 +62,11 @@ class Turn:
         """Join an utterance with its row of the `unit_language` table."""
         words = words_by_id.get(row["utterance_id"])
         return cls(row, words["words"] if words else None, words["num_frames"] if words else 0)
+
+    @property
+    def number(self) -> int | None:
+        """Position in its dialogue, from 0, where the source tells it."""
+        return self.row["turn"]
 
     @property
     def text(self) -> str | None:
@@ -89,7 +96,7 @@ class Example:
 
 
 def examples(turns: Sequence[Turn], config: ExamplesConfig) -> Iterator[Example]:
-    """The examples of one dialogue, or of one single utterance."""
+    """The examples of one dialogue, or of one single utterance; no two of a stage share an `example_id`."""
     for turn in turns:
         task = turn.row["task"]
         if task == "asr" and task in config.stages.s2t and turn.text and turn.hearable(config):
@@ -97,9 +104,28 @@ def examples(turns: Sequence[Turn], config: ExamplesConfig) -> Iterator[Example]
         readable = task != "sqa" or turn.row["role"] == "assistant"
         if readable and task in config.stages.t2c and turn.text and turn.words is not None:
             yield _say(turn)
-    for position, (question, answer) in enumerate(pairwise(turns)):
+    dialogue = unbroken(turns)
+    for position, (question, answer) in enumerate(pairwise(dialogue)):
         if question.row["role"] == "user" and answer.row["role"] == "assistant" and answer.text:
-            yield from _exchange(question, answer, history(turns[:position]), config)
+            yield from _exchange(question, answer, history(dialogue[:position]), config)
+
+
+def unbroken(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns of a spoken dialogue in their order, from the first (0) to the last before a gap.
+
+    Behind a turn that is not there (rejected, say) no question has its whole history, and an answer may be to another
+    question. A number that two turns share, and a turn of another task, are gaps as well. A turn without a number has
+    its position among `turns`.
+    """
+    numbered = [(position if turn.number is None else turn.number, turn) for position, turn in enumerate(turns)]
+    numbered.sort(key=itemgetter(0))
+    sharing = Counter(number for number, _ in numbered)
+    whole: list[Turn] = []
+    for number, turn in numbered:
+        if number != len(whole) or sharing[number] > 1 or turn.row["task"] != "sqa":
+            break
+        whole.append(turn)
+    return whole
 
 
 def _exchange(question: Turn, answer: Turn, prompt: str, config: ExamplesConfig) -> Iterator[Example]:
@@ -116,14 +142,27 @@ def history(turns: Sequence[Turn]) -> str:
     return "\n".join(f"{turn.row['role']}: {turn.text or ''}" for turn in turns)
 
 
-def unused_reason(turn: Turn, config: ExamplesConfig) -> str:
-    """Why an utterance is in no example."""
+def unused_reasons(turns: Sequence[Turn], used: Collection[str], config: ExamplesConfig) -> dict[str, str]:
+    """Why the utterances of a dialogue that are not in `used` are in no example, by id."""
+    whole = {turn.row["utterance_id"] for turn in unbroken(turns)}
+    reasons: dict[str, str] = {}
+    for turn in turns:
+        name = turn.row["utterance_id"]
+        if name not in used:
+            broken = turn.row["task"] == "sqa" and name not in whole
+            reasons[name] = _unused_reason(turn, config, broken)
+    return reasons
+
+
+def _unused_reason(turn: Turn, config: ExamplesConfig, broken: bool) -> str:
     if turn.row["audio"] is not None and turn.words is None:
         return "rejected"
     if not turn.text:
         return "no_text"
     if turn.row["task"] not in {*config.stages.s2t, *config.stages.t2c, *config.stages.echo}:
         return "task_not_used"
+    if broken:
+        return "broken_dialogue"
     return "too_long" if turn.words is not None and not turn.hearable(config) else "no_counterpart"
 
 

@@ -5,9 +5,10 @@ is set.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass
 from hashlib import sha256
+from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,7 @@ from pipelines.audio_files import row_streams
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
 from pipelines.ingest import WorkUnit
-from pipelines.sample import choose, priority
+from pipelines.sample import Piece, choose, priority
 from pipelines.session import Session
 from pipelines.step import Output, Payload, Step, Task
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
@@ -29,12 +30,12 @@ from storage.tables import read_table
 from unitlang.centroids import read_centroids
 from unitlang.errors import AudioError
 from unitlang.features import FeaturesConfig, fingerprint_features, load_extractor
-from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
+from unitlang.frames import FRAME_HOP, FRAME_SECONDS, SAMPLE_RATE
 from unitlang.kmeans import fit_kmeans
 from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
 
 REVISION = 1
-SAMPLE_TASK_SECONDS = 1800.0
+SAMPLE_TASK_SAMPLES = 1800 * SAMPLE_RATE
 KIND = "quantizer"
 SPEEDS = {"mfcc": 150.0, "hubert": 6.0}
 """Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
@@ -69,25 +70,25 @@ class SampleFeatures(Step):
 
         def process(payload: Payload) -> Output:
             arrays: list[NDArray[np.float16]] = []
-            skipped = 0
+            rows, skipped = 0, 0
             for row, blocks in row_streams(_rows(store, payload)):
+                rows += 1
                 try:
-                    arrays.append(self._keep(extractor.stream(blocks), row["utterance_id"]))
+                    arrays += self._keep(extractor.stream(blocks), row)
                 except AudioError:
                     skipped += 1  # `quantize` reads every utterance and makes the reject
             sample_ND = np.concatenate(arrays) if arrays else np.zeros((0, extractor.dim), np.float16)
             columns = {"features": [sample_ND.tobytes()], "dim": [extractor.dim]}
             table = pa.table(columns, SCHEMAS["sample_features"])
-            rows = len(arrays) + skipped
             return Output([("sample_features", table)], rows, rows, stats={"skipped": skipped})
 
         return process
 
-    def _keep(self, features: Iterator[NDArray[np.float32]], utterance_id: str) -> NDArray[np.float16]:
-        """The share of the frames, chosen by the seed and the utterance's id."""
-        rng = np.random.default_rng(int.from_bytes(priority(self.seed, utterance_id)))
-        kept = [block_TD[rng.random(len(block_TD)) < self.share].astype(np.float16) for block_TD in features]
-        return np.concatenate(kept) if kept else np.zeros((0, 0), np.float16)
+    def _keep(self, features: Iterator[NDArray[np.float32]], row: dict[str, Any]) -> list[NDArray[np.float16]]:
+        """The share of the frames, chosen by the seed and where the speech stands."""
+        name = f"{row['utterance_id']}#{row['offset_samples']}"
+        rng = np.random.default_rng(int.from_bytes(priority(self.seed, name)))
+        return [block_TD[rng.random(len(block_TD)) < self.share].astype(np.float16) for block_TD in features]
 
 
 def parse_features(values: dict[str, Any]) -> FeaturesConfig:
@@ -130,9 +131,20 @@ def fit_quantizer(
     return ArtifactRef(KIND, name, artifact_path(KIND, name))
 
 
+def quantizer_spec(features: FeaturesConfig, config: QuantizerConfig) -> str:
+    """Fingerprint of what the user asks for; while it stays, a store keeps its quantizer."""
+    if config.centroids is None:
+        return fingerprint(fingerprint_features(features), config.model_dump())
+    return fingerprint(fingerprint_features(features), _digest(read_centroids(config.centroids)))
+
+
+def _digest(centroids_KD: NDArray[np.float32]) -> str:
+    return sha256(np.ascontiguousarray(centroids_KD).tobytes()).hexdigest()
+
+
 def _public_quantizer(store: Store, features: FeaturesConfig, config: QuantizerConfig) -> ArtifactRef:
     centroids_KD = read_centroids(str(config.centroids))
-    name = fingerprint(KIND, REVISION, fingerprint_features(features), sha256(centroids_KD.tobytes()).hexdigest())
+    name = fingerprint(KIND, REVISION, fingerprint_features(features), _digest(centroids_KD))
     if not has_artifact(store, KIND, name):
         put_quantizer(store, features, centroids_KD, name, {"centroids": config.centroids})
     return ArtifactRef(KIND, name, artifact_path(KIND, name))
@@ -167,35 +179,40 @@ def _sample(
     config: QuantizerConfig,
 ) -> list[Receipt]:
     chosen = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
-    seconds = min(config.sample_hours * 3600, sum(dataset_samples.values()) / SAMPLE_RATE)
-    share = min(1.0, config.max_frames * FRAME_SECONDS / max(seconds, FRAME_SECONDS))
+    speech = [(units[position], piece) for position, pieces in chosen.items() for piece in pieces]
+    frames = sum(piece.samples for _, piece in speech) / FRAME_HOP
+    share = min(1.0, config.max_frames / frames) if frames else 1.0
     step = SampleFeatures(features.model_dump(), fingerprint_features(features), config.seed, round(share, 6))
-    return session.run(step, list(_sample_tasks(step, units, chosen)), speed=SPEEDS[features.kind])
+    return session.run(step, list(_sample_tasks(step, speech)), speed=SPEEDS[features.kind])
 
 
-def _sample_tasks(step: SampleFeatures, units: Sequence[WorkUnit], chosen: dict[int, list[int]]) -> Iterator[Task]:
-    """The chosen rows in tasks of about half an hour."""
-    parts: list[tuple[WorkUnit, list[int]]] = []
-    seconds = 0.0
-    for position, rows in chosen.items():
-        unit = units[position]
-        parts.append((unit, rows))
-        seconds += unit.seconds * len(rows) / unit.rows
-        if seconds >= SAMPLE_TASK_SECONDS:
-            yield _sample_task(step, parts, seconds)
-            parts, seconds = [], 0.0
-    if parts:
-        yield _sample_task(step, parts, seconds)
+def _sample_tasks(step: SampleFeatures, speech: Iterable[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
+    """The chosen speech in tasks of about half an hour."""
+    held: list[tuple[WorkUnit, Piece]] = []
+    samples = 0
+    for unit, piece in speech:
+        held.append((unit, piece))
+        samples += piece.samples
+        if samples >= SAMPLE_TASK_SAMPLES:
+            yield _sample_task(step, held, samples)
+            held, samples = [], 0
+    if held:
+        yield _sample_task(step, held, samples)
 
 
-def _sample_task(step: SampleFeatures, parts: list[tuple[WorkUnit, list[int]]], seconds: float) -> Task:
-    payload = {"parts": [{"path": unit.path, "rows": rows} for unit, rows in parts]}
-    return step.task([[unit.sha256, rows] for unit, rows in parts], payload, seconds)
+def _sample_task(step: SampleFeatures, speech: list[tuple[WorkUnit, Piece]], samples: int) -> Task:
+    parts = [(unit, [astuple(piece) for _, piece in pieces]) for unit, pieces in groupby(speech, lambda part: part[0])]
+    payload = {"parts": [{"path": unit.path, "pieces": pieces} for unit, pieces in parts]}
+    return step.task([[unit.sha256, pieces] for unit, pieces in parts], payload, samples / SAMPLE_RATE)
 
 
 def _rows(store: Store, payload: Payload) -> Iterator[dict[str, Any]]:
+    """The chosen utterances; of a long one, a row for each chosen piece."""
     for part in payload["parts"]:
-        yield from read_table(store, part["path"]).take(part["rows"]).to_pylist()
+        pieces = [Piece(*values) for values in part["pieces"]]
+        rows = read_table(store, part["path"]).take([piece.row for piece in pieces]).to_pylist()
+        for row, piece in zip(rows, pieces, strict=True):
+            yield row | {"offset_samples": row["offset_samples"] + piece.offset, "num_samples": piece.samples}
 
 
 def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float32]:

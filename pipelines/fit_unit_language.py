@@ -48,7 +48,8 @@ def fit_unit_language(
     Raises:
         UserError: when there is nothing to learn from.
     """
-    chosen = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
+    pieces = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
+    chosen = {position: sorted({piece.row for piece in taken}) for position, taken in pieces.items()}
     digests = [[units[position].sha256, quantized[position].files[0].sha256, rows] for position, rows in chosen.items()]
     name = fingerprint(KIND, REVISION, config.model_dump(), quantizer, digests)
     if not has_artifact(session.store, KIND, name):

@@ -33,13 +33,17 @@ ROUNDING = SAMPLE_RATE // 10
 GUESSED_SECONDS_PER_ITEM = 10.0
 """For the progress bar only: nothing is known of an item's length before its header is read."""
 
+Entry = Item | BadItem
+Dialogue = tuple[str, str]
+"""Dataset and dialogue id."""
+
 
 class WorkUnitsConfig(BaseModel):
     """How utterances are grouped; part of every fingerprint."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    minutes: float = Field(default=30.0, gt=0)
+    minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Audio in one work unit, in minutes; an utterance that is longer is a work unit of its own."""
     items: int = Field(default=1024, ge=1)
     """Entries of a source whose headers are read as one work unit of `ingest`."""
@@ -205,26 +209,29 @@ class Known:
         for file in parent.files("rejects", step="ingest") if parent else ():
             self.keys.update(read_table(store, file.path, ["source_key"])["source_key"].to_pylist())
 
-    def admit(self, entry: Item | BadItem) -> Item | BadItem | None:
-        """The entry if it is new, a reject if its id is taken, None if the corpus has it."""
-        key = entry.key()
-        if key in self.keys:
-            return None
-        self.keys.add(key)
-        if isinstance(entry, BadItem):
-            return entry
-        name = digest16(entry.utterance_id)
-        if name in self.ids:
-            return BadItem(
-                source=entry.uri or entry.utterance_id,
-                dataset=entry.dataset,
-                reason="duplicate_id",
-                message="another entry, or the corpus with other contents, has this id; "
-                "rename it, or build into a new store",
-                utterance_id=entry.utterance_id,
-            )
-        self.ids.add(name)
-        return entry
+    def admit(self, dialogue: Sequence[Entry]) -> dict[bytes, Entry]:
+        """The new entries of a dialogue (or one single entry) by key; all are rejects where one's id is taken.
+
+        What the corpus has is left out.
+        """
+        new = {key: entry for entry in dialogue if (key := entry.key()) not in self.keys}
+        self.keys.update(new)
+        if any(entry.utterance_id and digest16(entry.utterance_id) in self.ids for entry in new.values()):
+            return {key: _duplicate(entry) if isinstance(entry, Item) else entry for key, entry in new.items()}
+        self.ids.update(digest16(entry.utterance_id) for entry in new.values() if isinstance(entry, Item))
+        return new
+
+
+def _duplicate(item: Item) -> BadItem:
+    what = "entry" if item.dialogue_id is None else "turn of this dialogue"
+    return BadItem(
+        source=item.uri or item.utterance_id,
+        dataset=item.dataset,
+        reason="duplicate_id",
+        message=f"another {what}, or the corpus with other contents, has this id; rename it, or build into a new store",
+        utterance_id=item.utterance_id,
+        dialogue_id=item.dialogue_id,
+    )
 
 
 def plan(store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int) -> Iterator[Task]:
@@ -243,21 +250,42 @@ def plan(store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest
             yield Task(name, {"path": path}, GUESSED_SECONDS_PER_ITEM * len(lines))
 
 
-def fresh_entries(source: Reader, known: Known) -> Iterator[tuple[str | None, str]]:
+def fresh_entries(source: Reader, known: Known) -> Iterator[tuple[Dialogue | None, str]]:
     """Dialogue and JSON line of each entry that is new."""
-    for entry in source.read():
-        admitted = known.admit(entry)
-        if admitted is not None:
-            kind = "bad" if isinstance(admitted, BadItem) else "item"
-            line = {"kind": kind, "key": entry.key().hex(), "item": asdict(admitted)}
-            dialogue = entry.dialogue_id if isinstance(entry, Item) else None
-            yield dialogue, json.dumps(line, sort_keys=True)
+    for group in entry_dialogues(source.read()):
+        for key, entry in known.admit(group).items():
+            kind = "bad" if isinstance(entry, BadItem) else "item"
+            line = {"kind": kind, "key": key.hex(), "item": asdict(entry)}
+            yield dialogue_of(entry), json.dumps(line, sort_keys=True)
 
 
-def chunks(entries: Iterable[tuple[str | None, str]], size: int) -> Iterator[list[str]]:
+def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """Consecutive entries of one dialogue together, single entries alone.
+
+    An id that comes again starts another dialogue, of the same name by mistake.
+    """
+    group: list[Entry] = []
+    seen: set[str] = set()
+    for entry in entries:
+        dialogue, name = dialogue_of(entry), entry.utterance_id
+        if group and (dialogue is None or dialogue != dialogue_of(group[-1]) or name in seen):
+            yield group
+            group, seen = [], set()
+        group.append(entry)
+        seen.update([name] if name else [])
+    if group:
+        yield group
+
+
+def dialogue_of(entry: Entry) -> Dialogue | None:
+    """What dialogue an entry is a turn of; its id is unique within the dataset only."""
+    return None if entry.dialogue_id is None else (entry.dataset, entry.dialogue_id)
+
+
+def chunks(entries: Iterable[tuple[Dialogue | None, str]], size: int) -> Iterator[list[str]]:
     """Lists of at least `size` lines (but the last) that cut no dialogue."""
     lines: list[str] = []
-    last: str | None = None
+    last: Dialogue | None = None
     for dialogue, line in entries:
         if len(lines) >= size and (dialogue is None or dialogue != last):
             yield lines

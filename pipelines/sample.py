@@ -5,7 +5,7 @@ highest priority until its share of the hours is full, so a sample depends neith
 work units.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -15,15 +15,30 @@ from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
+PIECE_SAMPLES = 600 * SAMPLE_RATE
+"""Longer utterances are sampled in pieces of ten minutes, so that none fills the sample or a worker alone."""
 
 
 @dataclass(frozen=True, order=True)
 class Candidate:
-    """An utterance that may be in the sample; smaller sorts first."""
+    """An utterance, or a piece of a long one, that may be in the sample; smaller sorts first."""
 
     priority: bytes
     unit: int
+    piece: "Piece"
+
+    @property
+    def samples(self) -> int:
+        """Length in samples at 16 kHz."""
+        return self.piece.samples
+
+
+@dataclass(frozen=True, order=True)
+class Piece:
+    """Speech of the sample: a row of a work unit, from `offset` on, in samples at 16 kHz."""
+
     row: int
+    offset: int
     samples: int
 
 
@@ -58,10 +73,16 @@ def priority(seed: int, utterance_id: str) -> bytes:
     return blake2b(utterance_id.encode(), digest_size=16, salt=seed.to_bytes(16, "little")).digest()
 
 
+def pieces(row: int, samples: int) -> Iterator[Piece]:
+    """The whole utterance, or its ten-minute pieces."""
+    for offset in range(0, samples, PIECE_SAMPLES):
+        yield Piece(row, offset, min(PIECE_SAMPLES, samples - offset))
+
+
 def choose(
     store: Store, units: Sequence[WorkUnit], dataset_samples: dict[str, int], hours: float, seed: int
-) -> dict[int, list[int]]:
-    """Rows to take, by position of their work unit; all datasets in proportion to their length.
+) -> dict[int, list[Piece]]:
+    """What to take, by position of its work unit; all datasets in proportion to their length.
 
     Args:
         store: where the utterances are.
@@ -77,15 +98,16 @@ def choose(
         table = read_table(store, unit.path, ["utterance_id", "dataset", "num_samples"])
         columns = (table[name].to_pylist() for name in table.column_names)
         for row, (name, dataset, samples) in enumerate(zip(*columns, strict=True)):
-            if samples:
-                strata[dataset].add(Candidate(priority(seed, name), position, row, samples))
+            for piece in pieces(row, samples):
+                key = priority(seed, f"{name}#{piece.offset}" if piece.offset else name)
+                strata[dataset].add(Candidate(key, position, piece))
     return _by_unit(strata.values())
 
 
-def _by_unit(strata: Iterable[Stratum]) -> dict[int, list[int]]:
-    rows: dict[int, list[int]] = {}
+def _by_unit(strata: Iterable[Stratum]) -> dict[int, list[Piece]]:
+    chosen: dict[int, list[Piece]] = {}
     for stratum in strata:
         stratum.prune()
         for candidate in stratum.candidates:
-            rows.setdefault(candidate.unit, []).append(candidate.row)
-    return {unit: sorted(rows[unit]) for unit in sorted(rows)}
+            chosen.setdefault(candidate.unit, []).append(candidate.piece)
+    return {unit: sorted(chosen[unit]) for unit in sorted(chosen)}

@@ -5,6 +5,7 @@ import logging
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from pipelines.errors import USER_ERRORS, UserError
 from pipelines.progress import bar
 from pipelines.step import Step, Task, perform
 from storage.receipts import Receipt, list_receipts, read_receipt
@@ -27,6 +29,8 @@ PATIENCE_SECONDS = 120
 SLOWEST = 20.0
 """Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 20 times
 slower than planned for; a deadlock would otherwise be silent."""
+TEMP_PREFIX = "echox-ray-"
+CONNECT_SECONDS = 10.0
 OBJECT_STORE_BYTES = 256 * 2**20
 """Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
 
@@ -129,6 +133,8 @@ class Session:
             Worker, batch_size=1, compute=pool, num_cpus=1
         )
         for row in outputs.iter_rows():
+            if row["error"]:
+                raise UserError(row["error"])
             yield Receipt.from_dict(json.loads(row["receipt"]))
 
     def _workers(self, tasks: int) -> int:
@@ -146,16 +152,18 @@ class Session:
 
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
         if self._address is None:
-            self._temp = tempfile.mkdtemp(prefix="echox-ray-")
+            remove_left_behind()
+            self._temp = tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-")
             cpus = self.config.workers or os.cpu_count()
             options |= {
                 "address": "local",
                 "num_cpus": cpus,
                 "include_dashboard": False,
                 "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": str(Path(self._temp)),
+                "_temp_dir": self._temp,
             }
         else:
+            check_reachable(self._address)
             options["address"] = self._address
         ray.init(**options)
         self._started = True
@@ -163,6 +171,29 @@ class Session:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+
+
+def check_reachable(address: str) -> None:
+    """Refuse a Ray address where nothing listens; Ray itself would wait for minutes.
+
+    Raises:
+        UserError: naming the remedy.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--ray {address}: no Ray cluster answers there ({error}); give host:port as `ray start` printed it"
+        ) from error
+
+
+def remove_left_behind() -> None:
+    """Remove the files of Ray sessions whose build was killed; their names tell whose they are."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
+        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Worker:
@@ -176,9 +207,15 @@ class Worker:
         self._perform: Callable[[Task], Receipt] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Do the work units of a batch; only their receipts go back."""
+        """Do the one work unit of a batch; only its receipt goes back, or what the user must mend."""
+        try:
+            receipt = self._do(batch["job"][0], Task(**json.loads(str(batch["task"][0]))))
+        except USER_ERRORS as error:
+            return {"receipt": [""], "error": [str(error)]}
+        return {"receipt": [json.dumps(receipt.to_dict())], "error": [""]}
+
+    def _do(self, job: bytes, task: Task) -> Receipt:
         if self._perform is None:
-            step, store = pickle.loads(batch["job"][0])  # noqa: S301 - written by the driver, above
+            step, store = pickle.loads(job)  # noqa: S301 - written by the driver, above
             self._perform = partial(perform, step, step.open(store), store)
-        receipts = [self._perform(Task(**json.loads(str(text)))) for text in batch["task"]]
-        return {"receipt": [json.dumps(receipt.to_dict()) for receipt in receipts]}
+        return self._perform(task)

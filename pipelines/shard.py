@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pipelines.audio_files import row_streams
-from pipelines.examples import Example, ExamplesConfig, Row, Turn, examples, unused_reason
+from pipelines.examples import Example, ExamplesConfig, Row, Turn, examples, unused_reasons
 from pipelines.ingest import WorkUnit, dialogues
 from pipelines.sample import priority
 from pipelines.step import Output, Payload, Step, Task
@@ -36,9 +36,9 @@ FULL_SCALE = 32768
 class ShardsConfig(ExamplesConfig):
     """How training shards are made."""
 
-    hours: float = Field(default=4.0, gt=0, le=24)
+    hours: float = Field(default=4.0, gt=0, le=24, allow_inf_nan=False)
     """Audio behind one shard, in hours; a shard is made in memory (about 60 MB an hour)."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """Seeds which work units share a shard and the order inside it."""
 
 
@@ -51,7 +51,7 @@ class Shard(Step):
     """
 
     name: ClassVar[str] = "shard"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     config: dict[str, Any]
 
     def open(self, store: Store) -> Callable[[Payload], Output]:
@@ -103,7 +103,7 @@ class Draft:
         self.examples += made
         self.heard |= {example.heard["utterance_id"]: example.heard for example in made if example.heard}
         self.rows += len(turns)
-        self.unused.update(unused_reason(turn, self.config) for turn in turns if turn.row["utterance_id"] not in used)
+        self.unused.update(unused_reasons(turns, used, self.config).values())
 
 
 def make_shard(store: Store, parts: Iterable[dict[str, str]], config: ShardsConfig) -> Output:

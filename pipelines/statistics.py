@@ -1,10 +1,11 @@
 """Facts of a corpus version: hours, utterances, rejects by reason, compression; per dataset and overall."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import chain
 from operator import add
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from unitlang.frames import SAMPLE_RATE
 from unitlang.unit_language import UnitLanguage
 
 READERS = 8
+"""Files in memory at a time."""
 Receipts = Mapping[str, Sequence[Receipt]]
 
 
@@ -68,6 +70,7 @@ class DatasetStatistics:
 
 
 ByDataset = dict[str, DatasetStatistics]
+Count = Callable[[Store, DataFile, UnitLanguage], ByDataset]
 
 
 def from_manifest(statistics: Mapping[str, Any]) -> ByDataset:
@@ -85,15 +88,8 @@ def gather(store: Store, receipts: Receipts, language: UnitLanguage, base: ByDat
 
     Memory is bounded by the vocabulary and a few files, not by the corpus.
     """
-    counters: list[tuple[DataFile, Callable[[Store, DataFile, UnitLanguage], ByDataset]]] = []
-    for receipt in (*receipts["ingest"], *receipts["quantize"]):
-        counters += [(file, _count_rejects) for file in receipt.files if file.table == "rejects"]
-    for receipt in receipts["encode"]:
-        counters += [(file, _count_words) for file in receipt.files]
-    with ThreadPoolExecutor(READERS) as pool:
-        counted = pool.map(lambda job: job[1](store, job[0], language), counters)
-        merged = merge((base, *(_lengths(receipt, language) for receipt in receipts["quantize"])))
-        return merge((merged, *counted))
+    lengths = (_lengths(receipt, language) for receipt in receipts["quantize"])
+    return merge(chain((base,), lengths, _counted(store, receipts, language)))
 
 
 def merge(parts: Iterable[ByDataset]) -> ByDataset:
@@ -103,6 +99,25 @@ def merge(parts: Iterable[ByDataset]) -> ByDataset:
         for name, statistics in part.items():
             total[name] = total[name] + statistics if name in total else statistics
     return dict(sorted(total.items()))
+
+
+def _counted(store: Store, receipts: Receipts, language: UnitLanguage) -> Iterator[ByDataset]:
+    """The counts of each file, a window of them under way at a time: each holds arrays as long as the vocabulary."""
+    waiting: deque[Future[ByDataset]] = deque()
+    with ThreadPoolExecutor(READERS) as pool:
+        for count, file in _countable(receipts):
+            waiting.append(pool.submit(count, store, file, language))
+            if len(waiting) > READERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _countable(receipts: Receipts) -> Iterator[tuple[Count, DataFile]]:
+    for receipt in chain(receipts["ingest"], receipts["quantize"]):
+        yield from ((_count_rejects, file) for file in receipt.files if file.table == "rejects")
+    for receipt in receipts["encode"]:
+        yield from ((_count_words, file) for file in receipt.files)
 
 
 def _empty(language: UnitLanguage) -> CompressionStats:

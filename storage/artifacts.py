@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from storage.errors import CorruptStore, NotFound, StorageError
+from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
 from storage.receipts import to_json
 from storage.store import Store
 
@@ -49,10 +49,23 @@ def put_artifact(store: Store, kind: str, fingerprint: str, files: Mapping[str, 
     folder = artifact_path(kind, fingerprint)
     if not has_artifact(store, kind, fingerprint):
         for name in sorted(files.keys() - {CARD}):
-            store.put(f"{folder}/{name}", files[name])
-        store.put(f"{folder}/{CHECKSUMS}", to_json({name: _digest(data) for name, data in files.items()}))
-        store.put(f"{folder}/{CARD}", files[CARD])
+            _put_once(store, f"{folder}/{name}", files[name])
+        checksums = to_json({name: _digest(data) for name, data in files.items()})
+        _put_once(store, f"{folder}/{CHECKSUMS}", checksums)
+        _put_once(store, f"{folder}/{CARD}", files[CARD])
     return ArtifactRef(kind, fingerprint, folder)
+
+
+def _put_once(store: Store, path: str, data: bytes) -> None:
+    """Write a file that is never replaced: another build may have referred to it already."""
+    try:
+        store.create(path, data)
+    except AlreadyExists:
+        if store.get(path) != data:
+            raise CommitConflict(
+                f"{store.url(path)} was written by another build with other contents (another machine rounds "
+                "differently); build again, or remove its folder if no version refers to it"
+            ) from None
 
 
 def has_artifact(store: Store, kind: str, fingerprint: str) -> bool:

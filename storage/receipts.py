@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -81,10 +80,14 @@ def to_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def data_path(table: str, fingerprint: str, index: int | None = None) -> str:
-    """Where a table of a work unit is kept; `index` tells several of one table apart."""
+def data_path(table: str, fingerprint: str, sha256: str) -> str:
+    """Where a table of a work unit is kept.
+
+    The contents are part of the name: should another machine round differently, its file does not replace one that a
+    version already refers to.
+    """
     folder = f"training/{table}" if table in TRAINING else f"data/{table}"
-    return f"{folder}/{fingerprint}.parquet" if index is None else f"{folder}/{fingerprint}-{index}.parquet"
+    return f"{folder}/{fingerprint}-{sha256[:8]}.parquet"
 
 
 def receipt_path(step: str, fingerprint: str) -> str:
@@ -120,15 +123,13 @@ def write_output(
     Raises:
         StorageError: a table does not have its schema, or the store refuses.
     """
-    several = {name for name, count in Counter(name for name, _ in tables).items() if count > 1}
-    seen: Counter[str] = Counter()
     files: list[DataFile] = []
     for name, table in tables:
-        path = data_path(name, fingerprint, seen[name] if name in several else None)
-        seen[name] += 1
         data = rows_to_parquet(name, table)
+        sha256 = hashlib.sha256(data).hexdigest()
+        path = data_path(name, fingerprint, sha256)
         store.put(path, data)
-        files.append(DataFile(name, path, table.num_rows, len(data), hashlib.sha256(data).hexdigest()))
+        files.append(DataFile(name, path, table.num_rows, len(data), sha256))
     receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))
     store.put(receipt_path(step, fingerprint), to_json({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
     return receipt

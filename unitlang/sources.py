@@ -1,16 +1,22 @@
 """Opening encoded audio from a path, a URL or memory as one kind of file object."""
 
-from collections.abc import Callable
+import stat
+from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from io import SEEK_END, SEEK_SET, BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-import fsspec  # pyright: ignore[reportMissingTypeStubs]
+from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from unitlang.errors import AudioError
 
 AudioSource = str | Path | bytes
 """A path, an fsspec URL (`s3://bucket/x.flac`, `memory://...`) or the encoded bytes themselves."""
+
+PATH_FAULTS = frozenset({ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM})
+"""What the system says of a path with which no file can be opened, now or later; all else (EIO, ESTALE, EMFILE) is a
+failure of the machine or of the disk, and trying again may help."""
 
 
 class EncodedFile:
@@ -52,7 +58,8 @@ def open_source(source: AudioSource) -> EncodedFile:
 
     Raises:
         AudioError: `missing` (no such file, a dangling link, no regular file, not readable) or `empty_file`.
-        OSError: a remote file system failed, which says nothing about the file.
+        OSError: the disk or a remote file system failed, which says nothing about the file: a broken connection, an
+            expired token, too many open files.
     """
     if isinstance(source, bytes):
         file = EncodedFile(BytesIO(source))
@@ -66,18 +73,27 @@ def open_source(source: AudioSource) -> EncodedFile:
 
 def _open_path(path: str | Path) -> EncodedFile:
     try:
-        if not Path(path).is_file():  # pipes and devices may never end
-            raise AudioError("missing", "there is no such file", str(path))
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # pipes and devices may never end
+            raise AudioError("missing", "there is a folder, pipe or device, no file", str(path))
         return EncodedFile(Path(path).open("rb"))
     except OSError as error:
+        if error.errno not in PATH_FAULTS:
+            raise
         raise AudioError("missing", f"it cannot be opened: {error.strerror}", str(path)) from error
+    except ValueError as error:
+        if isinstance(error, AudioError):
+            raise
+        raise AudioError("missing", f"this is no path: {error}", str(path)) from error
 
 
 def _open_url(url: str) -> EncodedFile:
-    open_url = cast("Callable[[str, str], Any]", fsspec.open)  # pyright: ignore[reportUnknownMemberType]
     try:
-        return EncodedFile(open_url(url, "rb").open())
-    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
-        raise AudioError("missing", f"it cannot be opened: {error}", url) from error
+        place, path = cast("tuple[Any, str]", url_to_fs(url))
     except (ValueError, ImportError) as error:
         raise AudioError("missing", f"no file system for this address: {error}", url) from error
+    if isinstance(place, LocalFileSystem):
+        return _open_path(path)
+    try:
+        return EncodedFile(place.open(path, "rb"))
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
+        raise AudioError("missing", f"it cannot be opened: {error}", url) from error

@@ -35,9 +35,9 @@ class UnitLanguageConfig(BaseModel):
     """Most words, `<unk>` and the k single units included; fewer where too little of the sample occurs twice."""
     max_word_units: Annotated[int, Field(ge=2, le=512)] = 16
     """K: most units of a word."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Chooses the sample where the corpus has more than `sample_hours`; learning itself is not random."""
-    sample_hours: Annotated[float, Field(gt=0)] = 500.0
+    sample_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 500.0
     """Hours of speech to learn from."""
 
 

@@ -66,6 +66,7 @@ class BadItem:
         reason: a stable code, `bad_row` unless a better one exists.
         message: what is wrong and what would be right.
         utterance_id: where it is known.
+        dialogue_id: of the dialogue that it is a turn of, where that is known; it keeps the dialogue together.
     """
 
     source: str
@@ -73,6 +74,7 @@ class BadItem:
     reason: str
     message: str
     utterance_id: str | None = None
+    dialogue_id: str | None = None
 
     def key(self) -> bytes:
         """16 bytes that change whenever the entry or what is wrong with it changes."""
@@ -103,7 +105,9 @@ class Reader(BaseModel, ABC):
     language: str | None = None
     """Language of every utterance of the source, unless the source itself tells."""
 
-    def bad(self, source: str, reason: str, message: str, name: str | None = None) -> BadItem:
+    def bad(
+        self, source: str, reason: str, message: str, name: str | None = None, *, dialogue: str | None = None
+    ) -> BadItem:
         """An entry of this source that cannot become an utterance; `name` is its id within the dataset."""
         return BadItem(
             source=source,
@@ -111,6 +115,7 @@ class Reader(BaseModel, ABC):
             reason=reason,
             message=message,
             utterance_id=None if name is None else f"{self.dataset}/{name}",
+            dialogue_id=dialogue,
         )
 
     @abstractmethod

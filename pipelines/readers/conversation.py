@@ -7,9 +7,9 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader, Task
-from pipelines.readers.json_stream import read_values
+from pipelines.readers.json_stream import BrokenJsonError, read_values
 from pipelines.readers.lines import parse_object, read_lines
-from pipelines.readers.places import Place
+from pipelines.readers.places import AbsentFileError, Place
 
 TURNS = ("conversations", "conversation", "messages", "turns", "dialogue")
 DIALOGUE_ID = ("id", "dialogue_id", "conversation_id", "conv_id")
@@ -37,6 +37,9 @@ class ConversationReader(Reader):
 
     A system turn is context: it gives no utterance and is not counted in `turn`. A bad turn is a reject and
     is counted, so its neighbours keep their positions. Utterance ids are `<dataset>/<dialogue>/<turn>`.
+
+    Below a folder, where ids may start again in every file, a dialogue is called
+    `<file's path below the folder, without extension>/<id>`; a file whose JSON is broken costs itself only.
     """
 
     kind: Literal["conversation"] = "conversation"
@@ -56,23 +59,29 @@ class ConversationReader(Reader):
         if not names:
             raise UserError(f"{root.uri}: no .json or .jsonl file in this folder")
         for name in names:
-            yield from self._file(root.child(name), name)
-
-    def _file(self, place: Place, name: str) -> Iterator[Item | BadItem]:
-        base = Place.of(self.audio_dir) if self.audio_dir else place.parent
-        stem = name.rpartition(".")[0]
-        for position, (source, record) in enumerate(_records(place)):
+            place = root.child(name)
             try:
-                yield from self._dialogue(record, base, source, f"{stem}-{position}")
+                yield from self._file(place, name, f"{_stem(name)}/")
+            except AbsentFileError as error:
+                yield self.bad(place.uri, "missing", str(error))
+            except BrokenJsonError as error:
+                yield self.bad(place.uri, "corrupt", str(error))
+
+    def _file(self, place: Place, name: str, prefix: str = "") -> Iterator[Item | BadItem]:
+        """The turns of one file; `prefix` goes before the ids of its dialogues."""
+        base = Place.of(self.audio_dir) if self.audio_dir else place.parent
+        for position, (source, record) in enumerate(_records(place)):
+            if isinstance(record, str):
+                yield self.bad(source, "bad_row", record)
+                continue
+            try:
+                own = fields.get_text(record, DIALOGUE_ID)
+                dialogue = f"{_stem(name)}-{position}" if own is None else prefix + own
+                yield from self._dialogue(record, base, source, dialogue)
             except ValueError as error:
                 yield self.bad(source, "bad_row", str(error))
 
-    def _dialogue(
-        self, record: Mapping[str, Any] | str, base: Place, source: str, default: str
-    ) -> Iterator[Item | BadItem]:
-        if isinstance(record, str):
-            raise ValueError(record)
-        dialogue = fields.get_text(record, DIALOGUE_ID) or default
+    def _dialogue(self, record: Mapping[str, Any], base: Place, source: str, dialogue: str) -> Iterator[Item | BadItem]:
         key = fields.first_of(TURNS, record)
         turns = record[key] if key else None
         if not isinstance(turns, list):
@@ -83,7 +92,8 @@ class ConversationReader(Reader):
             try:
                 item = self._turn(turn, base, dialogue, position, shared)
             except ValueError as error:
-                item = self.bad(f"{source}, turn {position}", "bad_row", str(error), f"{dialogue}/{position}")
+                where, name = f"{source}, turn {position}", f"{dialogue}/{position}"
+                item = self.bad(where, "bad_row", str(error), name, dialogue=dialogue)
             if item is not None:
                 yield item
                 position += 1
@@ -129,6 +139,10 @@ class ConversationReader(Reader):
             turn=position,
             role=role,
         )
+
+
+def _stem(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _records(place: Place) -> Iterator[tuple[str, Mapping[str, Any] | str]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.lines import read_text
-from pipelines.readers.places import Entry, Place
+from pipelines.readers.places import SPECIAL, Entry, Place
 
 NOT_AUDIO = frozenset(
     {
@@ -76,7 +76,7 @@ class FolderReader(Reader):
             shown = place.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
             return self.bad(shown, "bad_name", "the file name is not UTF-8; rename the file")
         if entry.special:
-            return self.bad(place.uri, "not_audio", "a pipe, socket or device, not a file", entry.name)
+            return self.bad(place.uri, "not_audio", SPECIAL, entry.name)
         try:
             text = read_text(root.child(text_name)) if text_name else None
         except ValueError as error:

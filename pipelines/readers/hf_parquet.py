@@ -15,7 +15,7 @@ import pyarrow as pa
 from pipelines.errors import UserError
 from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader
-from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_uri
+from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
@@ -100,13 +100,22 @@ class HfParquetReader(Reader):
     def read(self) -> Iterator[Item | BadItem]:
         """List the rows file by file, in the order of the files' paths."""
         for place, name in self._files():
+            file = self._open(place)
+            if isinstance(file, BadItem):
+                yield file
+            else:
+                yield from self._rows(file, self._columns(file.schema_arrow, place), place, name)
+
+    def _open(self, place: Place) -> Any:
+        """The Parquet file, or a `BadItem` where it is none."""
+        with reading(place.uri):
             try:
-                with reading(place.uri):
-                    file = open_parquet(place)
-            except UserError as error:
-                yield self.bad(place.uri, "corrupt", f"not a readable Parquet file: {error}")
-                continue
-            yield from self._rows(file, self._columns(file.schema_arrow, place), place, name)
+                return open_parquet(place)
+            except (UserError, pa.ArrowException, OSError) as error:
+                reason = parquet_fault(error, place)
+                if reason is None:
+                    raise
+                return self.bad(place.uri, reason, f"not a readable Parquet file: {error}")
 
     def _files(self) -> Iterator[tuple[Place, str]]:
         """Every file and its name below the source's folder, sorted."""
@@ -163,7 +172,11 @@ class HfParquetReader(Reader):
                     yield self.bad(f"{place.uri}, row {row}", "bad_row", str(error))
                 row += 1
         except (pa.ArrowException, OSError) as error:
-            yield self.bad(place.uri, "corrupt", f"Parquet cannot read row {row} and what follows: {error}")
+            fault = f"Parquet cannot read row {row} and what follows: {error}"
+            reason = parquet_fault(error, place)
+            if reason is None:
+                raise UserError(f"{place.uri}: {fault}") from error
+            yield self.bad(place.uri, reason, fault)
 
     def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any]) -> Item:
         columns = shard.columns

@@ -18,27 +18,43 @@ MAX_VALUE_CHARS = 64 << 20
 _DECODER = json.JSONDecoder()
 
 
+class BrokenJsonError(UserError):
+    """The JSON of a file is broken."""
+
+
 def read_values(place: Place) -> Iterator[Any]:
-    """The elements of a JSON array, or the values of a file that holds one or more in a row.
+    """The elements of a JSON array, or of several in a row; or the values of a file that starts with no array.
 
     Raises:
-        UserError: where there is no readable file, or its JSON is broken: what follows cannot be told apart.
+        BrokenJsonError: where the JSON is broken: what follows cannot be told apart.
+        UserError: where there is no readable file.
     """
     with place.open() as file:
         text = _Buffer(file, place.uri)
-        array = text.peek() == "["
-        if array:
-            text.position += 1
-        first = True
-        while (character := text.peek()) not in ("", "]"):
-            if array and not first:
-                if character != ",":
-                    raise text.broken("expected ',' or ']'")
-                text.position += 1
-            yield text.value()
-            first = False
-        if array and character != "]":
+        if text.peek() != "[":
+            while text.peek():
+                yield text.value()
+            return
+        while text.peek() == "[":
+            yield from _elements(text)
+        if text.peek():
+            raise text.broken("only another array may stand behind an array")
+
+
+def _elements(text: "_Buffer") -> Iterator[Any]:
+    """The elements of the array that starts here; reading goes on behind it."""
+    text.position += 1
+    first = True
+    while (character := text.peek()) != "]":
+        if not character:
             raise text.broken("the file ends inside the array")
+        if not first:
+            if character != ",":
+                raise text.broken("expected ',' or ']'")
+            text.position += 1
+        yield text.value()
+        first = False
+    text.position += 1
 
 
 class _Buffer:
@@ -92,5 +108,5 @@ class _Buffer:
                 raise self.broken(fault)
             self.fill(max(CHUNK_BYTES, len(self.text)))  # doubling: a value is tried over a few times at most
 
-    def broken(self, fault: str) -> UserError:
-        return UserError(f"{self.uri}: not valid JSON after character {self.passed + self.position}: {fault}")
+    def broken(self, fault: str) -> BrokenJsonError:
+        return BrokenJsonError(f"{self.uri}: not valid JSON after character {self.passed + self.position}: {fault}")

@@ -8,7 +8,7 @@ from typing import Literal
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.lines import read_lines
-from pipelines.readers.places import Entry, Place
+from pipelines.readers.places import SPECIAL, Entry, Place
 
 AUDIO_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2-\d+)\.(?!txt$)\w+")
 TRANSCRIPT_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2)\.trans\.txt")
@@ -46,7 +46,11 @@ class LibrispeechReader(Reader):
         split = folders[-3] if len(folders) > 2 else self.split
         texts: dict[str, str] = {}
         for transcript in (entry for entry in files if TRANSCRIPT_NAME.fullmatch(entry.name)):
-            yield from self._transcripts(root.child(transcript.name), texts)
+            place = root.child(transcript.name)
+            if transcript.special:
+                yield self.bad(place.uri, "bad_text", SPECIAL)
+            else:
+                yield from self._transcripts(place, texts)
         for entry in files:
             if match := AUDIO_NAME.fullmatch(entry.name):
                 yield Item(

@@ -1,12 +1,13 @@
 """A manifest: one row per utterance in a CSV, TSV or JSONL file."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers import fields
-from pipelines.readers.base import BadItem, Item, Reader
+from pipelines.readers.base import BadItem, Item, Reader, Task
 from pipelines.readers.delimited import read_rows
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
@@ -26,9 +27,11 @@ class ManifestReader(Reader):
     | segment, in seconds | offset and duration, or start and end; default: the whole file |
     | speaker | speaker, speaker_id, client_id |
     | language | language, lang, locale |
-    | as they are | split, task, dataset, dialogue_id, turn, role |
+    | as they are | split, task, dataset, dialogue_id, turn (counted from 0), role |
 
     Other columns are ignored. A row without audio is a written turn if it has text, dialogue_id, turn, role.
+    A row with a dialogue_id has the task sqa, unless it or the source states another. The rows of a dialogue
+    must follow each other.
     """
 
     kind: Literal["manifest"] = "manifest"
@@ -51,7 +54,7 @@ class ManifestReader(Reader):
             try:
                 yield self._item(record, base)
             except ValueError as error:
-                yield self.bad(f"{place.uri}:{line}", "bad_row", str(error))
+                yield self._bad(record, f"{place.uri}:{line}", str(error))
 
     def _item(self, record: Mapping[str, Any] | str, base: Place) -> Item:
         if isinstance(record, str):
@@ -71,20 +74,38 @@ class ManifestReader(Reader):
             offset_samples=offset,
             num_samples=length,
             split=fields.get_text(record, ("split",)) or self.split,
-            task=fields.get_task(record, self.task),
+            task=self._task(record),
             language=fields.get_text(record, fields.LANGUAGE) or self.language,
             speaker_id=fields.get_text(record, fields.SPEAKER),
             text=fields.get_text(record, fields.TEXT),
-            dialogue_id=fields.get_text(record, ("dialogue_id",)),
+            dialogue_id=_dialogue(record),
             turn=fields.get_count(record, "turn"),
             role=fields.get_role(record, ("role",)),
         )
+
+    def _bad(self, record: Mapping[str, Any] | str, source: str, message: str) -> BadItem:
+        """The reject of a row, under its dataset and dialogue where these can be read."""
+        bad = self.bad(source, "bad_row", message)
+        if isinstance(record, str):
+            return bad
+        try:
+            return replace(bad, dataset=self._dataset(record), dialogue_id=_dialogue(record))
+        except ValueError:  # the row cannot tell; it has been reported already
+            return bad
+
+    def _task(self, record: Mapping[str, Any]) -> Task:
+        told = "task" in self.model_fields_set or _dialogue(record) is None
+        return fields.get_task(record, self.task if told else "sqa")
 
     def _dataset(self, record: Mapping[str, Any]) -> str:
         dataset = fields.get_text(record, ("dataset",)) or self.dataset
         if any(character in "/@" or character.isspace() for character in dataset):
             raise ValueError(f"field 'dataset' is {dataset!r}; it must hold no '/', '@' or white space")
         return dataset
+
+
+def _dialogue(record: Mapping[str, Any]) -> str | None:
+    return fields.get_text(record, ("dialogue_id",))
 
 
 def _is_written_turn(record: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ column are percent-encoded.
 import re
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any, cast
+from typing import Any, Literal, cast
 from urllib.parse import quote, unquote
 
 import pyarrow as pa
@@ -45,22 +45,37 @@ def fetch(uri: str) -> bytes:
 
     Raises:
         AudioError: `missing` without such a file, row, column or audio in it; `corrupt` where Parquet fails.
+        OSError: the disk or a remote file system failed, which says nothing about the file.
     """
     match = _URI.fullmatch(uri)
     if match is None:
         raise AudioError("missing", "not a URI of a Parquet row: <file>#row=<n>&column=<name>", uri)
-    file, row, column = unquote(match["file"]), int(match["row"]), unquote(match["column"])
+    try:
+        place = Place.of(unquote(match["file"]))
+    except UserError as error:
+        raise AudioError("missing", str(error), uri) from error
     with _lock:
         try:
-            audio = _cursor(file, column).value(row)
-        except (UserError, FileNotFoundError, LookupError) as error:
-            raise AudioError("missing", str(error), uri) from error
-        except (pa.ArrowException, OSError) as error:
+            audio = _cursor(place, unquote(match["column"])).value(int(match["row"]))
+        except (UserError, LookupError, pa.ArrowException, OSError) as error:
             _cursors.clear()
-            raise AudioError("corrupt", f"Parquet cannot read the row: {error}", uri) from error
+            reason = parquet_fault(error, place)
+            if reason is None:
+                raise
+            raise AudioError(reason, f"Parquet cannot read the row: {error}", uri) from error
     if audio is None:
         raise AudioError("missing", "the row holds no audio", uri)
     return audio
+
+
+def parquet_fault(error: Exception, place: Place) -> Literal["missing", "corrupt"] | None:
+    """What an error of `open_parquet` or of reading says of the file; None where the disk or network failed."""
+    absent = (UserError, LookupError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
+    if isinstance(error, absent) or (isinstance(error, PermissionError) and place.local):
+        return "missing"
+    # Arrow tells of damaged pages with a plain OSError; one of the system has a number or a class of its own.
+    damaged = type(error) is OSError and error.errno is None
+    return "corrupt" if damaged or isinstance(error, pa.ArrowException) else None
 
 
 class _Cursor:
@@ -116,8 +131,9 @@ def open_parquet(place: Place) -> Any:
 
     Raises:
         FileNotFoundError, pyarrow.ArrowException, OSError: where there is no readable Parquet file.
-        UserError: likewise, for a store that cannot be reached.
+        AbsentFileError: where there is a folder, pipe or device.
     """
+    place.check_regular()
     source = place.path if place.local else place.fs.open(place.path, "rb")
     return pq.ParquetFile(source, buffer_size=1 << 20)
 
@@ -140,10 +156,9 @@ _lock = Lock()
 _cursors: dict[tuple[str, str, object], _Cursor] = {}
 
 
-def _cursor(file: str, column: str) -> _Cursor:
+def _cursor(place: Place, column: str) -> _Cursor:
     """The cursor of a column: the one in use, or a new one in its place."""
-    place = Place.of(file)
-    key = (file, column, place.version())
+    key = (place.uri, column, place.version())
     if key not in _cursors:
         _cursors.clear()
         _cursors[key] = _Cursor(place, column)

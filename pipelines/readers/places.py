@@ -20,6 +20,13 @@ from pipelines.errors import UserError
 
 _LOCAL = LocalFileSystem()
 
+SPECIAL = "a pipe, socket or device, not a file"
+"""How rejects call what must not be opened, because it may never end."""
+
+
+class AbsentFileError(UserError):
+    """There is no such file, or something that is no file is in its place."""
+
 
 @dataclass(frozen=True, order=True)
 class Entry:
@@ -122,14 +129,29 @@ class Place:
         status = os.stat(self.path)  # noqa: PTH116
         return status.st_size, status.st_mtime_ns
 
+    def check_regular(self) -> None:
+        """See that opening the place cannot hang, which pipes do for ever.
+
+        Raises:
+            AbsentFileError: where a local path leads to a pipe, socket, device or folder.
+            OSError: where a local path leads nowhere.
+        """
+        if not self.local:
+            return
+        mode = os.stat(self.path).st_mode  # noqa: PTH116
+        if not stat.S_ISREG(mode):
+            raise AbsentFileError(f"{self.uri}: {'a folder, not a file' if stat.S_ISDIR(mode) else SPECIAL}")
+
     @contextmanager
     def open(self) -> Generator[BufferedReader]:
         """The file's bytes, buffered.
 
         Raises:
-            UserError: where there is no readable file.
+            AbsentFileError: where there is no such file, or a pipe, socket or device.
+            UserError: where it cannot be read.
         """
         with reading(self.uri):
+            self.check_regular()
             file = cast(Any, self.fs.open(self.path, "rb"))
         with file, BufferedReader(file, buffer_size=1 << 20) as buffered:
             yield buffered
@@ -163,7 +185,7 @@ def reading(uri: str) -> Generator[None]:
     except UserError:
         raise
     except FileNotFoundError as error:
-        raise UserError(f"{uri}: no such file (a relative path is relative to the config file)") from error
+        raise AbsentFileError(f"{uri}: no such file (a relative path is relative to the config file)") from error
     except Exception as error:  # the clients behind fsspec share no base class
         raise UserError(f"{uri}: cannot be read: {type(error).__name__}: {error}") from error
 

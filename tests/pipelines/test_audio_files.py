@@ -1,5 +1,6 @@
 """Utterances and their audio: segments of one file share a pass, everything else is read alone."""
 
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import soundfile
 
-from pipelines.audio_files import Row, row_source, row_streams
+from pipelines.audio_files import Row, audio_source, checksum, row_streams
+from pipelines.errors import UserError
 from pipelines.quantize import quantize_rows
 from pipelines.readers.parquet_audio import parquet_uri
 from unitlang.audio import load
@@ -32,6 +34,7 @@ def row(number: int, offset: int, samples: int, uri: str | None, data: bytes | N
         "utterance_id": f"utterance{number}",
         "dataset": "noise",
         "source_key": bytes(16),
+        "checksum": sha256(encode("MP3")).hexdigest(),
         "audio": {"uri": uri, "bytes": data},
         "offset_samples": offset,
         "num_samples": samples,
@@ -39,7 +42,8 @@ def row(number: int, offset: int, samples: int, uri: str | None, data: bytes | N
 
 
 def part(row: Row) -> np.ndarray:
-    return load(row_source(row["audio"]), offset_samples=row["offset_samples"], num_samples=row["num_samples"])
+    source = row["audio"]["bytes"] or audio_source(row["audio"]["uri"])
+    return load(source, offset_samples=row["offset_samples"], num_samples=row["num_samples"])
 
 
 @pytest.fixture
@@ -74,18 +78,29 @@ def test_segments_of_one_file_open_it_once(rows: list[Row]) -> None:
         Path(rows[0]["audio"]["uri"]).unlink(missing_ok=True)
 
 
-def test_an_error_is_of_its_row_alone(rows: list[Row], tmp_path: Path) -> None:
+def test_an_error_is_of_its_row_alone(rows: list[Row]) -> None:
     rows[1] |= {"offset_samples": 159_000}
-    rows[3]["audio"] |= {"uri": str(tmp_path / "gone.mp3")}
-    rows[9]["audio"] |= {"uri": parquet_uri(str(tmp_path / "rows.parquet"), 7, "sound")}
-    rows[11]["audio"] |= {"bytes": b"not audio"}
+    rows[11] |= {"audio": {"uri": None, "bytes": b"not audio"}, "checksum": checksum(b"not audio")}
     reasons: dict[int, str] = {}
     for number, (given, blocks) in enumerate(row_streams(rows)):
         try:
             np.testing.assert_array_equal(np.concatenate(list(blocks)), part(given))
         except AudioError as error:
             reasons[number] = error.reason
-    assert reasons == {1: "bad_segment", 3: "missing", 9: "missing", 11: "not_audio"}
+    assert reasons == {1: "bad_segment", 11: "not_audio"}
+
+
+@pytest.mark.parametrize("row_number", [3, 9])
+def test_audio_that_is_gone_since_ingest_is_no_reject(rows: list[Row], tmp_path: Path, row_number: int) -> None:
+    (tmp_path / "b.mp3").unlink()
+    rows[9]["audio"] |= {"uri": parquet_uri(str(tmp_path / "rows.parquet"), 7, "sound")}
+    with pytest.raises(UserError, match="was there when it was ingested"):
+        list(row_streams([rows[row_number]]))
+
+
+def test_other_bytes_than_at_ingest_are_refused(rows: list[Row]) -> None:
+    with pytest.raises(UserError, match="contents changed since it was ingested"):
+        list(row_streams([rows[0] | {"checksum": "0" * 64}]))
 
 
 def test_units_and_rejects_of_segments(rows: list[Row]) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from rich.console import Console
 
-from pipelines.build import Built
+from pipelines.build import Built, run_until
+from pipelines.config import check_config
 from pipelines.errors import UserError
 from pipelines.statistics import from_manifest, overall
 from pipelines.verify import verify
@@ -245,3 +248,67 @@ def test_conversations_feed_all_three_stages(
     assert {row["response"] for row in echo} == {"that."}
     assert all(row["audio"][:4] == b"fLaC" and row["words"] for row in echo)
     assert list(verify(store, manifest)) == []
+
+
+def ingest_only(config: Config) -> None:
+    """What is left of a build that was killed right after `ingest`."""
+    run_until(check_config(config, "test", Path.cwd()), Console(quiet=True), "ingest")
+
+
+@pytest.fixture
+def own_speech(config: Config, speech: Path, tmp_path: Path) -> Path:
+    """A copy of the speech that a test may change, as the source of its config."""
+    folder = Path(shutil.copytree(speech, tmp_path / "own"))
+    config["sources"][0]["path"] = str(folder)
+    return folder
+
+
+def test_audio_that_changes_between_ingest_and_quantize_is_not_committed(
+    config: Config, run_build: RunBuild, own_speech: Path
+) -> None:
+    ingest_only(config)
+    old = (own_speech / "clip000.wav").read_bytes()
+    (own_speech / "clip000.wav").write_bytes(old[:-2] + bytes([old[-2] ^ 1, old[-1]]))
+    with pytest.raises(UserError, match=r"clip000\.wav: its contents changed since it was ingested"):
+        run_build(config)
+    (own_speech / "clip000.wav").write_bytes(old)
+    assert run_build(config).manifest.version == 1
+
+
+def test_other_work_units_do_not_drop_what_is_no_longer_listed(
+    config: Config, run_build: RunBuild, own_speech: Path
+) -> None:
+    run_build(config)
+    (own_speech / "clip003.wav").unlink()
+    assert not run_build(config).new
+    with pytest.raises(UserError, match=r"work_units: .* no longer list 1 entries of version 1"):
+        run_build(config | {"work_units": {"minutes": 0.2, "items": 5}})
+
+
+def test_other_work_units_make_the_same_units(config: Config, run_build: RunBuild) -> None:
+    first = run_build(config).manifest
+    second = run_build(config | {"work_units": {"minutes": 0.2, "items": 7}}).manifest
+    assert second.version == 2
+    assert second.statistics["datasets"] == first.statistics["datasets"]
+
+
+def test_another_codebook_under_the_same_name_is_noticed(config: Config, run_build: RunBuild, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    config["quantizer"] = {"centroids": str(tmp_path / "c.npy")}
+    np.save(tmp_path / "c.npy", rng.standard_normal((30, 39)).astype(np.float32) * 20)
+    first = run_build(config).manifest
+    np.save(tmp_path / "c.npy", rng.standard_normal((30, 39)).astype(np.float32) * 20)
+    second = run_build(config).manifest
+    assert second.artifacts["quantizer"] != first.artifacts["quantizer"]
+    assert not run_build(config).new
+
+
+def test_a_setting_that_changes_nothing_now_changes_nothing_later(
+    config: Config, run_build: RunBuild, own_speech: Path, make_speech: MakeSpeech
+) -> None:
+    first = run_build(config).manifest
+    config["quantizer"] |= {"sample_hours": 30}
+    accepted = run_build(config).manifest
+    assert accepted.artifacts == first.artifacts
+    make_speech(own_speech, 1, start=90)
+    assert run_build(config).manifest.artifacts == first.artifacts

@@ -143,6 +143,104 @@ def test_set_fills_a_section_that_the_file_leaves_empty() -> None:
     assert overridden("quantizer.k=7", minimal(quantizer=None))["quantizer"] == {"k": 7}
 
 
+@pytest.mark.parametrize("field", ["unit_language.seed", "shards.seed"])
+@pytest.mark.parametrize("seed", [-1, 2**31, 2**140])
+def test_seeds_are_of_31_bits(field: str, seed: int) -> None:
+    (fault,) = faults(overridden(f"{field}={seed}"))
+    assert fault.startswith(f"{field}: Input should be ")
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "quantizer.sample_hours",
+        "unit_language.sample_hours",
+        "shards.hours",
+        "shards.max_audio_seconds",
+        "work_units.minutes",
+        "max_reject_ratio",
+    ],
+)
+@pytest.mark.parametrize("value", [".inf", ".nan"])
+def test_hours_and_seconds_are_finite(field: str, value: str) -> None:
+    (fault,) = faults(overridden(f"{field}={value}"))
+    assert fault.startswith(f"{field}: Input should be a finite number")
+
+
+def test_a_vocabulary_must_hold_every_unit() -> None:
+    (fault,) = faults(minimal(quantizer={"k": 60}, unit_language={"vocab_size": 60}))
+    assert fault.startswith("unit_language.vocab_size: 60 words cannot hold `<unk>` and the 60 units of quantizer.k")
+    assert "raise it to 61 or more, or lower quantizer.k" in fault
+    check_config(minimal(quantizer={"k": 60}, unit_language={"vocab_size": 61}), "build.yaml", Path("/base"))
+    codebook = {"k": 60, "centroids": "km.npy"}
+    check_config(minimal(quantizer=codebook, unit_language={"vocab_size": 60}), "build.yaml", Path("/base"))
+
+
+@pytest.mark.parametrize(
+    ("store", "source"),
+    [
+        ("speech", "speech"),
+        ("speech/corpus", "speech"),
+        ("speech/../speech/a/corpus/", "speech/"),
+        ("corpus", "."),
+        ("/corpus", "/"),
+        ("file:///base/speech/corpus", "/base/speech"),
+        ("/base/speech/corpus", "file:///base/speech"),
+        ("s3://bucket/speech/corpus", "s3://bucket/speech/"),
+    ],
+)
+def test_a_store_inside_a_source_is_refused(store: str, source: str) -> None:
+    beside = SOURCE | {"path": "/elsewhere"}
+    (fault,) = faults(minimal(store=store, sources=[beside, SOURCE | {"path": source}]))
+    assert fault.startswith("store: ")
+    assert "lies inside sources[1].path" in fault
+    assert "put it beside the source" in fault
+
+
+@pytest.mark.parametrize(
+    ("store", "source"),
+    [
+        ("corpus", "speech"),
+        ("speech-corpus", "speech"),
+        (".", "speech"),
+        ("s3://bucket/corpus", "s3://bucket/speech"),
+        ("s3://bucket/speech/corpus", "s3://other/speech"),
+    ],
+)
+def test_a_store_beside_or_around_its_sources_is_fine(store: str, source: str) -> None:
+    check_config(minimal(store=store, sources=[SOURCE | {"path": source}]), "build.yaml", Path("/base"))
+
+
+def test_a_link_into_a_source_is_inside_it(tmp_path: Path) -> None:
+    (tmp_path / "speech" / "deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "speech" / "deep")
+    values = minimal(store=str(tmp_path / "link" / "corpus"), sources=[SOURCE | {"path": str(tmp_path / "speech")}])
+    assert len(faults(values)) == 1
+
+
+def test_faults_between_fields_are_told_together() -> None:
+    found = faults(minimal(store="speech/corpus", quantizer={"k": 60}, unit_language={"vocab_size": 60}))
+    assert [fault.split(":")[0] for fault in found] == ["unit_language.vocab_size", "store"]
+
+
+def test_the_sample_is_valid() -> None:
+    assert load_config(SAMPLE).store == str(ROOT / "examples" / "sample-corpus")
+
+
+UNREADABLE = ["2024-13-45", "0b_", "!!int ''", "!!bool maybe", "!!timestamp soon", "[" * 1500, "1" * 5000]
+"""YAML of which Python can make no value."""
+
+
+@pytest.mark.parametrize("value", UNREADABLE)
+def test_a_value_that_cannot_be_made_is_no_traceback(tmp_path: Path, value: str) -> None:
+    with pytest.raises(UserError, match="the value is not YAML"):
+        overridden(f"store={value}")
+    path = tmp_path / "build.yaml"
+    path.write_text(f"store: {value}\n")
+    with pytest.raises(UserError, match="not a YAML file"):
+        load_config(path)
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [

@@ -1,8 +1,9 @@
+import random
 from typing import Any
 
 import pytest
 
-from pipelines.examples import Example, ExamplesConfig, StagesConfig, Turn, examples, history, unused_reason
+from pipelines.examples import Example, ExamplesConfig, StagesConfig, Turn, examples, history, unused_reasons
 
 RATE = 16_000
 WORDS = [3, 1, 2]
@@ -19,6 +20,7 @@ def turn(
     seconds: float = 2.0,
     audio: bool = True,
     words: bool = True,
+    number: int | None = None,
 ) -> Turn:
     row: dict[str, Any] = {
         "utterance_id": name,
@@ -26,6 +28,7 @@ def turn(
         "split": "train",
         "task": task,
         "role": role,
+        "turn": number,
         "text": text,
         "num_samples": int(seconds * RATE) if audio else 0,
         "audio": {"uri": f"/{name}.wav", "bytes": None} if audio else None,
@@ -53,8 +56,7 @@ def made(*turns: Turn, config: ExamplesConfig = DEFAULT) -> dict[str, list[Examp
 def unused(*turns: Turn, config: ExamplesConfig = DEFAULT) -> dict[str, str]:
     """Reason by id of the utterances in no example."""
     used = {name for example in examples(turns, config) for name in example.used}
-    names = [(turn.row["utterance_id"], turn) for turn in turns]
-    return {name: unused_reason(turn, config) for name, turn in names if name not in used}
+    return unused_reasons(turns, used, config)
 
 
 def test_speech_and_its_transcript() -> None:
@@ -151,6 +153,81 @@ def test_two_questions_in_a_row_and_a_last_one_without_answer() -> None:
     assert [example.values["example_id"] for example in made(*turns)["s2t"]] == ["q2"]
     assert made(*turns)["s2t"][0].values["prompt"] == "user: q1?"
     assert unused(*turns) == {"q1": "no_counterpart", "q3": "no_counterpart"}
+
+
+def exchanges(*turns: Turn) -> dict[str, str]:
+    """Answer by question of the exchanges, the same in s2t and echo."""
+    found = made(*turns)
+    pairs = [{e.used[0]: e.used[1] for e in found.get(stage, []) if len(set(e.used)) == 2} for stage in ("s2t", "echo")]
+    assert pairs[0] == pairs[1]
+    return pairs[0]
+
+
+def test_a_question_is_not_joined_to_the_answer_of_another() -> None:
+    turns = (question("q0", number=0), answer("a3", number=3))
+    assert exchanges(*turns) == {}
+    assert set(made(*turns)) == {"t2c"}
+    assert unused(*turns) == {"q0": "no_counterpart"}
+
+
+def test_behind_a_gap_a_dialogue_gives_no_exchange() -> None:
+    turns = (
+        question("q0", number=0),
+        answer("a1", number=1),
+        answer("a3", number=3),
+        question("q4", number=4),
+        answer("a5", number=5, audio=False),
+    )
+    assert exchanges(*turns) == {"q0": "a1"}
+    assert {example.values["example_id"] for example in made(*turns)["t2c"]} == {"a1", "a3"}
+    assert unused(*turns) == {"q4": "broken_dialogue", "a5": "broken_dialogue"}
+
+
+def test_a_dialogue_without_its_beginning_is_broken() -> None:
+    assert unused(question("q2", number=2), answer("a3", number=3)) == {"q2": "broken_dialogue"}
+
+
+def test_a_number_that_two_turns_share_is_a_gap() -> None:
+    turns = (question("q0", number=0), answer("a1", number=1), answer("b1", number=1), question("q2", number=2))
+    assert exchanges(*turns) == {}
+    assert unused(*turns) == {"q0": "no_counterpart", "q2": "broken_dialogue"}
+
+
+def test_turns_are_taken_in_the_order_of_their_numbers() -> None:
+    turns = (answer("a3", number=3), question("q0", number=0), question("q2", number=2), answer("a1", number=1))
+    assert exchanges(*turns) == {"q0": "a1", "q2": "a3"}
+    prompts = {example.values["example_id"]: example.values["prompt"] for example in made(*turns)["echo"]}
+    assert prompts == {"q0": "", "q2": "user: q0?\nassistant: a1."}
+
+
+@pytest.mark.parametrize("task", ["asr", "tts"])
+def test_speech_of_other_tasks_makes_no_exchange(task: Task) -> None:
+    turns = (turn("x", task, role="user", number=0), turn("y", task, role="assistant", number=1))
+    (found,) = made(*turns).values()
+    assert [example.values["example_id"] for example in found] == ["x", "y"]
+    mixed = (question("q", number=0), turn("y", task, role="assistant", number=1), answer("a", number=2))
+    assert exchanges(*mixed) == {}
+
+
+def test_an_example_id_is_unique_within_its_stage() -> None:
+    rng = random.Random(0)
+    config = ExamplesConfig(stages=StagesConfig(s2t=("asr", "tts", "sqa"), t2c=("asr", "tts", "sqa")))
+    for _ in range(300):
+        turns = [
+            turn(
+                f"t{position}",
+                rng.choice(["sqa", "sqa", "sqa", "asr", "tts"]),
+                text=rng.choice(["yes", "no", None]),
+                role=rng.choice(["user", "assistant", None]),
+                words=rng.random() < 0.8,
+                audio=rng.random() < 0.8,
+                number=rng.choice([position, position, position, None, rng.randrange(8)]),
+            )
+            for position in range(8)
+        ]
+        for found in made(*turns, config=config).values():
+            names = [example.values["example_id"] for example in found]
+            assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize(("seconds", "heard"), [(30.0, True), (30.0 + 1 / RATE, False)])

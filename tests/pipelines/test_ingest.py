@@ -1,4 +1,5 @@
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -11,6 +12,7 @@ import soundfile
 from pipelines.audio_files import FileFacts
 from pipelines.ingest import Ingest, Known, chunks, cut, dialogues, ingest_entries, normalise_text, plan, utterance_row
 from pipelines.readers import BadItem, Item
+from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from storage.store import Store
 from unitlang.errors import AudioError
@@ -72,8 +74,9 @@ def test_turns_of_one_dialogue_stay_together_and_ids_count_within_their_dataset(
 
 
 def test_chunks_end_at_their_size_but_never_inside_a_dialogue() -> None:
-    lines = [(None, "a"), (None, "b"), (None, "c"), ("x", "d"), ("x", "e"), ("x", "f"), ("y", "g"), (None, "h")]
-    assert list(chunks(lines, 2)) == [["a", "b"], ["c", "d", "e", "f"], ["g", "h"]]
+    x, y, other = ("d", "x"), ("d", "y"), ("e", "y")
+    lines = [(None, "a"), (None, "b"), (None, "c"), (x, "d"), (x, "e"), (x, "f"), (y, "g"), (other, "h"), (other, "i")]
+    assert list(chunks(lines, 2)) == [["a", "b"], ["c", "d", "e", "f"], ["g", "h", "i"]]
     assert list(chunks([], 2)) == []
 
 
@@ -203,9 +206,71 @@ def test_planning_again_gives_the_same_tasks_and_every_entry_once(audio: Path, t
 def test_a_taken_id_is_a_reject_and_the_same_entry_is_none(tmp_path: Path) -> None:
     known = Known(Store.open(tmp_path / "store", create=True), None)
     first, second = item("/a.wav"), item("/b.wav")
-    assert known.admit(first) == first
-    assert known.admit(first) is None
-    rejected = known.admit(second)
+    assert known.admit([first]) == {first.key(): first}
+    assert known.admit([first]) == {}
+    rejected = known.admit([second])[second.key()]
     assert isinstance(rejected, BadItem)
     assert (rejected.reason, rejected.source, rejected.utterance_id) == ("duplicate_id", "/b.wav", "d/a")
-    assert known.admit(second) is None
+    assert known.admit([second]) == {}
+
+
+def turns(name: str, *texts: str | None) -> list[Item | BadItem]:
+    """The turns of a written dialogue; None for a bad one."""
+    return [
+        BadItem(
+            source=f"{name}:{turn}",
+            dataset="d",
+            reason="bad_row",
+            message="",
+            utterance_id=f"d/{name}/{turn}",
+            dialogue_id=name,
+        )
+        if text is None
+        else item(None, utterance_id=f"d/{name}/{turn}", text=text, dialogue_id=name, turn=turn)
+        for turn, text in enumerate(texts)
+    ]
+
+
+class ListReader(Reader):
+    """Yields what it was given."""
+
+    entries: tuple[Item | BadItem, ...]
+
+    def read(self) -> Iterator[Item | BadItem]:
+        yield from self.entries
+
+
+def planned(store: Store, chunk: int, *entries: Item | BadItem) -> list[list[tuple[str, str]]]:
+    """Utterance id and reason (`ok`) of each planned entry, by chunk."""
+    source = ListReader(path="/nowhere", dataset="d", entries=entries)
+    tasks = plan(store, Ingest(30), [source], None, chunk)
+    lines = [[json.loads(line)["item"] for line in store.get(task.payload["path"]).splitlines()] for task in tasks]
+    return [[(line["utterance_id"], line.get("reason", "ok")) for line in part] for part in lines]
+
+
+@pytest.mark.parametrize("between", [[], [item(None, utterance_id="d/other", text="x")]])
+def test_of_two_dialogues_with_one_id_the_first_counts_and_the_second_is_rejected_whole(
+    tmp_path: Path, between: list[Item | BadItem]
+) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    first, second = turns("1", "a", "b"), turns("1", "A", "B", "C")
+    (found,) = planned(store, 100, *first, *between, *second)
+    assert found[:2] == [("d/1/0", "ok"), ("d/1/1", "ok")]
+    assert found[-3:] == [(f"d/1/{turn}", "duplicate_id") for turn in range(3)]
+    output = ingest_entries([entry(thing) for thing in first], 30)
+    assert output.rows_out == 2
+
+
+def test_a_dialogue_with_one_taken_id_is_rejected_whole_and_one_that_is_known_is_silent(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    (found,) = planned(store, 100, *turns("1", "a", None), *turns("1", "a", None), *turns("1", None, None, "c"))
+    assert found == [("d/1/0", "ok"), ("d/1/1", "bad_row"), ("d/1/0", "bad_row"), ("d/1/2", "duplicate_id")]
+    taken = item(None, utterance_id="d/2/1", text="x")
+    (found,) = planned(store, 100, taken, *turns("2", "a", "b", None))
+    assert found[1:] == [("d/2/0", "duplicate_id"), ("d/2/1", "duplicate_id"), ("d/2/2", "bad_row")]
+
+
+def test_a_bad_turn_cuts_no_dialogue(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    found = planned(store, 2, *turns("1", "a", "b", None, "d"), *turns("2", "a"))
+    assert [[name for name, _ in chunk] for chunk in found] == [[f"d/1/{turn}" for turn in range(4)], ["d/2/0"]]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipelines.build import Built
+from pipelines.errors import UserError
 
 pytestmark = pytest.mark.slow
 
@@ -30,14 +31,12 @@ def files(store: Path) -> dict[str, bytes]:
     return {str(path.relative_to(store)): path.read_bytes() for path in paths if path.is_file()}
 
 
-def test_one_worker_two_workers_and_none_give_the_same_bytes(
+def test_one_worker_and_two_on_two_nodes_give_the_same_bytes(
     config: Config, run_build: Callable[..., Built], tmp_path: Path, cluster: str
 ) -> None:
-    run_build({**config, "store": str(tmp_path / "none")})
-    for workers in (1, 2):
-        run = {"workers": workers, "ray_above_seconds": 0}
-        run_build({**config, "store": str(tmp_path / str(workers)), "run": run}, cluster)
-    assert files(tmp_path / "none") == files(tmp_path / "1") == files(tmp_path / "2")
+    run_build({**config, "store": str(tmp_path / "one")})
+    run_build({**config, "store": str(tmp_path / "two"), "run": {"workers": 2, "ray_above_seconds": 0}}, cluster)
+    assert files(tmp_path / "one") == files(tmp_path / "two")
 
 
 def test_a_failure_in_a_worker_ends_the_build_with_its_cause(
@@ -52,3 +51,8 @@ def test_a_failure_in_a_worker_ends_the_build_with_its_cause(
     next((store / "manifests").iterdir()).unlink()
     with pytest.raises(Exception, match="is not what was written"):
         run_build({**config, "run": {"ray_above_seconds": 0}}, cluster)
+
+
+def test_an_address_where_nobody_listens_is_said_at_once(config: Config, run_build: Callable[..., Built]) -> None:
+    with pytest.raises(UserError, match="no Ray cluster answers there"):
+        run_build({**config, "run": {"ray_above_seconds": 0}}, "127.0.0.1:1")

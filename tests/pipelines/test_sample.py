@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.ingest import WorkUnit
-from pipelines.sample import PRUNE_FACTOR, Candidate, Stratum, choose, priority
+from pipelines.sample import PIECE_SAMPLES, PRUNE_FACTOR, Candidate, Piece, Stratum, choose, pieces, priority
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import rows_to_parquet
@@ -52,9 +52,9 @@ def chosen(folder: Path, units: list[list[Row]], hours: float, seed: int = 0) ->
     """Ids of the sample."""
     store, made, totals = corpus(folder, units)
     picked = choose(store, made, totals, hours, seed)
-    assert all(rows == sorted(set(rows)) for rows in picked.values())
+    assert all(pieces == sorted(set(pieces)) for pieces in picked.values())
     assert list(picked) == sorted(picked)
-    return {units[unit][row][0] for unit, rows in picked.items() for row in rows}
+    return {units[unit][piece.row][0] for unit, pieces in picked.items() for piece in pieces}
 
 
 def test_neither_order_nor_number_of_work_units_matters(tmp_path: Path) -> None:
@@ -109,20 +109,20 @@ def test_a_stratum_holds_no_more_than_its_limit_allows() -> None:
     stratum = Stratum(100)
     held: list[int] = []
     for number in range(10_000):
-        stratum.add(Candidate(priority(0, str(number)), 0, number, 10))
+        stratum.add(Candidate(priority(0, str(number)), 0, Piece(number, 0, 10)))
         held.append(len(stratum.candidates))
     assert max(held) <= PRUNE_FACTOR * 10 + 1
     stratum.prune()
     best = sorted(range(10_000), key=lambda number: priority(0, str(number)))[:10]
-    assert [candidate.row for candidate in stratum.candidates] == best
+    assert [candidate.piece.row for candidate in stratum.candidates] == best
 
 
 def test_a_long_utterance_does_not_push_out_the_first() -> None:
     stratum = Stratum(5)
     for number, samples in ((1, 3), (2, 1000), (0, 1)):
-        stratum.add(Candidate(bytes([number]), 0, number, samples))
+        stratum.add(Candidate(bytes([number]), 0, Piece(number, 0, samples)))
     stratum.prune()
-    assert [candidate.row for candidate in stratum.candidates] == [0, 1, 2]
+    assert [candidate.piece.row for candidate in stratum.candidates] == [0, 1, 2]
     assert stratum.held == 1004
 
 
@@ -130,6 +130,24 @@ def test_a_long_utterance_does_not_push_out_the_first() -> None:
 def test_a_stratum_keeps_at_least_one(limit: int) -> None:
     stratum = Stratum(limit)
     for number in range(5):
-        stratum.add(Candidate(bytes([number]), 0, number, 50))
+        stratum.add(Candidate(bytes([number]), 0, Piece(number, 0, 50)))
     stratum.prune()
-    assert [candidate.row for candidate in stratum.candidates] == [0]
+    assert [candidate.piece.row for candidate in stratum.candidates] == [0]
+
+
+def test_a_long_utterance_is_cut_into_pieces_that_cover_it() -> None:
+    long = 2 * PIECE_SAMPLES + 5
+    assert list(pieces(3, long)) == [
+        Piece(3, 0, PIECE_SAMPLES),
+        Piece(3, PIECE_SAMPLES, PIECE_SAMPLES),
+        Piece(3, 2 * PIECE_SAMPLES, 5),
+    ]
+    assert list(pieces(3, 400)) == [Piece(3, 0, 400)]
+    assert list(pieces(3, 0)) == []
+
+
+def test_of_a_long_utterance_no_more_is_taken_than_asked_for(tmp_path: Path) -> None:
+    store, made, totals = corpus(tmp_path, [[("d/long", "d", 10 * HOUR * RATE)]])
+    (taken,) = choose(store, made, totals, 1.0, 0).values()
+    assert sum(piece.samples for piece in taken) == HOUR * RATE
+    assert len({piece.offset for piece in taken}) == 6

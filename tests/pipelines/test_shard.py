@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
+from pipelines.audio_files import checksum
 from pipelines.examples import Turn
 from pipelines.ingest import WorkUnit
 from pipelines.shard import Draft, Shard, ShardsConfig, balance, flacs, make_shard, plan, to_flac
@@ -92,6 +93,7 @@ def row(name: str, path: Path, **values: Any) -> dict[str, Any]:
         "text": name,
         "split": None,
         "source_key": bytes(16),
+        "checksum": checksum(str(path)),
         **values,
     }
 

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections import Counter
 from itertools import permutations
 from pathlib import Path
@@ -126,3 +127,26 @@ def test_gathering_counts_lengths_rejects_and_words_on_top_of_what_is_known(
     assert found["c"].compression.total_ratio == 0
     again = gather(store, receipts, language, found)
     assert {name: s.to_dict() for name, s in again.items()} == {name: (s + s).to_dict() for name, s in found.items()}
+
+
+def test_gathering_holds_a_few_arrays_of_the_vocabulary_however_many_work_units(tmp_path: Path) -> None:
+    k = 5000
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(k, size=200) for _ in range(20)]
+    wide = train_unit_language(sequences, UnitLanguageConfig(vocab_size=k + 1), k=k, quantizer="q")
+    store = Store.open(tmp_path, create=True)
+    bad = rejects_table("ingest", [Reject("a", "/x", "corrupt", "bad")])
+    tables = {"ingest": ("rejects", bad), "encode": ("unit_language", words_table([("a", sequences[0])], wide))}
+    receipts = {step: [receipt(store, step, step, [table])] * 400 for step, table in tables.items()}
+    counts = {"a": {"utterances": 1, "samples": 9}}
+    receipts["quantize"] = [receipt(store, "quantize", "q", [], datasets=counts)] * 400
+    gather(store, {step: some[:1] for step, some in receipts.items()}, wide, {})
+    tracemalloc.start()
+    try:
+        found = gather(store, receipts, wide, {})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found["a"].utterances, found["a"].rejects["corrupt"]) == (400, 400)
+    assert found["a"].compression.num_runs == 400 * 200
+    assert peak < 100 * wide.word_lengths.nbytes

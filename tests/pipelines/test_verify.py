@@ -1,4 +1,5 @@
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.build import Built
-from pipelines.verify import verify
+from pipelines.verify import Spoken, verify
 from storage.manifests import Manifest, resolve
 from storage.receipts import DataFile
 from storage.schemas import SCHEMAS
@@ -70,6 +71,11 @@ def rewrite(corpus: tuple[Store, Manifest], table: str, change: Callable[[Rows],
     return list(verify(store, swap_file(manifest, file, changed))), file
 
 
+def strange(name: str) -> str:
+    """What `verify` says of a single training example of a file."""
+    return f"{name}: the words are not those of the utterance (1 such examples)"
+
+
 def swap(rows: Rows, *columns: str) -> None:
     for name in columns:
         rows[0][name], rows[1][name] = rows[1][name], rows[0][name]
@@ -96,14 +102,15 @@ def test_a_changed_word_is_found(corpus: tuple[Store, Manifest]) -> None:
         words[0] = words[0] + 1 if words[0] == 1 else words[0] - 1
 
     problems, file = rewrite(corpus, "unit_language", change)
-    assert problems == [f"{file.path}: clips/clip000.wav: the words do not give the units back"]
+    assert problems[0] == f"{file.path}: clips/clip000.wav: the words do not give the units back"
+    assert [problem.split(": ", 1)[1] for problem in problems[1:]] == [strange("clips/clip000.wav")]
 
 
 @pytest.mark.parametrize("word", [0, -1, 60, 2**31 - 1])
 def test_a_word_that_is_none_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
     problems, file = rewrite(corpus, "unit_language", lambda rows: rows[1]["words"].append(word))
-    assert len(problems) == 1
     assert problems[0].startswith(f"{file.path}: clips/clip001.wav: ")
+    assert [problem.split(": ", 1)[1] for problem in problems[1:]] == [strange("clips/clip001.wav")]
 
 
 def test_swapped_units_are_found(corpus: tuple[Store, Manifest]) -> None:
@@ -154,10 +161,63 @@ def test_an_utterance_that_is_there_twice_is_found(corpus: tuple[Store, Manifest
     assert any("utterance clips/clip000.wav is there twice" in problem for problem in problems)
 
 
-def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Manifest]) -> None:
-    problems, file = rewrite(corpus, "t2c", lambda rows: rows[0]["words"].append(10_000))
+@pytest.mark.parametrize("word", [-1, 0, 1, 10_000])
+def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
+    names: list[str] = []
+
+    def change(rows: Rows) -> None:
+        names.append(rows[0]["example_id"])
+        rows[0]["words"].append(word)
+
+    problems, file = rewrite(corpus, "t2c", change)
+    assert problems == [f"{file.path}: {strange(names[0])}"]
+
+
+def test_words_of_another_utterance_in_a_training_shard_are_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, file = rewrite(corpus, "t2c", lambda rows: swap(rows, "words"))
     assert len(problems) == 1
     assert problems[0].startswith(f"{file.path}: ")
+    assert problems[0].endswith("the words are not those of the utterance (2 such examples)")
+
+
+def known_words(*utterances: tuple[str, str | None, list[int]]) -> Spoken:
+    """Of id, text and words each."""
+    known = Spoken()
+    for name, text, words in utterances:
+        spoken = pa.table({"utterance_id": ["silent", name], "text": ["unheard", text]})
+        known.add(spoken, pa.table({"utterance_id": [name], "words": [words]}))
+    known.sort()
+    return known
+
+
+def test_words_of_an_echo_example_are_those_of_an_utterance_with_the_text_of_its_answer() -> None:
+    known = known_words(("b", "no", [4]), ("a", "yes", [1, 2, 3]), ("c", None, [5]), ("d", "yes", [6]))
+    rows = pa.table(
+        {
+            "example_id": ["q"] * 6,
+            "response": ["yes", "no", "yes", "yes", "unheard", "no"],
+            "words": [[1, 2, 3], [4], [6], [4], [1, 2, 3], [4, 4]],
+        }
+    )
+    assert known.strangers("echo", rows) == [3, 4, 5]
+    assert known_words().strangers("echo", rows) == list(range(6))
+    assert known.strangers("echo", rows.slice(0, 0)) == []
+
+
+def test_known_words_take_16_bytes_an_utterance() -> None:
+    names = [f"clips/{number:06d}.wav" for number in range(5_000)]
+    spoken = pa.table({"utterance_id": names, "text": names})
+    words = pa.table({"utterance_id": names, "words": [[number] * 20 for number in range(len(names))]})
+    tracemalloc.start()
+    try:
+        known = Spoken()
+        known.add(spoken, words)
+        known.sort()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20 * len(names)
+    assert known.strangers("t2c", words.rename_columns(["example_id", "words"])) == []
 
 
 def test_a_lost_training_example_is_found(corpus: tuple[Store, Manifest]) -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from storage.artifacts import ArtifactRef, get_artifact, has_artifact, put_artifact
-from storage.errors import CorruptStore, NotFound, StorageError
+from storage.errors import CommitConflict, CorruptStore, NotFound, StorageError
 from storage.store import Store
 
 FILES = {"centroids.safetensors": bytes(range(256)), "card.json": b'{"k": 2}'}
@@ -24,12 +24,19 @@ def test_complete_artifact_is_left_as_it_is(store: Store) -> None:
 
 
 def test_half_artifact_is_absent_and_can_be_put(store: Store) -> None:
-    store.put(f"{FOLDER}/centroids.safetensors", b"half")
+    store.put(f"{FOLDER}/centroids.safetensors", FILES["centroids.safetensors"])
     assert not has_artifact(store, "quantizer", "f1")
     with pytest.raises(NotFound, match="no quantizer f1"):
         get_artifact(store, "quantizer", "f1")
     put_artifact(store, "quantizer", "f1", FILES)
     assert get_artifact(store, "quantizer", "f1") == FILES
+
+
+def test_files_that_another_build_wrote_are_never_replaced(store: Store) -> None:
+    store.put(f"{FOLDER}/centroids.safetensors", b"other")
+    with pytest.raises(CommitConflict, match="written by another build with other contents"):
+        put_artifact(store, "quantizer", "f1", FILES)
+    assert store.get(f"{FOLDER}/centroids.safetensors") == b"other"
 
 
 def test_damage_is_found(store: Store) -> None:

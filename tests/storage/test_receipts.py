@@ -1,6 +1,7 @@
 """Done is what has a whole receipt and all its files."""
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,15 @@ def write(store: Store, fingerprint: str = "f1", step: str = "encode") -> Receip
 
 def test_receipt_tells_what_was_written(store: Store) -> None:
     receipt = write(store)
-    assert [(file.table, file.path, file.rows) for file in receipt.files] == [
-        ("unit_language", "data/unit_language/f1-0.parquet", 1),
-        ("t2c", "training/t2c/f1.parquet", 0),
-        ("unit_language", "data/unit_language/f1-1.parquet", 2),
-        ("rejects", "data/rejects/f1.parquet", 1),
+    folders = ("data/unit_language", "training/t2c", "data/unit_language", "data/rejects")
+    assert [file.path for file in receipt.files] == [
+        f"{folder}/f1-{file.sha256[:8]}.parquet" for folder, file in zip(folders, receipt.files, strict=True)
+    ]
+    assert [(file.table, file.rows) for file in receipt.files] == [
+        ("unit_language", 1),
+        ("t2c", 0),
+        ("unit_language", 2),
+        ("rejects", 1),
     ]
     assert [read_table(store, file.path).num_rows for file in receipt.files] == [1, 0, 2, 1]
     assert read_receipt(store, "encode", "f1") == receipt
@@ -55,6 +60,15 @@ def test_writing_again_changes_no_byte(store: Store) -> None:
     before = {path: store.get(path) for path in store.list()}
     write(store)
     assert {path: store.get(path) for path in store.list()} == before
+
+
+def test_other_bytes_do_not_replace_a_file_that_is_referred_to(store: Store) -> None:
+    first = write(store)
+    row = {"utterance_id": "d/1", "dataset": "d", "words": [9], "num_runs": 1, "num_frames": 9}
+    table = pa.Table.from_pylist([row], SCHEMAS["unit_language"])
+    write_output(store, "encode", "f1", [("unit_language", table)], rows_in=1, rows_out=1, rejects={}, stats={})
+    assert [read_table(store, file.path).num_rows for file in first.files] == [file.rows for file in first.files]
+    assert all(sha256(store.get(file.path)).hexdigest() == file.sha256 for file in first.files)
 
 
 def tear(data: bytes) -> list[bytes]:

@@ -1,5 +1,6 @@
 """Any audio in, mono 16 kHz out; damage ends in an error with its reason."""
 
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import fsspec  # pyright: ignore[reportMissingTypeStubs]
 import numpy as np
@@ -264,6 +266,38 @@ def test_missing_and_what_is_no_file(tmp_path: Path) -> None:
         assert reason(tmp_path / name) == "missing"
     for url in ("memory://none.wav", "nosuchprotocol://x.wav", (tmp_path / "none.wav").as_uri()):
         assert reason(url) == "missing"
+    assert reason((tmp_path / "pipe.wav").as_uri()) == "missing"
+    (tmp_path / "loop.wav").symlink_to(tmp_path / "loop.wav")
+    for path in (tmp_path, tmp_path / "loop.wav"):
+        assert reason(path) == reason(path.as_uri()) == "missing"
+
+
+class RefusingPlace(fsspec.AbstractFileSystem):  # pyright: ignore[reportUntypedBaseClass]
+    """A store at `refusing://` that fails as the name of the file says."""
+
+    def _open(self, path: str, *_: object, **__: object) -> BytesIO:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise OSError(getattr(errno, path.rpartition("/")[2]), "refused")
+
+
+@pytest.mark.parametrize("name", ["EACCES", "EPERM", "EIO", "ESTALE", "ECONNRESET", "ETIMEDOUT"])
+def test_a_store_that_refuses_is_no_fault_of_the_audio(name: str) -> None:
+    fsspec.register_implementation("refusing", RefusingPlace, clobber=True)  # pyright: ignore
+    with pytest.raises(OSError, match="refused"):
+        load(f"refusing://{name}")
+    assert [reason(f"refusing://{fault}") for fault in ("ENOENT", "EISDIR", "ENOTDIR")] == ["missing"] * 3
+
+
+def test_too_many_open_files_are_no_fault_of_the_audio(tmp_path: Path) -> None:
+    path = tmp_path / "speech.wav"
+    path.write_bytes(WAV)
+    limits = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        with pytest.raises(OSError, match="open files"):
+            load(path)
+    finally:
+        setrlimit(RLIMIT_NOFILE, limits)
+    assert len(load(path)) == len(NOISE)
 
 
 @pytest.mark.parametrize(

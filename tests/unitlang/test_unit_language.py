@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from unitlang.errors import UnitlangError
 from unitlang.sentencepiece_io import PIECE_UNITS, Algorithm, Segmenter, fit, train, training_lines
@@ -311,3 +312,9 @@ def test_real_units_are_not_learnt_by_heart(shared_data: Path) -> None:
     assert spoken.card["sample_runs_per_word"] < 1.4 * runs_per_word
     size = spoken.vocab_size
     assert fit(training_lines(learnt, 500), "bpe", size, 16) == spoken.dump()["unit_language.model"]
+
+
+@pytest.mark.parametrize("values", [{"seed": -1}, {"seed": 2**31}, {"sample_hours": float("inf")}])
+def test_a_config_takes_no_numbers_that_fail_later(values: dict[str, float]) -> None:
+    with pytest.raises(ValidationError):
+        UnitLanguageConfig.model_validate(values)

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,9 @@ def test_an_unpacked_shard_of_echox_dialogues(tmp_path: Path) -> None:
     assert [(item.turn, item.role) for item in items] == [(0, "user"), (1, "assistant"), (2, "user")]
     assert items[1].uri == str(tmp_path / "wav" / "7-1.wav")
     assert items[2].uri is None
-    assert read(tmp_path, language="en") == (items, bad)
+    below, _ = read(tmp_path, language="en")
+    assert [item.utterance_id for item in below] == [f"d/data/AudioQA/7/{turn}" for turn in range(3)]
+    assert {item.dialogue_id for item in below} == {"data/AudioQA/7"}
 
 
 def test_jsonl_in_chat_format_below_a_folder(tmp_path: Path) -> None:
@@ -84,6 +87,33 @@ def test_bad_records_and_turns_are_told_and_the_rest_goes_on(tmp_path: Path) -> 
     sources = [f"{path}:2", f"{path}:3", *(f"{path}:4, turn {turn}" for turn in range(4)), f"{path}:5"]
     assert [entry.source for entry in bad] == sources
     assert {entry.reason for entry in bad} == {"bad_row"}
+    assert [entry.dialogue_id for entry in bad] == [None, None, "3", "3", "3", "3", None]
+
+
+def test_ids_may_start_again_in_every_file_of_a_folder(tmp_path: Path) -> None:
+    for name in ("a.json", "b/a.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(json.dumps([{"id": "1", "turns": [{"role": "user", "text": name}]}]))
+    items, bad = read(tmp_path)
+    assert bad == []
+    assert [(item.dialogue_id, item.utterance_id) for item in items] == [("a/1", "d/a/1/0"), ("b/a/1", "d/b/a/1/0")]
+
+
+def test_a_broken_file_of_a_folder_costs_itself_only(tmp_path: Path) -> None:
+    record = json.dumps({"id": "1", "turns": [{"role": "user", "text": "x"}]})
+    (tmp_path / "a.json").write_text(f'[{record}, {{"id"')
+    (tmp_path / "b.json").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "c.json")
+    os.mkfifo(tmp_path / "d.jsonl")
+    (tmp_path / "e.json").write_text(f"[{record}]")
+    items, bad = read(tmp_path)
+    assert [item.utterance_id for item in items] == ["d/a/1/0", "d/e/1/0"]
+    assert [(Path(entry.source).name, entry.reason) for entry in bad] == [
+        ("a.json", "corrupt"),
+        ("b.json", "missing"),
+        ("c.json", "missing"),
+        ("d.jsonl", "missing"),
+    ]
 
 
 def test_what_is_no_dialogue_file_is_refused(tmp_path: Path) -> None:

@@ -47,13 +47,15 @@ def test_what_cannot_be_an_utterance_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("Grüße".encode("latin-1"))
     (tmp_path / "b.wav").write_bytes(b"1")
     (tmp_path / "b.txt").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "c.wav").write_bytes(b"1")
+    os.mkfifo(tmp_path / "c.txt")
     os.mkfifo(tmp_path / "pipe.wav")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.wav")).write_bytes(b"1")
     bad = list(FolderReader(path=str(tmp_path), dataset="d").read())
     assert all(isinstance(item, BadItem) for item in bad)
-    assert [getattr(item, "reason", "") for item in bad] == ["bad_text", "bad_text", "not_audio", "bad_name"]
+    assert [getattr(item, "reason", "") for item in bad] == ["bad_text"] * 3 + ["not_audio", "bad_name"]
     assert bad[0].utterance_id == "d/a.wav"
-    assert str(getattr(bad[3], "source", "")).endswith("/\\xff.wav")
+    assert str(getattr(bad[4], "source", "")).endswith("/\\xff.wav")
 
 
 def test_a_replaced_file_has_another_key(tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
+import os
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.errors import UserError
 from pipelines.readers import BadItem, Item
@@ -97,6 +100,35 @@ def test_a_broken_file_costs_itself_only(tmp_path: Path) -> None:
         (str(tmp_path / "b.parquet"), "corrupt"),
         (str(tmp_path / "c.parquet"), "corrupt"),
     ]
+
+
+def test_a_pipe_is_told_and_not_opened(tmp_path: Path) -> None:
+    write(tmp_path / "b.parquet", [b"x"], pa.binary())
+    os.mkfifo(tmp_path / "a.parquet")
+    items, bad = read(tmp_path)
+    assert [item.utterance_id for item in items] == ["d/b-0"]
+    assert [(entry.source, entry.reason) for entry in bad] == [(str(tmp_path / "a.parquet"), "missing")]
+
+
+class TimingOutPlace(MemoryFileSystem):  # pyright: ignore[reportUntypedBaseClass]
+    """A store at `timing-out://` that lists its files but does not answer."""
+
+    protocol = "timing-out"
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + path.removeprefix("timing-out://").strip("/")
+
+    def _open(self, path: str, *_: object, **__: object) -> Any:
+        raise TimeoutError(path)
+
+
+def test_a_store_that_does_not_answer_condemns_no_file(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", [b"x"], pa.binary())
+    fsspec.filesystem("memory").pipe("/slow/a.parquet", (tmp_path / "a.parquet").read_bytes())
+    fsspec.register_implementation("timing-out", TimingOutPlace, clobber=True)
+    with pytest.raises(UserError, match="TimeoutError"):
+        list(HfParquetReader(path="timing-out://slow", dataset="d").read())
 
 
 def test_what_holds_no_audio_is_refused(tmp_path: Path) -> None:

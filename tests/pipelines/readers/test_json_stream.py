@@ -23,9 +23,24 @@ def test_arrays_and_sequences_whatever_the_chunks(tmp_path: Path, chunk: int, mo
     assert values(tmp_path, "\n".join(json.dumps(value) for value in expected[:1] * 3).encode()) == expected[:1] * 3
     assert values(tmp_path, b"\xef\xbb\xbf [ ] ") == []
     assert values(tmp_path, b"") == []
+    assert values(tmp_path, b'[{"a":1}]\n[] [{"a":2}, 3]\n') == [{"a": 1}, {"a": 2}, 3]
 
 
-@pytest.mark.parametrize("content", [b'[{"a": 1}', b'[{"a": 1} {"b": 2}]', b'[{"a": 1}, {"b"', b'["\xff"]', b"[1, x]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'[{"a": 1}',
+        b'[{"a": 1} {"b": 2}]',
+        b'[{"a": 1}, {"b"',
+        b'["\xff"]',
+        b"[1, x]",
+        b'[{"a": 1}] {"a": 2}',
+        b"[1] [2",
+        b"[1]]",
+        b"[1],[2]",
+        b'{"a": 1}]',
+    ],
+)
 def test_broken_json_is_the_users_error(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(UserError, match="not valid JSON"):
         values(tmp_path, content)

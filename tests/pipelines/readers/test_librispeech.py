@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,14 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.flac").write_bytes(b"1")
     with pytest.raises(UserError, match="layout"):
         list(LibrispeechReader(path=str(tmp_path), dataset="ls").read())
+
+
+def test_a_pipe_for_a_transcript_costs_the_texts_only(root: Path) -> None:
+    transcript = root / "dev-clean/84/121/84-121.trans.txt"
+    transcript.unlink()
+    os.mkfifo(transcript)
+    entries = list(LibrispeechReader(path=str(root), dataset="ls").read())
+    assert [(entry.source, entry.reason) for entry in entries if isinstance(entry, BadItem)] == [
+        (str(transcript), "bad_text")
+    ]
+    assert [entry.text for entry in entries if isinstance(entry, Item)] == [None] * 3

@@ -124,3 +124,24 @@ def test_whole_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(tmp_path / "absent.csv")
     with pytest.raises(UserError, match="manifest is a"):
         read(tmp_path / "m.xlsx")
+
+
+def test_rows_of_a_dialogue_are_for_dialogues_unless_told_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("path,dialogue_id,task\na,q,\nb,q,tts\nc,,\n")
+    assert [item.task for item in read(path)[0]] == ["sqa", "tts", "asr"]
+    assert [item.task for item in read(path, task="asr")[0]] == ["asr", "tts", "asr"]
+
+
+def test_a_bad_row_is_told_with_its_dialogue(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("path,dialogue_id,dataset,role\na,q,,narrator\nb,q,e,narrator\nc,q,e/f,user\nd,,,narrator\ne\n")
+    items, bad = read(path)
+    assert items == []
+    assert [(entry.dataset, entry.dialogue_id) for entry in bad] == [
+        ("d", "q"),
+        ("e", "q"),
+        ("d", None),
+        ("d", None),
+        ("d", None),
+    ]

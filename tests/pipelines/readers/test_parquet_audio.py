@@ -1,9 +1,16 @@
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from errno import EACCES, EMFILE
+from io import BytesIO
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
 import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.readers import parquet_audio
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri, parquet_uri
@@ -65,3 +72,53 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(AudioError) as caught:
             fetch(uri)
         assert (caught.value.reason, caught.value.source) == (reason, uri)
+
+
+def test_a_pipe_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(AudioError) as caught:
+        fetch(parquet_uri(str(tmp_path / "a.parquet"), 0, "audio"))
+    assert caught.value.reason == "missing"
+
+
+class RefusingPlace(MemoryFileSystem):  # pyright: ignore[reportUntypedBaseClass]
+    """A store at `refusing://` that takes no token."""
+
+    protocol = "refusing"
+
+    def _open(self, path: str, *_: object, **__: object) -> BytesIO:
+        raise PermissionError(EACCES, "the token has expired", path)
+
+
+def test_what_fails_for_other_reasons_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(table(2), path)
+    uri = parquet_uri(str(path), 1, "audio")
+    fsspec.register_implementation("refusing", RefusingPlace, clobber=True)
+    with pytest.raises(PermissionError):
+        fetch(parquet_uri("refusing://a.parquet", 0, "audio"))
+    with no_more_files(), pytest.raises(OSError, match="open files") as caught:
+        fetch(uri)
+    assert caught.value.errno == EMFILE
+    assert fetch(uri) == b"001" * 1000
+
+
+def test_damaged_pages_are_a_fault_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(table(2), path)
+    data = path.read_bytes()
+    path.write_bytes(data[:4] + bytes([255] * 60) + data[64:])
+    with pytest.raises(AudioError) as caught:
+        fetch(parquet_uri(str(path), 1, "audio"))
+    assert caught.value.reason == "corrupt"
+
+
+@contextmanager
+def no_more_files() -> Generator[None]:
+    """A process that may open no file beyond those that it has open."""
+    limits = getrlimit(RLIMIT_NOFILE)
+    setrlimit(RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        setrlimit(RLIMIT_NOFILE, limits)

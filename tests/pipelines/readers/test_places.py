@@ -5,7 +5,7 @@ import fsspec
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.readers.places import Entry, Place
+from pipelines.readers.places import AbsentFileError, Entry, Place
 
 
 def test_listing_is_sorted_without_hidden_files_and_with_dangling_links(tmp_path: Path) -> None:
@@ -64,3 +64,11 @@ def test_paths_in_files_start_at_their_folder(base: str, path: str, uri: str) ->
 def test_a_folder_that_is_not_there_is_the_users_error(uri: str) -> None:
     with pytest.raises(UserError):
         Place.of(uri).files()
+
+
+def test_what_may_never_end_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for uri in (str(tmp_path / "pipe"), str(tmp_path / "link"), (tmp_path / "pipe").as_uri(), "/dev/zero"):
+        with pytest.raises(AbsentFileError, match="pipe, socket or device"), Place.of(uri).open():
+            pass
