@@ -26,8 +26,8 @@ from storage.store import Store
 
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
-SLOWEST = 20.0
-"""Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 20 times
+SLOWEST = 10.0
+"""Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
 slower than planned for; a deadlock would otherwise be silent."""
 TEMP_PREFIX = "echox-ray-"
 CONNECT_SECONDS = 10.0
@@ -147,6 +147,8 @@ class Session:
         if self._started:
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Under `uv run`, Ray would upload the current folder and start every worker through uv.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
         from ray.data import DataContext
 

@@ -105,7 +105,7 @@ TRAINING = ("s2t", "t2c", "echo")
 """The training tables, named after their stages."""
 
 SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
-"""One row: frames x dims in half precision, of the sample that k-means learns from; no part of the corpus."""
+"""Blocks of frames x dims in half precision, of the sample that k-means learns from; no part of the corpus."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "utterances": UTTERANCES,
@@ -118,8 +118,8 @@ SCHEMAS: dict[str, pa.Schema] = {
     "sample_features": SAMPLE_FEATURES,
 }
 
-ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256}
-"""Rows of a Parquet row group of the tables that may hold audio: a reader holds one group at a time."""
+ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256, "sample_features": 8}
+"""Rows of a Parquet row group where rows are large: reader and writer hold one group at a time."""
 
 
 def check(table: pa.Table, name: str) -> pa.Table:

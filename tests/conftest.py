@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 ROOT = Path(__file__).parents[1]
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # as `pipelines.session`, for tests that start Ray themselves
 
 
 @pytest.fixture(scope="session")
