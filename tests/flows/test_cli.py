@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CLI = (sys.executable, "-c", "from flows.cli import main; main()")
 Process = subprocess.CompletedProcess[str]
 Echox = Callable[..., Process]
