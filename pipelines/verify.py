@@ -80,14 +80,14 @@ def verify(store: Store, manifest: Manifest) -> Iterator[str]:
     units = work_units(steps["ingest"])
     known = Spoken()
     for unit, quantized, encoded in zip(units, steps["quantize"], steps["encode"], strict=True):
-        yield from _guarded(store, unit.path, quantized, encoded, language, known)
+        yield from _work_unit(store, unit.path, quantized, encoded, language, known)
     known.sort()
     for receipt in steps["shard"]:
         yield from _examples(store, receipt, known)
     yield from _duplicates(store, manifest)
 
 
-def _guarded(
+def _work_unit(
     store: Store, utterances: str, quantized: Receipt, encoded: Receipt, language: UnitLanguage, known: Spoken
 ) -> Iterator[str]:
     """Problems of one work unit; a file that cannot be read is reported by its checksum already."""
