@@ -1,6 +1,5 @@
 """Corpus versions: numbered, immutable JSON files; writing one is the only commit there is."""
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass, field, replace
@@ -60,13 +59,6 @@ class Manifest:
         steps = self.steps if step is None else {step: self.steps.get(step, [])}
         receipts = (receipt for name in sorted(steps) for receipt in steps[name])
         return [file for receipt in receipts for file in receipt.files if file.table == table]
-
-    def content_digest(self) -> str:
-        """SHA-256 of everything but version, parent and time: equal digests, equal corpora."""
-        values = self.to_dict()
-        for name in ("version", "parent", "created"):
-            del values[name]
-        return hashlib.sha256(json.dumps(values, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values of the manifest file."""

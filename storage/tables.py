@@ -37,15 +37,6 @@ def rows_to_parquet(name: str, table: pa.Table) -> bytes:
     return table_to_parquet(check(table, name), row_group_rows=ROW_GROUP_ROWS.get(name, DEFAULT_ROW_GROUP_ROWS))
 
 
-def parquet_to_table(data: bytes, columns: Sequence[str] | None = None) -> pa.Table:
-    """The table in the bytes of a Parquet file; of `columns` only, if given.
-
-    Raises:
-        CorruptStore: when the bytes are no Parquet file or lack a column.
-    """
-    return _read(pa.BufferReader(data), "a Parquet file", columns)
-
-
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A table of the store; with `columns`, only their bytes are fetched (audio stays where it is).
 

@@ -107,12 +107,6 @@ def test_files_of_a_table() -> None:
     assert manifest().files("rejects", step="shard") == []
 
 
-def test_content_digest_is_that_of_the_content() -> None:
-    digest = manifest().content_digest()
-    assert digest == replace(manifest(7), created="later", store="elsewhere").content_digest()
-    assert digest != manifest(note="other").content_digest()
-
-
 def test_second_builder_conflicts(store: Store) -> None:
     commit(store, manifest())
     with pytest.raises(CommitConflict, match=r"committed version 1 .* first"):
