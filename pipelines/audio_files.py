@@ -46,6 +46,24 @@ def row_streams(rows: Iterable[Row]) -> Iterator[tuple[Row, Blocks]]:
         yield from zip(members, stream_segments(source, segments), strict=True)
 
 
+def sound_streams(rows: Iterable[Row], faults: dict[int, AudioError]) -> Iterator[tuple[int, Blocks]]:
+    """`row_streams` with the number of each row in place of the row; a row's AudioError ends its blocks.
+
+    Args:
+        rows: utterances.
+        faults: takes the error of each row that has one; what was made of its blocks is of no use.
+    """
+    for number, (_, blocks) in enumerate(row_streams(rows)):
+        yield number, _until_fault(number, blocks, faults)
+
+
+def _until_fault(number: int, blocks: Blocks, faults: dict[int, AudioError]) -> Blocks:
+    try:
+        yield from blocks
+    except AudioError as error:
+        faults[number] = error
+
+
 def ingested_source(audio: dict[str, Any], expected: str) -> AudioSource:
     """What to open for a value of the `audio` column, if its bytes are still those that `ingest` saw.
 

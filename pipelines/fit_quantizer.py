@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.audio_files import row_streams
+from pipelines.audio_files import sound_streams
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
 from pipelines.ingest import WorkUnit
@@ -29,7 +29,7 @@ from storage.store import Store
 from storage.tables import read_table
 from unitlang.centroids import read_centroids
 from unitlang.errors import AudioError
-from unitlang.features import FeaturesConfig, fingerprint_features, load_extractor
+from unitlang.features import FeaturesConfig, as_array, fingerprint_features, load_extractor
 from unitlang.frames import FRAME_HOP, FRAME_SECONDS, SAMPLE_RATE
 from unitlang.kmeans import fit_kmeans
 from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
@@ -69,25 +69,27 @@ class SampleFeatures(Step):
         extractor = load_extractor(parse_features(self.features))
 
         def process(payload: Payload) -> Output:
-            blocks_ND: list[NDArray[np.float16]] = []
-            rows, skipped = 0, 0
-            for row, blocks in row_streams(_rows(store, payload)):
-                rows += 1
-                try:
-                    blocks_ND += self._keep(extractor.stream(blocks), row)
-                except AudioError:
-                    skipped += 1  # `quantize` reads every utterance and makes the reject
+            rows = list(_rows(store, payload))
+            faults: dict[int, AudioError] = {}  # `quantize` reads every utterance and makes the reject
+            generators = [self._generator(row) for row in rows]
+            kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
+            for number, features_TD in extractor.stream_many(sound_streams(rows, faults)):
+                kept[number].append(self._keep(as_array(features_TD), generators[number]))
+            blocks_ND = [block for number, blocks in enumerate(kept) if number not in faults for block in blocks]
             columns = {"features": [block.tobytes() for block in blocks_ND], "dim": [extractor.dim] * len(blocks_ND)}
             table = pa.table(columns, SCHEMAS["sample_features"])
-            return Output([("sample_features", table)], rows, rows, stats={"skipped": skipped})
+            return Output([("sample_features", table)], len(rows), len(rows), stats={"skipped": len(faults)})
 
         return process
 
-    def _keep(self, features: Iterator[NDArray[np.float32]], row: dict[str, Any]) -> list[NDArray[np.float16]]:
-        """The share of the frames, chosen by the seed and where the speech stands."""
+    def _generator(self, row: dict[str, Any]) -> np.random.Generator:
+        """Chooses frames by the seed and where the speech stands."""
         name = f"{row['utterance_id']}#{row['offset_samples']}"
-        rng = np.random.default_rng(int.from_bytes(priority(self.seed, name)))
-        return [block_TD[rng.random(len(block_TD)) < self.share].astype(np.float16) for block_TD in features]
+        return np.random.default_rng(int.from_bytes(priority(self.seed, name)))
+
+    def _keep(self, features_TD: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float16]:
+        """The share of the frames."""
+        return features_TD[generator.random(len(features_TD)) < self.share].astype(np.float16)
 
 
 def parse_features(values: dict[str, Any]) -> FeaturesConfig:

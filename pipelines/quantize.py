@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipelines.audio_files import Blocks, row_streams
+from pipelines.audio_files import sound_streams
 from pipelines.fit_quantizer import load_quantizer, one_torch_thread
 from pipelines.ingest import WorkUnit
 from pipelines.step import Output, Payload, Reject, Step, Task
@@ -16,7 +16,7 @@ from storage.store import Store
 from storage.tables import read_table
 from unitlang.errors import AudioError
 from unitlang.quantizer import Quantizer
-from unitlang.units import RunEncoder
+from unitlang.units import RunEncoder, Runs
 
 
 @dataclass(frozen=True)
@@ -49,40 +49,22 @@ class Quantize(Step):
 
 def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer) -> Output:
     """Units of each utterance, or its reject."""
-    units: list[dict[str, Any]] = []
-    rejects: list[Reject] = []
+    faults: dict[int, AudioError] = {}
+    runs = [RunEncoder() for _ in rows]
+    for number, units_T in quantizer.quantize_many(sound_streams(rows, faults)):
+        runs[number].add(units_T)
+    sound = [number for number in range(len(rows)) if number not in faults]
+    units = [_units_row(rows[number], runs[number].finish()) for number in sound]
+    rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
     totals: dict[str, dict[str, int]] = defaultdict(lambda: {"utterances": 0, "samples": 0})
-    for row, blocks in row_streams(rows):
-        try:
-            units.append(quantize_row(row, blocks, quantizer))
-        except AudioError as error:
-            rejects.append(
-                Reject(
-                    row["dataset"],
-                    error.source,
-                    error.reason,
-                    error.message,
-                    row["utterance_id"],
-                    row["source_key"],
-                )
-            )
-            continue
+    for row in (rows[number] for number in sound):
         totals[row["dataset"]]["utterances"] += 1
         totals[row["dataset"]]["samples"] += row["num_samples"]
     table = pa.Table.from_pylist(units, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(units), rejects, {"datasets": dict(totals)})
 
 
-def quantize_row(row: dict[str, Any], blocks: Blocks, quantizer: Quantizer) -> dict[str, Any]:
-    """A row of the `units` table, from the utterance and its audio.
-
-    Raises:
-        AudioError: when the audio does not decode to what its header promised.
-    """
-    encoder = RunEncoder()
-    for units_T in quantizer.quantize(blocks):
-        encoder.add(units_T)
-    runs = encoder.finish()
+def _units_row(row: dict[str, Any], runs: Runs) -> dict[str, Any]:
     return {
         "utterance_id": row["utterance_id"],
         "dataset": row["dataset"],
@@ -90,6 +72,10 @@ def quantize_row(row: dict[str, Any], blocks: Blocks, quantizer: Quantizer) -> d
         "durations": runs.durations_R,
         "num_frames": runs.num_frames,
     }
+
+
+def _reject(row: dict[str, Any], error: AudioError) -> Reject:
+    return Reject(row["dataset"], error.source, error.reason, error.message, row["utterance_id"], row["source_key"])
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from unitlang.features.base import FeatureExtractor
-from unitlang.features.hubert import HubertConfig, HubertExtractor, fingerprint_hubert
+from unitlang.features.base import FeatureExtractor, as_array
+from unitlang.features.hubert import HubertConfig, HubertExtractor, fingerprint_hubert, resolve_precision
 from unitlang.features.mfcc import MfccConfig, MfccExtractor, fingerprint_mfcc
 
 FeaturesConfig = Annotated[MfccConfig | HubertConfig, Field(discriminator="kind")]
@@ -18,8 +18,10 @@ __all__ = [
     "HubertExtractor",
     "MfccConfig",
     "MfccExtractor",
+    "as_array",
     "fingerprint_features",
     "load_extractor",
+    "resolve_precision",
 ]
 
 

@@ -1,23 +1,23 @@
-"""What every feature extractor offers, and the streaming that all of them share."""
+"""What every feature extractor offers."""
 
 # Shapes: N = samples at 16 kHz, T = frames, D = feature dims.
 
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from unitlang.errors import UnitlangError
-from unitlang.features.windows import windows
 
 if TYPE_CHECKING:
     from unitlang.features import FeaturesConfig
 
 FloatArray = NDArray[np.float32]
+K = TypeVar("K", bound=Hashable)
 
 
 class FeatureExtractor(Protocol):
@@ -31,11 +31,6 @@ class FeatureExtractor(Protocol):
     @property
     def dim(self) -> int:
         """D, values per frame."""
-        ...
-
-    @property
-    def speed(self) -> float:
-        """Seconds of audio per CPU second on one core; a rough number to plan with."""
         ...
 
     def fingerprint(self) -> str:
@@ -56,34 +51,53 @@ class FeatureExtractor(Protocol):
         """
         ...
 
+    def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
+        """Features of many utterances, in batches where that is faster; the blocks may be read in another thread.
+
+        Args:
+            utterances: a key and the blocks of each, as `stream` takes them.
+
+        Yields:
+            A key and features_TD of the next frames of its utterance, as an array or a tensor on the extractor's
+            device. One utterance's frames come in order, utterances in any.
+
+        Raises:
+            UnitlangError: as `stream`.
+        """
+        ...
+
     def extract(self, waveform_N: FloatArray) -> FloatArray:
         """features_TD of a whole utterance: the values that `stream` yields, in one array."""
         ...
 
 
-class WindowedExtractor(ABC):
-    """Base of the extractors: a subclass computes one window, the base cuts them."""
+class Extractor(ABC):
+    """Base of the extractors."""
 
     dim: int
-    window_frames: int
-    context_frames: int
 
     @abstractmethod
-    def _compute(self, waveform_N: FloatArray) -> FloatArray:
-        """features_TD of one window."""
-
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
         """See `FeatureExtractor.stream`."""
-        for window in windows(blocks, window_frames=self.window_frames, context_frames=self.context_frames):
-            features_TD = self._compute(window.waveform_N)[window.first : window.last]
-            if not np.isfinite(features_TD).all():
-                raise UnitlangError("the feature extractor gave NaN or infinite values: is the checkpoint intact?")
-            yield features_TD
+
+    def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
+        """See `FeatureExtractor.stream_many`; one by one, for extractors that gain nothing by batches."""
+        return ((key, features_TD) for key, blocks in utterances for features_TD in self.stream(blocks))
 
     def extract(self, waveform_N: FloatArray) -> FloatArray:
         """See `FeatureExtractor.extract`."""
         parts = list(self.stream([waveform_N]))
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+
+def as_array(features_TD: Any) -> FloatArray:
+    """What `stream_many` yields, as an array."""
+    return features_TD if isinstance(features_TD, np.ndarray) else features_TD.cpu().numpy()
+
+
+def not_finite() -> UnitlangError:
+    """The error of an extractor that gave NaN or infinite values."""
+    return UnitlangError("the feature extractor gave NaN or infinite values: is the checkpoint intact?")
 
 
 def fingerprint_of(parts: Mapping[str, object]) -> str:

@@ -1,30 +1,43 @@
 """Features of one transformer layer of a HuBERT model (arXiv 2106.07447)."""
 
-# Shapes: B = 1 utterance, N = samples at 16 kHz, T = frames, D = feature dims.
+# Shapes: B = windows of a batch, N = samples at 16 kHz, K = taps of the first convolution, C = its channels,
+# T = frames, D = feature dims.
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unitlang.errors import UnitlangError
-from unitlang.features.base import FloatArray, WindowedExtractor, fingerprint_of
+from unitlang.features.base import Extractor, FloatArray, K, as_array, fingerprint_of, not_finite
+from unitlang.features.batches import ahead, bucketed
 from unitlang.features.files import BUNDLES, locate
-from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
+from unitlang.features.moments import Moments
+from unitlang.features.recording import Recording
+from unitlang.features.windows import Window, windows
+from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE, num_frames
 
-REVISION = 1
+REVISION = 2
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
 
-_FLOPS_PER_SECOND = 90e9
-"""What HuBERT-base reaches in float32 on one Xeon core: 11.8 GFLOP per second of audio at 7.7 x real time."""
+BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
+"""Audio of a batch, padding included, by type of device: on a CPU only short utterances gain by company."""
+
+BATCHES_AHEAD = 2
+_STATISTICS_SAMPLES = 10 * SAMPLE_RATE
+"""Moments are summed in blocks of this size, so that they do not depend on how the audio comes."""
 
 
 class HubertConfig(BaseModel):
     """Features of one layer of a HuBERT model.
 
-    An utterance of up to `max_window_seconds` goes through the model whole, unpadded. A longer one is cut
-    into windows of that length (`unitlang.features.windows`), each normalised by itself.
+    An utterance of up to `max_window_seconds` goes through the model whole. A longer one is cut into windows of
+    that length (`unitlang.features.windows`), which are all normalised by the statistics of the whole utterance.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -39,6 +52,8 @@ class HubertConfig(BaseModel):
     """Longest stretch that the model sees at once, context included, in seconds."""
     context_seconds: float = Field(default=5.0, ge=0.0, allow_inf_nan=False)
     """What a window of a long utterance sees before and after the frames it gives, at least, in seconds."""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """Of the matrix products; `auto` is bf16 where the machine that starts has the units for it, else fp32."""
     download: bool = False
     """Whether a torchaudio bundle may be fetched."""
 
@@ -49,39 +64,118 @@ class HubertConfig(BaseModel):
         return self
 
 
-class HubertExtractor(WindowedExtractor):
-    """Runs a HuBERT model up to one layer; no layer beyond it is kept or computed."""
+class HubertExtractor(Extractor):
+    """Runs a HuBERT model up to one layer; no layer beyond it is kept or computed.
+
+    Args:
+        config: which features.
+        device: torch's name of where the model runs.
+    """
 
     def __init__(self, config: HubertConfig, device: str = "cpu") -> None:
-        from unitlang.features.checkpoints import load_hubert
+        import torch
 
-        self.config = config
-        self.window_frames = round(config.max_window_seconds / FRAME_SECONDS)
-        self.context_frames = round(config.context_seconds / FRAME_SECONDS)
+        from unitlang.features.checkpoints import load_hubert
+        from unitlang.features.hubert_model import FirstConvolution, HubertEncoder
+
+        self.config = config = resolve_precision(config)[0]
+        self._window_frames = round(config.max_window_seconds / FRAME_SECONDS)
+        self._window_samples = round(config.max_window_seconds * SAMPLE_RATE)
+        self._context_frames = round(config.context_seconds / FRAME_SECONDS)
         self._fingerprint = fingerprint_hubert(config)
-        self._model, self._normalize, self.dim = load_hubert(config.checkpoint, config.layer)
-        self._model.to(device)
-        self._device = device
-        self.speed = _FLOPS_PER_SECOND / _flops(self._model)
+        model, normalize, self.dim = load_hubert(config.checkpoint, config.layer)
+        self._first: Any = FirstConvolution(model, normalize)
+        self._device = torch.device(device)
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        self._encoder: Any = HubertEncoder(model, dtype).to(self._device)
+        self._batch_samples = round(BATCH_SECONDS[self._device.type] * SAMPLE_RATE)
 
     def fingerprint(self) -> str:
         """See `FeatureExtractor.fingerprint`."""
         return self._fingerprint
 
-    def _compute(self, waveform_N: FloatArray) -> FloatArray:
+    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """See `FeatureExtractor.stream`."""
+        for _, features_TD in self.stream_many([(None, blocks)]):
+            yield as_array(features_TD)
+
+    def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
+        """See `FeatureExtractor.stream_many`; reading, cutting and padding run ahead in a thread of their own."""
+        batches = bucketed(self.cut(utterances), self._batch_samples)
+        prepared = ((items, self.prepare([window for _, window in items])) for items in batches)
+        for items, batch in ahead(prepared, BATCHES_AHEAD):
+            for (key, window), features_TD in zip(items, self.compute(batch), strict=True):
+                yield key, features_TD[window.first : window.last]
+
+    def cut(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Window]]:
+        """Windows of the utterances, each with the moments of its whole utterance.
+
+        Every utterance is read twice: its moments must be known before its first window is computed.
+        """
+        for key, blocks in utterances:
+            with closing(Recording(blocks, self._window_samples)) as recording:
+                moments = Moments()
+                for block_N in recording.blocks(_STATISTICS_SAMPLES):
+                    moments.add(block_N)
+                cut = windows(
+                    recording.blocks(_STATISTICS_SAMPLES),
+                    window_frames=self._window_frames,
+                    context_frames=self._context_frames,
+                )
+                yield from ((key, replace(window, moments=moments)) for window in cut)
+
+    def prepare(self, windows: Sequence[Window]) -> Any:
+        """The batch (`hubert_model.Batch`) that these windows make, whatever their lengths."""
         import torch
 
-        with torch.inference_mode():
-            waveform_BN = torch.from_numpy(waveform_N)[None].to(self._device)
-            if self._normalize:
-                waveform_BN = torch.nn.functional.layer_norm(waveform_BN, waveform_BN.shape)
-            layers_BTD, _ = self._model.extract_features(waveform_BN)
-            features_TD: FloatArray = layers_BTD[-1][0].cpu().numpy()
-        return features_TD
+        from unitlang.features.hubert_model import Batch
+
+        waveform_BN = torch.zeros(len(windows), max(len(window.waveform_N) for window in windows))
+        for waveform_N, window in zip(waveform_BN, windows, strict=True):
+            waveform_N[: len(window.waveform_N)] = torch.from_numpy(window.waveform_N)
+        folded = [self._first.folded(window.moments) for window in windows]
+        weight_BKC, bias_BC = (torch.stack(tensors) for tensors in zip(*folded, strict=True))
+        frames = [num_frames(len(window.waveform_N)) for window in windows]
+        batch = Batch(waveform_BN, weight_BKC, bias_BC[:, None], frames)
+        return batch.pin() if self._device.type == "cuda" else batch
+
+    def compute(self, batch: Any) -> list[Any]:
+        """features_TD of each window of a batch, context included, as tensors on the device.
+
+        Raises:
+            UnitlangError: NaN or infinite features.
+        """
+        import torch
+
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            features = self._encoder(batch.to(self._device))
+            if not all(torch.isfinite(features_TD).all() for features_TD in features):
+                raise not_finite()
+        return features
+
+
+def resolve_precision(config: HubertConfig) -> tuple[HubertConfig, str]:
+    """The config with `fp32` or `bf16` in place of `auto`, and the reason for the choice."""
+    if config.precision != "auto":
+        return config, "as configured"
+    precision, reason = _precision_here()
+    return config.model_copy(update={"precision": precision}), reason
+
+
+def _precision_here() -> tuple[Literal["fp32", "bf16"], str]:
+    """What this machine is made for: bf16 without matrix units for it is slower than fp32."""
+    import torch
+
+    if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):
+        return "bf16", f"{torch.cuda.get_device_name()} has bf16 matrix units"
+    flags = Path("/proc/cpuinfo").read_text().split()
+    if "amx_bf16" in flags or "avx512_bf16" in flags:
+        return "bf16", "this CPU has bf16 matrix units (AMX or AVX512-bf16)"
+    return "fp32", "no GPU here, and this CPU has no bf16 matrix units (AMX or AVX512-bf16)"
 
 
 def fingerprint_hubert(config: HubertConfig) -> str:
-    """SHA-256 (hex) of all that the values depend on; does not import torch.
+    """SHA-256 (hex) of all that the values depend on; imports torch only where `precision` is `auto`.
 
     Raises:
         UnitlangError: the checkpoint is missing, or must be downloaded and that was not asked for.
@@ -99,14 +193,6 @@ def fingerprint_hubert(config: HubertConfig) -> str:
             "layer": config.layer,
             "max_window_seconds": config.max_window_seconds,
             "context_seconds": config.context_seconds,
+            "precision": resolve_precision(config)[0].precision,
         }
     )
-
-
-def _flops(model: Any) -> float:
-    """Floating-point operations per second of audio: two per weight and step; attention's products aside."""
-    rate, flops = float(SAMPLE_RATE), 0.0
-    for block in model.feature_extractor.conv_layers.children():
-        rate /= block.conv.stride[0]
-        flops += 2 * rate * block.conv.weight.numel()
-    return flops + 2 * rate * sum(weight.numel() for weight in model.encoder.parameters())

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlang.errors import UnitlangError
+from unitlang.features.moments import Moments
+from unitlang.features.recording import checked
 from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, num_frames
 
 FloatArray = NDArray[np.float32]
@@ -22,11 +23,13 @@ class Window:
         waveform_N: float32 samples.
         first: first of the window's own frames to keep; those before it are context.
         last: one after the last frame to keep.
+        moments: of the whole utterance, where the features depend on them.
     """
 
     waveform_N: FloatArray
     first: int
     last: int
+    moments: Moments | None = None
 
 
 def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames: int) -> Iterator[Window]:
@@ -52,7 +55,7 @@ def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames:
     kept = window_frames - context_frames
     buffer_N = np.empty(_samples_of(step + window_frames + 1), np.float32)
     filled = offset = first = 0  # offset: frames to the next window's start; the buffer keeps the previous one's
-    for piece_N in _pieces(blocks):
+    for piece_N in checked(blocks):
         while len(piece_N) > 0:
             full = _samples_of(offset + window_frames + 1)
             taken, piece_N = np.split(piece_N, [full - filled])
@@ -74,12 +77,3 @@ def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames:
 
 def _samples_of(frames: int) -> int:
     return (frames - 1) * FRAME_HOP + FRAME_SAMPLES
-
-
-def _pieces(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    for block_N in blocks:
-        if block_N.ndim != 1:
-            raise UnitlangError(f"a waveform must be one-dimensional (mono), got shape {block_N.shape}")
-        if not np.isfinite(block_N).all():
-            raise UnitlangError("the waveform holds NaN or infinite samples")
-        yield np.asarray(block_N, np.float32)

@@ -1,0 +1,164 @@
+"""What shares a batch with an utterance, and where a long one is cut, must not change its units."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.unitlang.hubert_models import BASE, LARGE, make_model, noise
+from unitlang.features import HubertConfig, HubertExtractor
+from unitlang.features.batches import ahead, bucketed
+from unitlang.features.windows import Window
+from unitlang.frames import SAMPLE_RATE, num_frames
+from unitlang.quantizer import Quantizer
+
+LONGEST = 40 * SAMPLE_RATE
+MIXES = 200
+UTTERANCES = 30
+SMALLER = {"hidden_size": 32, "intermediate_size": 48, "conv_dim": (16,) * 7}
+
+
+@pytest.fixture(scope="module", params=[BASE, LARGE], ids=["base", "large"])
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("hubert")
+    make_model(request.param | SMALLER).save_pretrained(path)
+    return path
+
+
+def speechlike(samples: int, seed: int) -> np.ndarray:
+    """Noise whose level rises and falls, so that pieces of it have other statistics than the whole."""
+    level = 0.02 + 0.5 * np.abs(np.sin(np.arange(samples) * (2 + seed % 5) / SAMPLE_RATE + seed))
+    return (level * noise(samples, seed)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def utterances() -> list[np.ndarray]:
+    """One frame to 40 s, all octaves alike."""
+    lengths = np.geomspace(400, LONGEST, UTTERANCES).astype(int)
+    return [speechlike(int(length), seed) for seed, length in enumerate(lengths)]
+
+
+def together(extractor: HubertExtractor, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+    """Features of the waveforms in one padded batch, however unlike their lengths are."""
+    windows = [window for _, window in extractor.cut((None, [wave]) for wave in waveforms)]
+    return [features_TD.numpy() for features_TD in extractor.compute(extractor.prepare(windows))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_a_batch_changes_nothing(folder: Path, utterances: list[np.ndarray], layer: int) -> None:
+    extractor = HubertExtractor(HubertConfig(checkpoint=str(folder), layer=layer))
+    alone = [extractor.extract(waveform_N) for waveform_N in utterances]
+    rng = np.random.default_rng(layer)
+    frames = np.concatenate(alone)
+    quantizer = Quantizer(extractor, frames[rng.choice(len(frames), 100, replace=False)], "test")
+    for _ in range(MIXES // 6 + 1):  # for each model and layer: 200 and more in all
+        chosen = rng.choice(UTTERANCES, rng.integers(2, 5), replace=False)
+        for number, features_TD in zip(chosen, together(extractor, [utterances[n] for n in chosen]), strict=True):
+            assert len(features_TD) == num_frames(len(utterances[number]))
+            difference = np.abs(features_TD - alone[number]).max() / np.abs(alone[number]).max()
+            assert difference <= 1e-5, f"utterance {number} in {chosen}: {difference}"
+            np.testing.assert_array_equal(quantizer.assign(features_TD), quantizer.assign(alone[number]))
+
+
+def test_many_are_as_each_alone(folder: Path, utterances: list[np.ndarray]) -> None:
+    config = HubertConfig(checkpoint=str(folder), layer=2, max_window_seconds=10.0, context_seconds=1.0)
+    extractor = HubertExtractor(config)
+    parts: dict[int, list[np.ndarray]] = {}
+    for number, features_TD in extractor.stream_many((n, [wave]) for n, wave in enumerate(utterances)):
+        parts.setdefault(number, []).append(features_TD.numpy())
+    for number, waveform_N in enumerate(utterances):
+        expected_TD = extractor.extract(waveform_N)
+        np.testing.assert_allclose(np.concatenate(parts[number]), expected_TD, rtol=0, atol=1e-5 * 10)
+
+
+def test_a_long_utterance_is_cut_without_harm(folder: Path) -> None:
+    """The model is random: its attention reaches further than a trained one's."""
+    waveform_N = speechlike(60 * SAMPLE_RATE, 3)
+    whole = HubertExtractor(HubertConfig(checkpoint=str(folder), layer=3))
+    config = HubertConfig(checkpoint=str(folder), layer=3, max_window_seconds=20.0, context_seconds=5.0)
+    whole_TD, cut_TD = whole.extract(waveform_N), HubertExtractor(config).extract(waveform_N)
+    assert whole_TD.shape == cut_TD.shape
+    quantizer = Quantizer(whole, whole_TD[:: len(whole_TD) // 100][:100], "test")
+    changed = (quantizer.assign(whole_TD) != quantizer.assign(cut_TD)).mean()
+    assert changed < 0.01
+
+
+def test_the_level_of_a_long_utterance_is_that_of_all_of_it(folder: Path) -> None:
+    """A quiet half and a loud one: normalised each by itself they would come out alike."""
+    quiet_N, loud_N = 0.01 * noise(10 * SAMPLE_RATE, 1), noise(10 * SAMPLE_RATE, 2)
+    config = HubertConfig(checkpoint=str(folder), layer=1, max_window_seconds=5.0, context_seconds=1.0)
+    cut = HubertExtractor(config)
+    whole = HubertExtractor(config.model_copy(update={"max_window_seconds": 60.0}))
+    waveform_N = np.concatenate([quiet_N, loud_N])
+    expected_TD = whole.extract(waveform_N)
+    scale = np.abs(expected_TD).max()
+    middle = slice(50, 450)  # away from the change, where the contexts differ
+    assert np.abs(cut.extract(waveform_N) - expected_TD)[middle].max() < 0.05 * scale
+    assert np.abs(cut.extract(quiet_N)[:450] - expected_TD[:450])[middle].max() > 0.2 * scale
+
+
+def window(samples: int) -> Window:
+    return Window(np.zeros(samples, np.float32), 0, num_frames(samples))
+
+
+def test_batches_hold_everything_once_and_stay_within_bounds() -> None:
+    rng = np.random.default_rng(0)
+    lengths = [*rng.integers(400, 100_000, 500), 900_000, *[64_000] * 20]
+    items = [(number, window(int(length))) for number, length in enumerate(lengths)]
+    batches = list(bucketed(iter(items), 320_000))
+    assert sorted(number for batch in batches for number, _ in batch) == list(range(len(items)))
+    for batch in batches:
+        sizes = [len(w.waveform_N) for _, w in batch]
+        assert len(batch) == 1 or len(batch) * max(sizes) <= 320_000
+    equal = [number for batch in batches for number, w in batch if len(w.waveform_N) == 64_000]
+    assert equal == sorted(equal)
+    padding = 1 - sum(lengths) / sum(len(b) * max(len(w.waveform_N) for _, w in b) for b in batches)
+    assert padding < 0.12
+
+
+def test_making_ahead_keeps_order_and_errors() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(10):
+            made.append(number)
+            yield number
+        raise OSError("the source broke")
+
+    items = ahead(numbers(), 3)
+    for number in range(10):
+        assert next(items) == number
+        assert len(made) <= number + 4
+    with pytest.raises(OSError, match="the source broke"):
+        next(items)
+
+
+def test_leaving_early_stops_the_making() -> None:
+    made: list[int] = []
+
+    def numbers() -> Iterator[int]:
+        for number in range(1000):
+            made.append(number)
+            yield number
+
+    items = ahead(numbers(), 2)
+    assert next(items) == 0
+    items.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert len(made) <= 4
+
+
+def test_bf16_is_another_quantizer(folder: Path) -> None:
+    configs = [HubertConfig(checkpoint=str(folder), layer=2, precision=p) for p in ("fp32", "bf16", "auto")]
+    fp32, bf16, auto = (HubertExtractor(config) for config in configs)
+    assert fp32.fingerprint() != bf16.fingerprint()
+    assert auto.config.precision in ("fp32", "bf16")
+    assert auto.fingerprint() == (fp32 if auto.config.precision == "fp32" else bf16).fingerprint()
+    waveform_N = noise(32_000)
+    expected_TD, rough_TD = fp32.extract(waveform_N), bf16.extract(waveform_N)
+    error = np.linalg.norm(rough_TD - expected_TD) / np.linalg.norm(expected_TD)
+    assert 1e-4 < error < 0.05
+    assert rough_TD.dtype == np.float32
+    assert torch.get_default_dtype() == torch.float32
