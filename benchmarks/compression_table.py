@@ -9,7 +9,6 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +35,6 @@ A word is learnt from at least two occurrences, hence *got* below *asked*: BPE e
 that occurs once, unigram only considers what occurs twice. Compare by *held out*: the language still
 fits what it was *learnt from* better, above all unigram's largest vocabularies.
 """
-SPEED_UNITS = 2_000_000
-SPEED_SEQUENCE = 750
-"""Runs of one sequence of the speed test: 30 s at 25 runs per second."""
 
 
 @dataclass(frozen=True)
@@ -120,32 +116,6 @@ def learn(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> UnitLanguage
     return train_unit_language(sequences, config, k=corpus.k, quantizer=corpus.title)
 
 
-def speed(corpus: Corpus) -> Iterator[str]:
-    """Markdown lines: units per second of encoding and decoding, best of three, CPU time of one thread."""
-    text = np.concatenate([runs.units_R for runs in corpus.utterances])
-    units = np.resize(text, SPEED_UNITS)
-    sequences = np.split(units, range(SPEED_SEQUENCE, SPEED_UNITS, SPEED_SEQUENCE))
-    yield "## Speed"
-    yield ""
-    yield f"{SPEED_UNITS:,} units of {corpus.title}, repeated, in sequences of {SPEED_SEQUENCE};"
-    yield "CPU time of one thread, best of three. It depends on the machine and its load."
-    yield ""
-    yield "| method | vocabulary | encode, M units/s | decode, M units/s |"
-    yield "|---|---|---|---|"
-    for algorithm in ALGORITHMS:
-        language = learn(corpus, algorithm, 4_000)
-        encode, decode = [], []
-        for _ in range(3):
-            start = time.process_time()
-            words = language.encode_batch(sequences)
-            middle = time.process_time()
-            language.decode_batch(words)
-            encode.append(middle - start)
-            decode.append(time.process_time() - middle)
-        rates = [f"{SPEED_UNITS / min(seconds) / 1e6:.1f}" for seconds in (encode, decode)]
-        yield f"| {algorithm} | {language.vocab_size:,} | {' | '.join(rates)} |"
-
-
 def page(data: Path) -> Iterator[str]:
     """All lines of docs/compression.md."""
     units = data / "units"
@@ -160,7 +130,6 @@ def page(data: Path) -> Iterator[str]:
     yield INTRODUCTION
     for corpus in corpora:
         yield from table(corpus)
-    yield from speed(corpora[0])
 
 
 def main() -> None:
@@ -171,7 +140,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.data is None:
         sys.exit("give the folder of units with --data or ECHOX_TEST_DATA")
-    arguments.output.write_text("\n".join(page(arguments.data)) + "\n")
+    arguments.output.write_text("\n".join(page(arguments.data)).rstrip() + "\n")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Shapes: R = runs, K = units of the quantizer.
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, pairwise, takewhile
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import sentencepiece
@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 from sentencepiece import sentencepiece_model_pb2
 
 from unitlang.units import Uint16Array
-from unitlang.words import UnitLanguageError
+from unitlang.words import UnitLanguageError, units_below
+
+if TYPE_CHECKING:
+    from unitlang.bpe import BpeEncoder
 
 Algorithm = Literal["bpe", "unigram"]
 
@@ -29,6 +32,13 @@ PIECE_UNITS = 4_096
 
 Learning holds positions in 16 bits. Encoding by BPE becomes 2 to 3 times slower between 16,000 and a million
 units. The cuts make less than 0.2 % more words (measured on one sequence of 2,000,000 units).
+"""
+
+COMPILE_AFTER = 1_000_000
+"""Units (11 hours of speech) that one `Segmenter` encodes by SentencePiece's BPE before it loads the compiled one.
+
+Loading takes a process one to two seconds of CPU time (a machine's first one 7 s more, to compile), as long as
+SentencePiece takes for 4 to 8 million units: see benchmarks/unit_language.py. Small jobs never pay that.
 """
 
 _TRAINING_THREADS = 16
@@ -81,7 +91,7 @@ def train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_wor
     """
     if algorithm == "unigram":
         return fit(lines, algorithm, vocab_size, max_word_units)
-    marked = chain([_ONCE.encode()], lines)
+    marked = chain((text.encode() for text in (_ONCE, *_ONCE)), lines)
     return _before_once(fit(marked, algorithm, vocab_size + len(_ONCE), max_word_units))
 
 
@@ -105,7 +115,7 @@ def _before_once(model: bytes) -> bytes:
 def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
     """`train` without its rule: SentencePiece's BPE goes on merging pairs that occur once, up to whole lines."""
     model = io.BytesIO()
-    guarded = _Guarded(lines)
+    guarded = _Guarded(_without_rare_letters(lines))
     try:
         sentencepiece.SentencePieceTrainer.Train(
             sentence_iterator=guarded,
@@ -138,6 +148,23 @@ def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_
     return model.getvalue()
 
 
+def _without_rare_letters(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines, and those of one letter again and again where SentencePiece would leave such letters out.
+
+    It does so with the rarest, of a share of at most 2^-25 together: then the others' share, a float32, is 1. All
+    letters become more frequent by the same, so their order stays; nothing is learnt from a letter by itself.
+    """
+    num_bytes = 0
+    letters: dict[bytes, None] = {}
+    for line in lines:
+        num_bytes += len(line)
+        if len(line) == _UTF8_BYTES:
+            letters[line] = None
+        yield line
+    for _ in range(num_bytes // _UTF8_BYTES >> 24):
+        yield from letters
+
+
 class _Guarded(Iterator[bytes]):
     """Keeps what the iterator raises: SentencePiece turns it into a RuntimeError without a type."""
 
@@ -156,7 +183,9 @@ class _Guarded(Iterator[bytes]):
 
 
 class Segmenter:
-    """A trained model as a function from units to word ids.
+    """A trained model as a function from units to word ids. Picklable.
+
+    BPE is encoded by SentencePiece until `COMPILE_AFTER` units have been, then by `unitlang.bpe`; the ids are the same.
 
     Raises:
         UnitLanguageError: the bytes are no SentencePiece model.
@@ -169,6 +198,8 @@ class Segmenter:
         except RuntimeError as error:
             raise UnitLanguageError(f"the unit language's model cannot be read: {error}") from None
         self._table_K3 = utf8_table(k)
+        self._until_compiled = COMPILE_AFTER
+        self._compiled: BpeEncoder | None = None
 
     def words(self) -> list[list[int]]:
         """Units of each word in the order of its id; none for `<unk>`.
@@ -185,13 +216,44 @@ class Segmenter:
         return [[], *words]
 
     def encode_batch(self, sequences: Sequence[Uint16Array]) -> list[NDArray[np.int32]]:
-        """Word ids of each sequence, on one thread; all units must be below k."""
-        if not sequences:
-            return []
-        text = self._table_K3[np.concatenate(sequences)].tobytes()
-        bounds = np.cumsum([0, *(len(units_R) for units_R in sequences)]) * _UTF8_BYTES
-        pieces = [_pieces(text[start:end]) for start, end in pairwise(bounds.tolist())]
-        flat = [piece for of_sequence in pieces for piece in of_sequence]
-        encoded = iter(self._processor.Encode(flat, return_type="numpy", num_threads=1))
-        empty = np.empty(0, np.int32)
-        return [np.concatenate([empty, *(next(encoded) for _ in of_sequence)]) for of_sequence in pieces]
+        """Word ids of each sequence, parts of one array, on one thread.
+
+        Raises:
+            UnitLanguageError: units of k or more.
+        """
+        units_R = units_below(len(self._table_K3), np.concatenate([np.empty(0, np.uint16), *sequences]))
+        ends_N = np.cumsum([len(sequence_R) for sequence_R in sequences], dtype=np.int64)
+        compiled = self._compiled_after(len(units_R))
+        words_W, word_ends_N = compiled.encode(units_R, ends_N) if compiled else self._encode(units_R, ends_N)
+        return [words_W[start:end] for start, end in pairwise([0, *word_ends_N.tolist()])]
+
+    def _compiled_after(self, num_units: int) -> "BpeEncoder | None":
+        """The compiled encoder, from the batch on with which more than `COMPILE_AFTER` units are encoded."""
+        if self._until_compiled >= 0:
+            self._until_compiled -= num_units
+            if self._until_compiled < 0:
+                self._compiled = self._compile()
+        return self._compiled
+
+    def _compile(self) -> "BpeEncoder | None":
+        """None where the model is no BPE, or none that can be searched."""
+        model = self._processor.serialized_model_proto()
+        proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
+        if proto.trainer_spec.model_type != proto.trainer_spec.BPE:
+            return None
+        from unitlang.bpe import BpeEncoder, UnsearchableError  # loads numba, which takes seconds
+
+        try:
+            return BpeEncoder(self.words(), [piece.score for piece in proto.pieces], PIECE_UNITS)
+        except UnsearchableError:
+            return None
+
+    def _encode(self, units_R: Uint16Array, ends_N: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """As `BpeEncoder.encode`, by SentencePiece."""
+        text = self._table_K3[units_R].tobytes()
+        bounds = pairwise([0, *(ends_N * _UTF8_BYTES).tolist()])
+        pieces = [_pieces(text[start:end]) for start, end in bounds]
+        words = self._processor.Encode([*chain.from_iterable(pieces)], return_type="numpy", num_threads=1)
+        piece_ends_N = np.cumsum([len(of_sequence) for of_sequence in pieces], dtype=np.int64)
+        word_ends = np.cumsum([0, *map(len, words)])
+        return np.concatenate([np.empty(0, np.int32), *words]), word_ends[piece_ends_N]

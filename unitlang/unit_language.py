@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from unitlang.plausibility import Sample, is_plausible, pairs_runs_per_word
 from unitlang.sentencepiece_io import MAX_K, Algorithm, Segmenter, train, training_lines
-from unitlang.units import Uint16Array
-from unitlang.words import UnitLanguageError, WordTable, units_below
+from unitlang.units import Uint16Array, as_units
+from unitlang.words import UnitLanguageError, WordTable
 
 __all__ = ["UnitLanguage", "UnitLanguageConfig", "UnitLanguageError", "train_unit_language"]
 
@@ -103,11 +103,11 @@ class UnitLanguage:
         return self.encode_batch([units_R], quantizer=quantizer)[0]
 
     def encode_batch(self, sequences: Sequence[ArrayLike], *, quantizer: str | None = None) -> list[NDArray[np.int32]]:
-        """`encode` for many sequences at once, on one thread and faster; the words are the same."""
+        """`encode` for many sequences at once, on one thread and faster; the words are the same, parts of one array."""
         if quantizer is not None and quantizer != self.quantizer:
             made_by = f"units of quantizer {quantizer}, but the unit language was learnt on {self.quantizer}'s"
             raise UnitLanguageError(f"{made_by}: quantize again or learn another unit language")
-        return self._segmenter.encode_batch([units_below(self.k, units_R) for units_R in sequences])
+        return self._segmenter.encode_batch([as_units(units_R) for units_R in sequences])
 
     def decode(self, words_W: ArrayLike) -> Uint16Array:
         """Units of the runs that the words were made of, `units_R`.

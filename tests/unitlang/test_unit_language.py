@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
-from itertools import pairwise
+from itertools import pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +172,16 @@ def test_bpe_is_what_learning_so_many_words_gives(num: int, vocab_size: int) -> 
     size = len(Segmenter(model, K).words())
     assert size <= vocab_size
     assert fit(training_lines(sample, K), "bpe", size, 16) == model
+
+
+@pytest.mark.slow
+def test_units_rarer_than_a_float32_can_tell_stay_words() -> None:
+    """In 400 hours, one unit is heard once and one never."""
+    often = np.resize([0, 1, 2, 1], PIECE_UNITS)
+    config = UnitLanguageConfig(vocab_size=9)
+    few, many = (train_unit_language([[3], *repeat(often, times)], config, k=5, quantizer="q") for times in (9, 9_000))
+    assert many.vocab_size == 9
+    assert many.words(range(1, 9)) == few.words(range(1, 9))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
