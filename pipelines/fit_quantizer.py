@@ -34,7 +34,7 @@ from unitlang.frames import FRAME_HOP, FRAME_SECONDS, SAMPLE_RATE
 from unitlang.kmeans import fit_kmeans
 from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
 
-REVISION = 1
+REVISION = 2
 SAMPLE_TASK_SAMPLES = 1800 * SAMPLE_RATE
 KIND = "quantizer"
 SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
@@ -216,13 +216,18 @@ def _rows(store: Store, payload: Payload) -> Iterator[dict[str, Any]]:
             yield row | {"offset_samples": row["offset_samples"] + piece.offset, "num_samples": piece.samples}
 
 
-def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float32]:
-    """All sampled frames, in the order of the tasks; half precision and result are in memory together."""
-    tables = [read_table(store, receipt.files[0].path) for receipt in receipts]
-    dims = [dim for table in tables for dim in table["dim"].to_pylist()]
-    blocks = [np.frombuffer(cell.as_buffer(), np.float16) for table in tables for cell in table["features"]]
-    values = np.concatenate(blocks, dtype=np.float32) if blocks else np.zeros(0, np.float32)
-    return values.reshape(-1, dims[0] if dims else 1)
+def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float16]:
+    """All sampled frames, in the order of the tasks; besides them, one task's are in memory."""
+    sample_ND = np.empty((0, 1), np.float16)
+    for receipt in receipts:
+        table = read_table(store, receipt.files[0].path)
+        blocks = [np.frombuffer(cell.as_buffer(), np.float16) for cell in table["features"]]
+        if blocks:
+            dim, rows = table["dim"][0].as_py(), len(sample_ND)
+            more_ND = np.concatenate(blocks).reshape(-1, dim)
+            sample_ND.resize((rows + len(more_ND), dim), refcheck=False)  # realloc: large arrays grow without a copy
+            sample_ND[rows:] = more_ND
+    return sample_ND
 
 
 def one_torch_thread() -> None:
