@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pipelines.errors import USER_ERRORS
+from unitlang.interrupts import patient_signals
 
 INTERRUPTED = 130
 
@@ -13,7 +14,8 @@ INTERRUPTED = 130
 def guarded(command: Callable[[], None]) -> NoReturn:
     """Run a command line and exit with its code."""
     try:
-        command()
+        with patient_signals():
+            command()
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)

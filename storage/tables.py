@@ -1,16 +1,29 @@
 """Tables as Parquet files, byte for byte the same whenever the rows are."""
 
-from collections.abc import Sequence
+import io
+import os
+from bisect import bisect_right
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import CorruptStore
+from storage.ranges import RangeReader
 from storage.schemas import ROW_GROUP_ROWS, check
 from storage.store import Store
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 DEFAULT_ROW_GROUP_ROWS = 65_536
 ZSTD_LEVEL = 3
+
+HOLE_BYTES = 8192
+"""Bytes between two ranges that are fetched with them: a request of its own costs more. Arrow's default as well."""
 
 
 def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP_ROWS) -> bytes:
@@ -44,19 +57,76 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
         NotFound: when there is no such file.
         CorruptStore: when it is no Parquet file or lacks a column.
     """
-    if columns is None:
-        return _read(pa.BufferReader(store.get(path)), store.url(path), None)
-    return _read(pa.PythonFile(store.reader(path), mode="r"), store.url(path), columns)
+    with _told(store.url(path)):
+        # All in this thread: where a thread of Arrow frees bytes of Python while the process ends, the process aborts.
+        if columns is None:
+            return pq.ParquetFile(pa.BufferReader(store.get(path))).read(use_threads=False)
+        source = _Gathered(store.reader(path))
+        file = pq.ParquetFile(pa.PythonFile(source, mode="r"))
+        if absent := set(columns) - set(file.schema_arrow.names):
+            raise CorruptStore(f"{store.url(path)}: no column {', '.join(sorted(absent))}")
+        source.gather(_ranges(file.metadata, columns))
+        return file.read(list(columns), use_threads=False)
 
 
-def _read(source: pa.NativeFile, where: str, columns: Sequence[str] | None) -> pa.Table:
+@contextmanager
+def _told(where: str) -> Generator[None]:
     try:
-        file = pq.ParquetFile(source, pre_buffer=True)
-        if columns is not None and (absent := set(columns) - set(file.schema_arrow.names)):
-            raise CorruptStore(f"{where}: no column {', '.join(sorted(absent))}")
-        return file.read(None if columns is None else list(columns))
+        yield
     except (pa.ArrowException, OSError) as error:
         raise CorruptStore(f"{where}: not the Parquet file that was written ({error})") from error
+
+
+class _Gathered(io.RawIOBase):
+    """A stored file; what will be read of it can be fetched beforehand, in few requests."""
+
+    def __init__(self, file: RangeReader) -> None:
+        self._file = file
+        self._parts: list[tuple[int, memoryview]] = []
+
+    def gather(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Fetch ranges of bytes, each by its start and end, in the order of the file."""
+        joined: list[tuple[int, int]] = []
+        for start, end in ranges:
+            if joined and start - joined[-1][1] <= HOLE_BYTES:
+                start, _ = joined.pop()
+            joined.append((start, end))
+        for start, end in joined:
+            self._file.seek(start)
+            self._parts.append((start, memoryview(self._file.read(end - start) or b"")))
+
+    def readable(self) -> bool:
+        """True."""
+        return True
+
+    def seekable(self) -> bool:
+        """True."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move to a byte."""
+        return self._file.seek(offset, whence)
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """The next bytes, from memory where all of them are there."""
+        view, position = memoryview(buffer).cast("B"), self.tell()
+        index = bisect_right(self._parts, position, key=itemgetter(0)) - 1
+        if index >= 0:
+            start, part = self._parts[index]
+            found = part[position - start :][: len(view)]
+            if len(found) == len(view):
+                view[:] = found
+                return self.seek(position + len(view)) - position
+        return self._file.readinto(view)
+
+
+def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Start and end of the bytes of some columns, in the order of the file."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            if chunk.path_in_schema.partition(".")[0] in columns:
+                start = chunk.dictionary_page_offset or chunk.data_page_offset
+                yield start, start + chunk.total_compressed_size
 
 
 def _string_columns(schema: pa.Schema) -> list[str]:

@@ -14,7 +14,7 @@ from unitlang.decoding import Decoder
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
 from unitlang.playback import Playback, stated_length
-from unitlang.sources import AudioSource, source_name
+from unitlang.sources import AudioSource, reading, source_name
 
 BLOCK_SAMPLES = 30 * SAMPLE_RATE
 """Default length of a block of `stream`: 30 s."""
@@ -48,6 +48,10 @@ def probe(source: AudioSource) -> AudioInfo:
         AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, or truncated where the headers
             already show that the file is shorter than it says.
     """
+    return reading(source, _info, source)
+
+
+def _info(source: AudioSource) -> AudioInfo:
     with Decoder(source) as decoder:
         return AudioInfo(decoder.rate, decoder.channels, decoder.codec, stated_length(decoder))
 
@@ -129,7 +133,8 @@ def count_samples(source: AudioSource) -> int:
 def _finite_blocks(
     playback: Playback, segment: Segment, size: int, source: AudioSource
 ) -> Generator[NDArray[np.float32]]:
-    for block_N in _blocks(playback.segment(*segment), size):
+    blocks = _blocks(playback.segment(*segment), size)
+    while (block_N := reading(source, next, blocks, None)) is not None:
         if not np.isfinite(block_N).all():
             raise AudioError("not_finite", "its samples are not all finite numbers", source_name(source))
         yield block_N

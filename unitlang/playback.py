@@ -52,14 +52,18 @@ class Playback:
         if offset < 0 or (num_samples is not None and num_samples < 1):
             raise AudioError("bad_segment", f"offset {offset}, length {num_samples}", source_name(self._source))
         try:
+            yield from self._played(offset, num_samples)
+        except (AudioError, GeneratorExit):
+            raise
+        except BaseException:
+            self.close()  # a remote file failed, or an interrupt: this pass is broken, the audio perhaps whole
+            raise
+
+    def _played(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
+        try:
             yield from self._pass_to(offset).segment(offset, num_samples)
         except SeekError:
             yield from self._begin().segment(offset, num_samples)
-        except AudioError:
-            raise
-        except Exception:
-            self.close()  # a remote file failed: this pass is broken, the audio perhaps whole
-            raise
 
     def _pass_to(self, offset: int) -> "_Pass":
         if self._pass is not None and self._pass.reaches(offset):

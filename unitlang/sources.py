@@ -1,15 +1,17 @@
 """Opening encoded audio from a path, a URL or memory as one kind of file object."""
 
 import stat
+from collections.abc import Callable
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
-from io import SEEK_END, SEEK_SET, BytesIO
+from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
 
 from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
 from unitlang.errors import AudioError
+from unitlang.interrupts import Carried, patient_signals, uninterrupted
 
 AudioSource = str | Path | bytes
 """A path, an fsspec URL (`s3://bucket/x.flac`, `memory://...`) or the encoded bytes themselves."""
@@ -19,33 +21,54 @@ PATH_FAULTS = frozenset({ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EACCES, E
 failure of the machine or of the disk, and trying again may help."""
 
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
 class EncodedFile:
     """A seekable file without a name: given one, FFmpeg would believe its extension before its content.
 
+    FFmpeg calls the very methods of `file`. Those of C (`open`, BytesIO) run no bytecode, so no signal's handler runs
+    in them, whose exception PyAV would drop. Others: `PythonFile`.
+
     Attributes:
         size: bytes of the file.
+        read: up to so many bytes; none at the end.
+        seek: goes to a byte position.
+        tell: the byte position.
+        close: closes the file.
     """
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
         self.size = file.seek(0, SEEK_END)
         file.seek(0)
+        self.read: Callable[[int], bytes] = file.read
+        self.seek: Callable[..., int] = file.seek
+        self.tell: Callable[[], int] = file.tell
+        self.close: Callable[[], None] = file.close
 
-    def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes; none at the end."""
-        return self._file.read(size)
 
-    def seek(self, position: int, whence: int = SEEK_SET, /) -> int:
-        """Goes to a byte position."""
-        return self._file.seek(position, whence)
+class PythonFile(EncodedFile):
+    """A file whose methods run Python code, as all of fsspec's do."""
 
-    def tell(self) -> int:
-        """The byte position."""
-        return self._file.tell()
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self.read = _carrying(file.read)
+        self.seek = _carrying(file.seek)
 
-    def close(self) -> None:
-        """Closes the file beneath."""
-        self._file.close()
+
+def _carrying(call: Callable[P, T]) -> Callable[P, T]:
+    """`call`, that raises in a `Carried` what PyAV would drop: CancelledError of a remote file's event loop."""
+
+    def called(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            return call(*args, **named)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise Carried from error
+
+    return called
 
 
 def source_name(source: AudioSource) -> str:
@@ -64,11 +87,23 @@ def open_source(source: AudioSource) -> EncodedFile:
     if isinstance(source, bytes):
         file = EncodedFile(BytesIO(source))
     else:
-        file = _open_url(source) if isinstance(source, str) and "://" in source else _open_path(source)
+        file = _open_url(str(source)) if _is_url(source) else _open_path(source)
     if file.size == 0:
         file.close()
         raise AudioError("empty_file", "the file has 0 bytes", source_name(source))
     return file
+
+
+def reading(source: AudioSource, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
+    """Runs what makes FFmpeg read the source; no signal changes what it returns (see `unitlang.interrupts`)."""
+    if not _is_url(source):
+        return uninterrupted(call, *args, **named)
+    with patient_signals():
+        return uninterrupted(call, *args, **named)
+
+
+def _is_url(source: AudioSource) -> bool:
+    return isinstance(source, str) and "://" in source
 
 
 def _open_path(path: str | Path) -> EncodedFile:
@@ -94,6 +129,6 @@ def _open_url(url: str) -> EncodedFile:
     if isinstance(place, LocalFileSystem):
         return _open_path(path)
     try:
-        return EncodedFile(place.open(path, "rb"))
+        return PythonFile(place.open(path, "rb"))
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
         raise AudioError("missing", f"it cannot be opened: {error}", url) from error

@@ -1,6 +1,11 @@
 """Parquet files: the same rows make the same bytes, and columns are read alone."""
 
+import subprocess
+import sys
+import threading
 from io import BytesIO
+from pathlib import Path
+from random import randbytes
 from typing import Any
 
 import pyarrow as pa
@@ -10,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import CorruptStore, NotFound
+from storage.ranges import RangeReader
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table, rows_to_parquet, table_to_parquet
@@ -95,6 +101,78 @@ def test_columns_are_read_alone(store: Store) -> None:
     table = read_table(store, "x.parquet", ["example_id", "num_samples"])
     assert table.to_pylist() == [{"example_id": row["example_id"], "num_samples": 1} for row in rows]
     assert read_table(store, "x.parquet").to_pylist() == rows
+
+
+Read = tuple[int, int]
+"""Bytes of a request and the thread that made it."""
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> list[Read]:
+    """The requests for parts of stored files."""
+    made: list[Read] = []
+    readinto = RangeReader.readinto
+
+    def counted(self: RangeReader, buffer: bytearray) -> int:
+        made.append((readinto(self, buffer), threading.get_ident()))
+        return made[-1][0]
+
+    monkeypatch.setattr(RangeReader, "readinto", counted)
+    return made
+
+
+def test_neighbouring_columns_are_one_request_of_this_thread(store: Store, requests: list[Read]) -> None:
+    rows = [audio_row(number) | {"audio": randbytes(900)} for number in range(600)]
+    data = rows_to_parquet("s2t", pa.Table.from_pylist(rows, SCHEMAS["s2t"]))
+    store.put("x.parquet", data)
+    table = read_table(store, "x.parquet", ["prompt", "transcript", "response"])
+    assert table.to_pylist() == [{name: row[name] for name in table.column_names} for row in rows]
+    assert len(requests) == 1 + 3  # the end of the file, then each of its three row groups
+    assert sum(size for size, _ in requests) < 2**16 + 600 * 100
+    assert {thread for _, thread in requests} == {threading.get_ident()}
+
+
+READ_AND_COUNT = """
+import sys
+from pathlib import Path
+from storage.tables import read_table
+
+class Folder(type(Path())):
+    url = Path.joinpath
+    def get(self, path):
+        return (self / path).read_bytes()
+    def reader(self, path):
+        return (self / path).open("rb", buffering=0)
+
+before = len(list(Path("/proc/self/task").iterdir()))
+read_table(Folder(sys.argv[1]), "x.parquet", sys.argv[2:] or None)
+print(len(list(Path("/proc/self/task").iterdir())) - before)
+"""
+"""In place of a store a folder, for obstore has threads of its own."""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted by /proc")
+@pytest.mark.parametrize("columns", [[], ["utterance_id", "units"]])
+def test_no_thread_of_arrow_can_outlive_the_interpreter(tmp_path: Path, columns: list[str]) -> None:
+    """One that freed bytes of Python at the very end aborted about one process in 200."""
+    table = pa.Table.from_pylist([units_row(number) for number in range(100)], SCHEMAS["units"])
+    (tmp_path / "x.parquet").write_bytes(rows_to_parquet("units", table))
+    command = [sys.executable, "-c", READ_AND_COUNT, tmp_path, *columns]
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "0\n"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_comes_out_of_a_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    store.put("x.parquet", rows_to_parquet("units", pa.Table.from_pylist([units_row(3)], SCHEMAS["units"])))
+
+    def interrupted(*_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(RangeReader, "readinto", interrupted)
+    with pytest.raises(error):
+        read_table(store, "x.parquet", ["units"])
 
 
 def test_trouble_is_told(store: Store) -> None:
