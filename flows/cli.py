@@ -3,14 +3,18 @@
 import json
 import logging
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
 from pipelines.boundary import guarded
+from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
+
+if TYPE_CHECKING:
+    from pipelines.build import Built
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,54 +27,66 @@ app = typer.Typer(
 Corpus = Annotated[str, typer.Argument(help="Store, or STORE@VERSION.", metavar="STORE[@VERSION]", show_default=False)]
 
 
-@app.command(epilog="Example: echox build examples/sample.yaml --set quantizer.k=200 --store s3://bucket/corpus")
-def build(
-    config: Annotated[Path, typer.Argument(help="YAML file; docs/config.md tells its fields.", show_default=False)],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Change a field; the value is YAML."),
-    ] = None,
-    store: Annotated[str | None, typer.Option(help="Folder or s3:// URL, instead of the config's.")] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option(metavar="ADDRESS", help="Ray cluster for the large steps (host:6379); default: this machine."),
-    ] = None,
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"echox {version('echox')}")  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def echox(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
 ) -> None:
+    """Options of the command itself."""
+
+
+@app.command(epilog="Example: echox build examples/sample.yaml --set quantizer.k=200 --store s3://bucket/corpus")
+def build(config: ConfigFile, changes: Changes = None, store: StorePlace = None, ray: RayAddress = None) -> None:
     """Build a corpus, or bring it up to date: what is done already is not done again."""
-    from flows.report import page, tables
     from pipelines.build import build as build_corpus
     from pipelines.config import load_config
-    from storage.store import Store
 
     out = Console(stderr=True, markup=False)
-    built = build_corpus(load_config(config, set_ or (), store), out, ray)
-    path = f"reports/{built.manifest.version:08d}.html"
-    place = Store.open(built.manifest.store)
-    if not place.exists(path):
-        place.put(path, page(built.manifest).encode())
+    built = build_corpus(load_config(config, changes or (), store), out, ray)
+    _report(built, out)
+
+
+def _report(built: "Built", out: Console) -> None:
+    """Leave the page of the version in the store, and show what was made."""
+    from flows.facts import facts
+    from flows.page import page
+    from flows.tables import tables
+    from storage.store import Store
+
+    manifest = built.manifest
+    store, path = Store.open(manifest.store), f"reports/{manifest.version:08d}.html"
+    found = facts(store, manifest)
+    if not store.exists(path):
+        store.put(path, page(found).encode())
     if not built.new:
-        out.print(f"nothing to do: version {built.manifest.version} of {built.manifest.store} is up to date")
+        out.print(f"nothing to do: version {manifest.version} of {manifest.store} is up to date", soft_wrap=True)
         return
-    Console(markup=False).print(tables(built.manifest))
-    out.print(
-        f"version {built.manifest.version} of {built.manifest.store}; report: {place.url(path)}",
-        soft_wrap=True,
-    )
+    Console(markup=False).print(tables(found))
+    counts = f"entries: {built.added:,} new, {built.kept:,} kept"
+    out.print(f"version {manifest.version} of {manifest.store}; {counts}; report: {store.url(path)}", soft_wrap=True)
 
 
 @app.command(epilog="Example: echox inspect examples/sample-corpus@1 --json")
 def inspect(
     corpus: Corpus, as_json: Annotated[bool, typer.Option("--json", help="The same facts as JSON.")] = False
 ) -> None:
-    """Show hours, rejects, compression per dataset and lineage of a corpus version."""
-    from flows.report import facts, tables
+    """Show hours, rejects, compression per dataset, settings and lineage of a corpus version."""
+    from flows.facts import facts
+    from flows.tables import tables
     from storage.manifests import resolve
 
-    _, manifest = resolve(corpus)
+    found = facts(*resolve(corpus))
     if as_json:
-        print_json(facts(manifest))
+        print_json(found)
     else:
-        Console(markup=False).print(tables(manifest))
+        Console(markup=False).print(tables(found))
 
 
 @app.command(epilog="Example: echox verify examples/sample-corpus")
@@ -93,14 +109,13 @@ def verify(corpus: Corpus) -> None:
 
 @app.command(epilog="Example: echox versions examples/sample-corpus")
 def versions(store: Annotated[str, typer.Argument(help="Folder or s3:// URL.", show_default=False)]) -> None:
-    """List the versions of a corpus."""
-    from flows.report import versions_table
-    from storage.manifests import load
-    from storage.manifests import versions as numbers_of
-    from storage.store import Store
+    """List the versions of a corpus, with what tells them apart."""
+    from flows.facts import summary
+    from flows.tables import versions_table
+    from storage.manifests import history
 
-    place = Store.open(store)
-    Console(markup=False).print(versions_table([load(place, number) for number in numbers_of(place)]))
+    place, manifests = history(store)
+    Console(markup=False).print(versions_table([summary(place, manifest) for manifest in manifests]))
 
 
 @app.command(epilog="Example: echox encode question.wav --store examples/sample-corpus")
@@ -108,12 +123,20 @@ def encode(
     audio: Annotated[list[str], typer.Argument(help="Audio files or URLs.", show_default=False)],
     store: Annotated[str, typer.Option(help="STORE or STORE@VERSION whose quantizer and unit language to use.")],
 ) -> None:
-    """Print units and words of audio files, a JSON line each."""
+    """Print units and words of audio files, a JSON line each; files that cannot be used are told, the others done."""
     from pipelines.encode_audio import Encoder
+    from pipelines.errors import USER_ERRORS
 
     encoder = Encoder.of(store)
+    failed = 0
     for path in audio:
-        print_json(encoder(path), indent=None)
+        try:
+            print_json(encoder(path), indent=None)
+        except USER_ERRORS as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    if failed:
+        raise typer.Exit(2)
 
 
 def print_json(values: dict[str, Any], indent: int | None = 1) -> None:

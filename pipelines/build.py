@@ -5,7 +5,9 @@ did not come to its end (its receipts lie in the store). So a build that was kil
 finished does nothing, and new audio costs only itself.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import chain
@@ -14,7 +16,7 @@ from typing import Any, Literal
 from rich.console import Console
 
 from pipelines import ingest, shard
-from pipelines.commit import assemble, check_accounts, check_nothing_left_out, check_rejects
+from pipelines.commit import assemble, check_accounts, check_nothing_left_out
 from pipelines.config import BuildConfig
 from pipelines.encode import SPEED as ENCODE_SPEED
 from pipelines.encode import Encode
@@ -24,7 +26,8 @@ from pipelines.fit_quantizer import SPEEDS, clusters, fit_quantizer, quantizer_s
 from pipelines.fit_unit_language import fit_unit_language
 from pipelines.ingest import Ingest, WorkUnit
 from pipelines.quantize import Quantize
-from pipelines.session import Session
+from pipelines.rejects import check_rejects, check_some_left, check_speech
+from pipelines.session import Session, check_reachable
 from pipelines.shard import Shard
 from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest, commit, latest
@@ -33,6 +36,7 @@ from storage.store import Store
 
 StepName = Literal["ingest", "fit_quantizer", "quantize", "fit_unit_language", "encode", "shard"]
 """The steps in their order."""
+ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,23 @@ class Built:
     Attributes:
         manifest: the corpus version.
         new: whether this build made it; otherwise it was there and nothing had changed.
+        kept: how many of its entries stood in the version before as they are.
+        added: how many are new.
     """
 
     manifest: Manifest
     new: bool
+    kept: int
+    added: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, parent: Manifest | None) -> "Built":
+        """The result of a build that began at `parent` and ended at `manifest`, which may be the same."""
+        before = {receipt.fingerprint for receipt in parent.steps["ingest"]} if parent else set[str]()
+        rows = {True: 0, False: 0}
+        for receipt in manifest.steps["ingest"]:
+            rows[receipt.fingerprint in before] += receipt.rows_in
+        return cls(manifest, manifest is not parent, kept=rows[True], added=rows[False])
 
 
 @dataclass
@@ -80,17 +97,23 @@ class Build:
         if self.parent and parent is None:
             check_nothing_left_out(self.session.store, self.parent, tasks)
         self.steps["ingest"] = [*kept, *self.session.run(step, tasks, speed=ingest.SPEED)]
-        if not self.units:
-            check_rejects(self.session.store, self.steps, 0.0)
-            raise UserError("sources: no utterance found; check `path` and `kind` of each source")
+        check_some_left(self.session.store, self.steps, "ingest")
 
     def fit_quantizer(self) -> None:
-        """The quantizer: the last version's unless its configuration changed."""
+        """The quantizer: the last version's unless its configuration changed.
+
+        Raises:
+            UserError: more rejects than allowed already, or too little speech.
+        """
         features, config = self.config.features, self.config.quantizer
+        if self.parent is None or self.steps["ingest"] != self.parent.steps["ingest"]:
+            check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)  # before the long steps
         self.specs["quantizer"] = quantizer_spec(features, config)
         if self.parent and self._keeps("quantizer"):
             self.artifacts["quantizer"] = self.parent.artifacts["quantizer"]
         else:
+            if config.centroids is None:
+                check_speech(self.session.store, self.steps, config.k)
             self.artifacts["quantizer"] = fit_quantizer(
                 self.session, self.units, self.dataset_samples, features, config
             )
@@ -101,6 +124,7 @@ class Build:
         tasks = [step.unit_task(unit) for unit in self.units]
         speed = SPEEDS[self.config.features.kind]
         self.steps["quantize"] = self.session.run(step, tasks, speed=speed, known=self._known("quantize"))
+        check_some_left(self.session.store, self.steps, "quantize")
 
     def fit_unit_language(self) -> None:
         """The unit language: the last version's unless its configuration or the quantizer changed."""
@@ -148,7 +172,7 @@ class Build:
             self.artifacts,
             self.specs,
         ):
-            return Built(parent, new=False)
+            return Built.of(parent, parent)
         check_accounts(self.steps)
         check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)
         lineage = {"specs": self.specs, "versions": library_versions()}
@@ -161,7 +185,7 @@ class Build:
                 config=recorded_config(self.config),
                 lineage=lineage,
             )
-            return Built(commit(self.session.store, manifest), new=True)
+            return Built.of(commit(self.session.store, manifest), parent)
 
     @property
     def units(self) -> list[WorkUnit]:
@@ -208,27 +232,48 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
     """Build the corpus of `config`, or bring it up to date.
 
     Raises:
-        UserError: something in the config, the sources or the rejects is not as it must be.
+        UserError: something in the config, the sources or the rejects is not as it must be, or no Ray is there.
         StorageError: the store refuses.
     """
-    store = Store.open(config.store, create=True)
-    with Session(store, config.run, ray_address, console) as session:
-        state = Build(config, session, latest(store))
+    with _begun(config, console, ray_address) as state:
         for step in STEPS.values():
             step(state)
         return state.finish()
 
 
-def run_until(config: BuildConfig, console: Console, last: StepName, ray_address: str | None = None) -> list[Receipt]:
-    """Run the steps up to `last` (finished ones are skipped) and commit nothing; returns the receipts of `last`."""
-    store = Store.open(config.store, create=True)
-    with Session(store, config.run, ray_address, console) as session:
-        state = Build(config, session, latest(store))
+def run_until(config: BuildConfig, console: Console, last: StepName, ray_address: str | None = None) -> Build:
+    """Run the steps up to `last` (finished ones are skipped) and commit nothing; returns what they made.
+
+    Raises:
+        UserError, StorageError: as `build`.
+    """
+    with _begun(config, console, ray_address) as state:
         for name, step in STEPS.items():
             step(state)
             if name == last:
                 break
-        return state.steps.get(last, [])
+        return state
+
+
+@contextmanager
+def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[Build]:
+    """A build before its first step."""
+    if ray_address is not None:
+        check_address(ray_address)
+    store = Store.open(config.store, create=True)
+    with Session(store, config.run, ray_address, console) as session:
+        yield Build(config, session, latest(store))
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address of a Ray cluster, or one where nothing listens, before anything is made.
+
+    Raises:
+        UserError: naming the remedy.
+    """
+    if not ADDRESS.fullmatch(address):
+        raise UserError(f"--ray {address}: an address reads HOST:PORT, as `ray start` printed it, e.g. ray-head:6379")
+    check_reachable(address)
 
 
 def work_units(receipts: Sequence[Receipt]) -> list[WorkUnit]:

@@ -3,21 +3,18 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from pipelines.errors import UserError
 from pipelines.fit_unit_language import load_unit_language
 from pipelines.ingest import Known
-from pipelines.statistics import from_manifest, gather
+from pipelines.statistics import from_manifest, gather, overall
 from pipelines.step import Task
 from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest
 from storage.receipts import Receipt
 from storage.store import Store
-from storage.tables import read_table
 
-SHOWN_REJECTS = 5
 COUNTED = ("ingest", "quantize", "encode")
 
 Receipts = Mapping[str, Sequence[Receipt]]
@@ -56,25 +53,6 @@ def check_nothing_left_out(store: Store, parent: Manifest, tasks: Sequence[Task]
         )
 
 
-def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
-    """Refuse a corpus of which too much was rejected.
-
-    Raises:
-        UserError: with the reasons and some examples.
-    """
-    entries = _rows(steps["ingest"], "rows_in")
-    receipts = list(chain.from_iterable(steps.values()))
-    rejects = sum((Counter(receipt.rejects) for receipt in receipts), Counter[str]())
-    if not entries or rejects.total() <= max_ratio * entries:
-        return
-    reasons = ", ".join(f"{reason} {count}" for reason, count in rejects.most_common())
-    raise UserError(
-        f"max_reject_ratio: {rejects.total()} of {entries} entries were rejected "
-        f"({rejects.total() / entries:.1%}, allowed {max_ratio:.1%}): {reasons}\n{_examples(store, receipts)}"
-        "Nothing was committed. Mend the sources, or raise max_reject_ratio (0 to 1)."
-    )
-
-
 def assemble(
     store: Store,
     parent: Manifest | None,
@@ -93,13 +71,14 @@ def assemble(
     base = from_manifest(parent.statistics) if parent and grown else {}
     new = {step: [r for r in steps[step] if not grown or r.fingerprint not in old[step]] for step in COUNTED}
     datasets = gather(store, new, language, base)
+    version = parent.version + 1 if parent else 1
     return Manifest(
-        version=parent.version + 1 if parent else 1,
+        version=version,
         parent=parent.version if parent else None,
         steps=steps,
         artifacts=artifacts,
         config=config,
-        lineage=lineage,
+        lineage=lineage | {"came_with": came_with(parent, artifacts, version, overall(datasets).samples)},
         statistics={
             "entries": _rows(steps["ingest"], "rows_in"),
             "datasets": {name: statistics.to_dict() for name, statistics in datasets.items()},
@@ -109,20 +88,26 @@ def assemble(
     )
 
 
+def came_with(
+    parent: Manifest | None, artifacts: Mapping[str, ArtifactRef], version: int, samples: int
+) -> dict[str, dict[str, int]]:
+    """By artifact, the version that it came with, and how much speech (samples at 16 kHz) that version held.
+
+    A version must not depend on the files of others, so what is kept is written down again. A parent of an older
+    program may not tell.
+    """
+    told: dict[str, dict[str, int]] = {}
+    for name, ref in artifacts.items():
+        if parent is None or parent.artifacts.get(name) != ref:
+            told[name] = {"version": version, "samples": samples}
+        elif name in parent.lineage.get("came_with", {}):
+            told[name] = parent.lineage["came_with"][name]
+    return told
+
+
 def _rows(receipts: Sequence[Receipt], name: str) -> int:
     return sum(getattr(receipt, name) for receipt in receipts)
 
 
 def _sum(counts: Any) -> dict[str, int]:
     return dict(sorted(sum((Counter(part) for part in counts), Counter[str]()).items()))
-
-
-def _examples(store: Store, receipts: Sequence[Receipt]) -> str:
-    """The first few rejects, a line each."""
-    lines: list[str] = []
-    for file in (file for receipt in receipts for file in receipt.files if file.table == "rejects"):
-        for row in read_table(store, file.path, ["source", "reason", "message"]).to_pylist():
-            lines.append(f"  {row['source']}: {row['message']} [{row['reason']}]\n")
-            if len(lines) == SHOWN_REJECTS:
-                return "".join(lines)
-    return "".join(lines)

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from pipelines.audio_files import FileFacts
 from pipelines.fingerprint import fingerprint
-from pipelines.readers.base import BadItem, Item, Reader, digest16
+from pipelines.readers.base import BadItem, Item, Reader, digest16, read_source
 from pipelines.step import Output, Payload, Reject, Step, Task
 from storage.manifests import Manifest
 from storage.schemas import SCHEMAS
@@ -75,7 +75,7 @@ class Ingest(Step):
     """
 
     name: ClassVar[str] = "ingest"
-    revision: ClassVar[int] = 1
+    revision: ClassVar[int] = 2
     minutes: float
 
     def open(self, store: Store) -> Callable[[Payload], Output]:
@@ -129,11 +129,9 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts) -> dict[str, Any]:
     rest = file.num_samples - item.offset_samples
     length = rest if item.num_samples is None or 0 < item.num_samples - rest <= ROUNDING else item.num_samples
     if length <= 0 or item.offset_samples + length > file.num_samples:
-        raise AudioError(
-            "bad_segment",
-            f"samples {item.offset_samples} to {item.offset_samples + length} of an audio of {file.num_samples}",
-            uri,
-        )
+        seconds = file.num_samples / SAMPLE_RATE
+        fault = f"{_segment(item)} is empty or lies outside the audio, which is {seconds:.3f} s long"
+        raise AudioError("bad_segment", fault, uri)
     if num_frames(length) == 0:
         raise AudioError("too_short", f"{length} samples at 16 kHz; one frame needs {FRAME_SAMPLES}", uri)
     audio = {"uri": uri, "bytes": None}
@@ -143,6 +141,13 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts) -> dict[str, Any]:
         "sample_rate": file.sample_rate,
         "checksum": file.checksum,
     }
+
+
+def _segment(item: Item) -> str:
+    start = item.offset_samples / SAMPLE_RATE
+    if item.num_samples is None:
+        return f"the segment from {start:.3f} s on"
+    return f"the segment from {start:.3f} s to {start + item.num_samples / SAMPLE_RATE:.3f} s"
 
 
 def normalise_text(text: str | None) -> str | None:
@@ -240,8 +245,8 @@ def plan(store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest
     The entries of a chunk are written to the store, so that neither the driver nor Ray carries them.
     """
     known = Known(store, parent)
-    for source in sources:
-        for lines in chunks(fresh_entries(source, known), chunk):
+    for position, source in enumerate(sources):
+        for lines in chunks(fresh_entries(read_source(source, position), known), chunk):
             data = "\n".join(lines).encode()
             name = fingerprint(step.name, step.revision, asdict(step), lines)
             path = f"data/items/{name}.jsonl"
@@ -250,9 +255,9 @@ def plan(store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest
             yield Task(name, {"path": path}, GUESSED_SECONDS_PER_ITEM * len(lines))
 
 
-def fresh_entries(source: Reader, known: Known) -> Iterator[tuple[Dialogue | None, str]]:
+def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
     """Dialogue and JSON line of each entry that is new."""
-    for group in entry_dialogues(source.read()):
+    for group in entry_dialogues(entries):
         for key, entry in known.admit(group).items():
             kind = "bad" if isinstance(entry, BadItem) else "item"
             line = {"kind": kind, "key": key.hex(), "item": asdict(entry)}

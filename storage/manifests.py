@@ -12,10 +12,13 @@ from pydantic import TypeAdapter
 from storage.artifacts import ArtifactRef
 from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
 from storage.receipts import DataFile, Receipt, to_json
+from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.uris import split_version
 
 MANIFEST_FORMAT = 1
+NAMED_VERSION = re.compile(r"(.+)@[^/@]+", re.DOTALL)
+"""A store with something behind an `@` that is no version, or one whose name holds an `@`."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 
@@ -55,7 +58,13 @@ class Manifest:
         return f"{self.store}@{self.version}"
 
     def files(self, table: str, step: str | None = None) -> list[DataFile]:
-        """Files of a table in the order of the receipts; of one step only, if given."""
+        """Files of a table in the order of the receipts; of one step only, if given.
+
+        Raises:
+            StorageError: when a corpus has no table of that name; the message tells those that there are.
+        """
+        if table not in SCHEMAS:
+            raise StorageError(f"no table {table!r}; there are {', '.join(sorted(SCHEMAS))}")
         steps = self.steps if step is None else {step: self.steps.get(step, [])}
         receipts = (receipt for name in sorted(steps) for receipt in steps[name])
         return [file for receipt in receipts for file in receipt.files if file.table == table]
@@ -135,11 +144,26 @@ def resolve(uri: str | Path) -> tuple[Store, Manifest]:
         StorageError: no store there, nothing committed yet, or no such version.
     """
     place, version = split_version(str(uri))
-    store = Store.open(place)
-    manifest = latest(store) if version is None else load(store, version)
-    if manifest is None:
-        raise StorageError(f"{store.uri} has no corpus version yet; finish one with `echox build`")
+    try:
+        store = Store.open(place)
+        manifest = latest(store) if version is None else load(store, version)
+        if manifest is None:
+            raise StorageError(f"{store.uri} has no corpus version yet; finish one with `echox build`")
+    except StorageError as error:
+        if version is None and (named := NAMED_VERSION.fullmatch(place)):
+            raise StorageError(f"{error}. @VERSION is a number: {named[1]}@1, or {named[1]} for the last one") from None
+        raise
     return store, manifest
+
+
+def history(uri: str | Path) -> tuple[Store, list[Manifest]]:
+    """Open a corpus with all its versions, ascending.
+
+    Raises:
+        StorageError: as `resolve`.
+    """
+    store, last = resolve(uri)
+    return store, [*(load(store, number) for number in versions(store) if number < last.version), last]
 
 
 def _path(version: int) -> str:

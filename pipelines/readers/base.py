@@ -8,14 +8,18 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 
 Task = Literal["asr", "tts", "sqa"]
 """What an utterance is for: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
+Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
+"""What the path of a source may be."""
+DATASET_PATTERN = r"^[^/@\s]+$"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +93,15 @@ def digest16(text: str) -> bytes:
 class Reader(BaseModel, ABC):
     """A source of speech: its configuration and how to list it.
 
-    Subclasses set `kind: Literal["..."]` and implement `read`.
+    Subclasses set `kind: Literal["..."]` and `reads`, and implement `read`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    reads: ClassVar[Reads] = "folder"
 
     path: ConfigPath = Field(min_length=1)
     """Folder, file or URL of the source; a relative path is relative to the config file."""
-    dataset: str = Field(min_length=1, pattern=r"^[^/@\s]+$")
+    dataset: str = Field(min_length=1, pattern=DATASET_PATTERN)
     """Name under which the statistics of this source are kept."""
     split: str | None = None
     """Split of every utterance of the source, unless the source itself tells."""
@@ -125,3 +130,15 @@ class Reader(BaseModel, ABC):
         Raises:
             UserError: when the source as a whole cannot be read (absent, of another layout).
         """
+
+
+def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
+    """`source.read()`, with errors that tell which of the config's sources it is.
+
+    Raises:
+        UserError: as `read`.
+    """
+    try:
+        yield from source.read()
+    except UserError as error:
+        raise UserError(f"sources[{position}] ({source.dataset}): {error}") from error

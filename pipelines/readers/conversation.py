@@ -1,12 +1,12 @@
 """Spoken dialogues in JSON or JSONL, as EchoX's datasets keep them: records with a list of turns."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers import fields
-from pipelines.readers.base import BadItem, Item, Reader, Task
+from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.json_stream import BrokenJsonError, read_values
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import AbsentFileError, Place
@@ -42,6 +42,7 @@ class ConversationReader(Reader):
     `<file's path below the folder, without extension>/<id>`; a file whose JSON is broken costs itself only.
     """
 
+    reads: ClassVar[Reads] = "file or folder"
     kind: Literal["conversation"] = "conversation"
     """Spoken dialogues in JSON or JSONL."""
     task: Task = "sqa"

@@ -1,11 +1,11 @@
 """fairseq's manifests: a root folder on the first line, then a path and a number of samples per line."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers.base import BadItem, Item, Reader
+from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.lines import Line, read_lines
 from pipelines.readers.places import Place
 
@@ -17,6 +17,7 @@ class FairseqTsvReader(Reader):
     are `<dataset>/<path as written>`.
     """
 
+    reads: ClassVar[Reads] = "file"
     kind: Literal["fairseq_tsv"] = "fairseq_tsv"
     """fairseq manifest: root folder, then path and samples per line."""
     labels: Literal["wrd", "ltr", "txt"] | None = None

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import repeat
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
 from pipelines.errors import UserError
 from pipelines.readers import fields
-from pipelines.readers.base import BadItem, Item, Reader
+from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
 
@@ -88,6 +88,7 @@ class HfParquetReader(Reader):
     `<dataset>/<id>`, or `<dataset>/<file without extension>-<row>`.
     """
 
+    reads: ClassVar[Reads] = "file, folder or pattern"
     kind: Literal["hf_parquet"] = "hf_parquet"
     """Parquet files with an audio column, as on the Hugging Face Hub."""
     audio_column: str = "audio"

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers import fields
-from pipelines.readers.base import BadItem, Item, Reader, Task
+from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.delimited import read_rows
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
@@ -34,6 +34,7 @@ class ManifestReader(Reader):
     must follow each other.
     """
 
+    reads: ClassVar[Reads] = "file"
     kind: Literal["manifest"] = "manifest"
     """CSV, TSV or JSONL file with one row per utterance."""
     audio_dir: ConfigPath | None = None

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parents[2]
 CLI = (sys.executable, "-c", "from flows.cli import main; main()")
 Process = subprocess.CompletedProcess[str]
 Echox = Callable[..., Process]
@@ -23,8 +26,8 @@ def test_a_build_shows_what_it_made_and_ends_with_0(built: Process, config: Path
     assert built.returncode == 0, built.stderr
     report = config.parent / "corpus" / "reports" / "00000001.html"
     last = built.stderr.strip().splitlines()[-1]
-    assert last == f"version 1 of {config.parent / 'corpus'}; report: {report}"
-    assert report.read_text("utf-8").startswith("<!DOCTYPE html>")
+    assert last == f"version 1 of {config.parent / 'corpus'}; entries: 11 new, 0 kept; report: {report}"
+    assert report.read_text("utf-8").startswith("<!doctype html>")
     assert "frames/words" in built.stdout
     assert "empty_file" in built.stdout
 
@@ -52,7 +55,8 @@ def test_inspect_for_programs(store: Path, echox: Echox) -> None:
         assert ratios["dedup_ratio"] > 1
         assert ratios["unit_language_ratio"] > 1
         assert ratios["total_ratio"] == pytest.approx(ratios["dedup_ratio"] * ratios["unit_language_ratio"])
-    assert "the whole corpus, which the unit language was learnt from" in facts["compression_note"]
+    assert facts["learnt_from"] == {"version": 1, "hours": facts["hours"], "hours_added_since": 0}
+    assert (facts["made_with"]["k"], facts["made_with"]["requested_vocab_size"]) == (10, 30)
     assert set(facts["lineage"]["artifacts"]) == {"quantizer", "unit_language"}
 
 
@@ -64,8 +68,8 @@ def test_inspect_and_versions_for_people(store: Path, echox: Echox) -> None:
     assert "afolder[1]/read" in "".join(tables.stdout.split())
     listed = echox("versions", store)
     assert listed.returncode == 0
-    (row,) = (line.split() for line in listed.stdout.splitlines() if line.startswith("1 "))
-    assert row[3:5] == ["0.005", "9"]
+    (row,) = (line.split() for line in listed.stdout.splitlines() if line.startswith("  1 "))
+    assert row[3:6] == ["0.005", "9", "10"]
 
 
 def test_encode_prints_a_json_line_an_audio(store: Path, config: Path, echox: Echox) -> None:
@@ -76,6 +80,68 @@ def test_encode_prints_a_json_line_an_audio(store: Path, config: Path, echox: Ec
     assert [line["audio"] for line in lines] == paths
     assert all(sum(line["durations"]) == line["num_frames"] == 99 for line in lines)
     assert all(len(line["words"]) == len(line["word_ids"]) < len(line["units"]) for line in lines)
+
+
+def test_encode_goes_on_after_a_bad_file_and_ends_with_2(store: Path, config: Path, echox: Echox) -> None:
+    good, bad = config.parent / "read" / "0.wav", config.parent / "talk" / "text.wav"
+    shown = echox("encode", good, bad, "absent.wav", good, "--store", store)
+    assert shown.returncode == 2
+    assert [json.loads(line)["audio"] for line in shown.stdout.splitlines()] == [str(good), str(good)]
+    first, second = shown.stderr.splitlines()
+    assert first.startswith(f"error: {bad}: ")
+    assert "absent.wav" in second
+
+
+def test_speech_added_later_is_told_from_what_was_learnt_from(config: Path, echox: Echox, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(config.parent, tmp_path / "grown", ignore=shutil.ignore_patterns("corpus")))
+    assert echox("build", folder / "build.yaml").returncode == 0
+    shutil.copy(folder / "read" / "0.wav", folder / "read" / "again.wav")
+    grown = echox("build", folder / "build.yaml")
+    assert "; entries: 1 new, 11 kept; report: " in grown.stderr
+    note = "0.001 h were added since and not learnt from (`refit: true` in the config learns anew)"
+    assert note in " ".join(grown.stdout.split())
+    learnt = json.loads(echox("inspect", folder / "corpus", "--json").stdout)["learnt_from"]
+    assert learnt == {"version": 1, "hours": 9 * 2 / 3600, "hours_added_since": 2 / 3600}
+    assert note in (folder / "corpus" / "reports" / "00000002.html").read_text("utf-8")
+    refit = echox("build", folder / "build.yaml", "--set", "refit=true")
+    assert "; entries: 0 new, 12 kept; report: " in refit.stderr
+    assert "added since" not in refit.stdout
+
+
+def test_a_missing_source_leaves_no_store(config: Path, echox: Echox, tmp_path: Path) -> None:
+    result = echox("build", config, "--set", "sources[1].path=absent", "--store", tmp_path / "new")
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: --set sources[1].path=absent: ")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("address", ["nonsense", "auto", "127.0.0.1:1"])
+def test_no_ray_there_is_an_error_before_any_work(config: Path, echox: Echox, tmp_path: Path, address: str) -> None:
+    result = echox("build", config, "--store", tmp_path / "new", "--ray", address)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: --ray {address}: ")
+    assert "HOST:PORT" in result.stderr or "host:port" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("step", ["fit_quantizer", "fit_unit_language", "quantize"])
+def test_a_step_by_itself_tells_what_it_made(store: Path, config: Path, step: str) -> None:
+    command = [sys.executable, "-m", f"pipelines.{step}", str(config)]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert ran.returncode == 0, ran.stderr
+    last = ran.stderr.splitlines()[-1]
+    kind = step.removeprefix("fit_")
+    made = "2 work units, 9 rows, 0 rejects" if step == "quantize" else f"{kind} in {store}/artifacts/{kind}/"
+    assert last.startswith(f"{step}: {made}")
+    assert last.endswith("; nothing committed")
+    told = subprocess.run([*command[:-1], "--help"], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)
+    assert "Change a field; the value is YAML" in " ".join(told.stdout.split())
+    assert "Ray cluster for the large steps" in " ".join(told.stdout.split())
+
+
+def test_the_version_of_the_program(echox: Echox) -> None:
+    shown = echox("--version")
+    assert (shown.returncode, shown.stdout) == (0, f"echox {version('echox')}\n")
 
 
 def test_verify_tells_whole_from_damaged(store: Path, echox: Echox, tmp_path: Path) -> None:
@@ -95,10 +161,15 @@ def test_verify_tells_whole_from_damaged(store: Path, echox: Echox, tmp_path: Pa
     ("arguments", "message"),
     [
         (("build", "{tmp}/absent.yaml"), "error: {tmp}/absent.yaml: cannot read the config: No such file"),
-        (("build", "{config}", "--set", "quantizer.clusters=5"), "  quantizer.clusters: is not a field here"),
+        (
+            ("build", "{config}", "--set", "quantizer.clusters=5"),
+            "error: --set quantizer.clusters=5: is not a field here",
+        ),
         (("inspect", "{tmp}/absent"), "{tmp}/absent"),
         (("inspect", "{store}@7"), "has no version 7; it has 1"),
+        (("inspect", "{store}@latest"), "@VERSION is a number: {store}@1"),
         (("versions", "{config}"), "{config}"),
+        (("versions", "{tmp}"), "{tmp} has no corpus version yet"),
         (("encode", "{config}", "--store", "{store}"), "[not_audio]"),
         (("encode", "--store", "{store}"), "Missing argument"),
     ],
@@ -143,3 +214,19 @@ def test_help_shows_an_example(command: str, echox: Echox) -> None:
     result = echox(command, "--help")
     assert result.returncode == 0
     assert f"Example: echox {command} " in " ".join(result.stdout.split())
+
+
+def test_the_python_of_the_corpus_page_runs(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "corpus.md").read_text("utf-8")
+    read, rejects = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(read.replace("examples/sample-corpus", str(store)), "docs/corpus.md", "exec"), names)  # noqa: S102
+    assert names["table"].column_names[0] == "utterance_id"
+    exec(compile(rejects, "docs/corpus.md", "exec"), names)  # noqa: S102 - our own page
+    out = capsys.readouterr().out
+    assert "empty.wav empty_file " in out
+    assert "text.wav not_audio " in out
+    listed = re.search(r"`files` takes the names of the tables below: (.*?)\. The", page, re.DOTALL)
+    assert listed is not None
+    for name in re.findall(r"`(\w+)`", listed[1]):
+        names["manifest"].files(name)

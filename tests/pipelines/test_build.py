@@ -81,6 +81,8 @@ def test_new_files_cost_only_themselves(
     assert {name: written(Path(config["store"]))[name] for name in before} == before
     assert second.version == 2
     assert second.artifacts == first.artifacts
+    assert second.lineage["came_with"] == first.lineage["came_with"]
+    assert first.lineage["came_with"]["unit_language"]["version"] == 1
     for step, receipts in first.steps.items():
         assert second.steps[step][: len(receipts)] == receipts
     fresh = [r for r in second.steps["quantize"] if r not in first.steps["quantize"]]
@@ -123,6 +125,10 @@ def test_a_changed_vocabulary_keeps_the_units(config: Config, run_build: RunBuil
     assert second.steps["quantize"] == first.steps["quantize"]
     assert second.artifacts["quantizer"] == first.artifacts["quantizer"]
     assert second.artifacts["unit_language"] != first.artifacts["unit_language"]
+    assert {name: came["version"] for name, came in second.lineage["came_with"].items()} == {
+        "quantizer": 1,
+        "unit_language": 2,
+    }
     assert contents(second)["encode"] != contents(first)["encode"]
 
 
@@ -174,7 +180,9 @@ def test_too_many_rejects_commit_nothing(
     with pytest.raises(UserError, match=r"3 of 11 entries were rejected(.|\n)*bad0\.wav(.|\n)*max_reject_ratio"):
         run_build(config)
     assert versions(Store.open(config["store"])) == []
+    assert not (Path(config["store"]) / "artifacts").exists(), "it is told before the long steps"
     assert run_build({**config, "max_reject_ratio": 0.5}).manifest.version == 1
+    assert not run_build({**config, "max_reject_ratio": 0.1}).new, "what is committed is not refused later"
 
 
 def test_the_same_entry_twice_is_one_utterance(config: Config, run_build: RunBuild) -> None:
@@ -213,6 +221,21 @@ def test_no_speech_at_all(config: Config, run_build: RunBuild, tmp_path: Path) -
 def test_k_above_the_frames_names_the_remedy(config: Config, run_build: RunBuild) -> None:
     with pytest.raises(UserError, match=r"quantizer\.k: 5000 clusters need at least as many frames"):
         run_build({**config, "quantizer": {"k": 5000}, "unit_language": {"vocab_size": 6000}})
+
+
+def test_rejects_that_leave_too_little_for_k_are_told_first(
+    config: Config, run_build: RunBuild, make_speech: MakeSpeech, tmp_path: Path
+) -> None:
+    folder = make_speech(tmp_path / "mixed", 1)
+    for number in range(9):
+        (folder / f"bad{number}.wav").write_text("nothing")
+    config["sources"][0]["path"] = str(folder)
+    with pytest.raises(UserError) as error:
+        run_build(config | {"quantizer": {"k": 200}, "unit_language": {"vocab_size": 400}, "max_reject_ratio": 1.0})
+    first, example, last = str(error.value).splitlines()
+    assert first == "sources: 9 of 10 entries were rejected (90.0%): not_audio 9"
+    assert "bad0.wav" in example
+    assert "quantizer.k asks for 200 clusters" in last
 
 
 def test_damage_is_found(config: Config, run_build: RunBuild) -> None:

@@ -1,12 +1,9 @@
-from pathlib import Path
-
 import pytest
 
-from pipelines.commit import SHOWN_REJECTS, check_accounts, check_rejects
-from pipelines.errors import UserError
-from pipelines.step import Reject, rejects_table
-from storage.receipts import Receipt, write_output
-from storage.store import Store
+from pipelines.commit import came_with, check_accounts
+from storage.artifacts import ArtifactRef
+from storage.manifests import Manifest
+from storage.receipts import Receipt
 
 Steps = dict[str, list[Receipt]]
 
@@ -47,49 +44,26 @@ def test_a_lost_or_doubled_utterance_is_noticed(step: str, wrong: list[Receipt],
         check_accounts({**accounts(), step: wrong})
 
 
-def with_rejects(store: Store, step: str, name: str, entries: int, rejects: list[Reject]) -> Receipt:
-    counts = {reason: sum(r.reason == reason for r in rejects) for reason in sorted({r.reason for r in rejects})}
-    table = [("rejects", rejects_table(step, rejects))]
-    rows_out = entries - len(rejects)
-    return write_output(store, step, name, table, rows_in=entries, rows_out=rows_out, rejects=counts, stats={})
+def version(number: int, lineage: dict[str, object], **artifacts: str) -> Manifest:
+    refs = {name: ArtifactRef(name, fingerprint, fingerprint) for name, fingerprint in artifacts.items()}
+    return Manifest(
+        version=number, parent=number - 1 or None, steps={}, artifacts=refs, config={}, lineage=lineage, statistics={}
+    )
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store.open(tmp_path / "store", create=True)
+def test_what_an_artifact_came_with_is_handed_on_while_it_is_kept() -> None:
+    first = version(1, {}, quantizer="q1", unit_language="u1")
+    told = came_with(None, first.artifacts, 1, 1000)
+    assert told == {"quantizer": {"version": 1, "samples": 1000}, "unit_language": {"version": 1, "samples": 1000}}
+    second = version(2, {"came_with": told}, quantizer="q1", unit_language="u2")
+    told = came_with(version(1, {"came_with": told}, quantizer="q1", unit_language="u1"), second.artifacts, 2, 1500)
+    assert told == {"quantizer": {"version": 1, "samples": 1000}, "unit_language": {"version": 2, "samples": 1500}}
+    assert (
+        came_with(version(2, {"came_with": told}, quantizer="q1", unit_language="u2"), second.artifacts, 3, 2000)
+        == told
+    )
 
 
-def rejected(store: Store, bad: int, broken: int) -> Steps:
-    """Fifty entries; so many are rejected by `ingest` and by `quantize`."""
-    first = [Reject("d", f"list.tsv:{number}", "bad_row", "no path") for number in range(bad)]
-    later = [Reject("d", f"/{number}.wav", "truncated", "ends early", f"d/{number}") for number in range(broken)]
-    return {
-        "ingest": [with_rejects(store, "ingest", "i", 50, first)],
-        "quantize": [with_rejects(store, "quantize", "q", 50 - bad, later)],
-    }
-
-
-def test_rejects_within_the_limit_pass(store: Store) -> None:
-    check_rejects(store, rejected(store, 2, 3), 0.1)
-    check_rejects(store, rejected(store, 0, 0), 0.0)
-    check_rejects(store, rejected(store, 50, 0), 1.0)
-
-
-def test_too_many_rejects_are_told_with_reasons_examples_and_remedy(store: Store) -> None:
-    with pytest.raises(UserError) as error:
-        check_rejects(store, rejected(store, 2, 4), 0.1)
-    first, *examples, last = str(error.value).splitlines()
-    assert first == "max_reject_ratio: 6 of 50 entries were rejected (12.0%, allowed 10.0%): truncated 4, bad_row 2"
-    assert examples[0] == "  list.tsv:0: no path [bad_row]"
-    assert examples[2] == "  /0.wav: ends early [truncated]"
-    assert len(examples) == SHOWN_REJECTS
-    assert last == "Nothing was committed. Mend the sources, or raise max_reject_ratio (0 to 1)."
-
-
-def test_one_reject_is_too_many_where_none_is_allowed(store: Store) -> None:
-    with pytest.raises(UserError, match="1 of 50 entries were rejected"):
-        check_rejects(store, rejected(store, 0, 1), 0.0)
-
-
-def test_nothing_listed_is_nothing_rejected(store: Store) -> None:
-    check_rejects(store, {"ingest": []}, 0.0)
+def test_nothing_is_claimed_of_what_an_older_program_kept() -> None:
+    parent = version(1, {}, quantizer="q1", unit_language="u1")
+    assert came_with(parent, parent.artifacts, 2, 9) == {}

@@ -128,6 +128,17 @@ def test_a_segment_that_ends_a_tenth_of_a_second_late_ends_with_the_audio(
 
 
 @pytest.mark.parametrize(
+    ("offset", "length", "segment"),
+    [(9 * RATE, 2 * RATE, "from 9.000 s to 11.000 s"), (11 * RATE, None, "from 11.000 s on")],
+)
+def test_a_bad_segment_is_told_in_seconds(audio: Path, offset: int, length: int | None, segment: str) -> None:
+    with pytest.raises(AudioError) as error:
+        utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts())
+    told = f"the segment {segment} is empty or lies outside the audio, which is 10.000 s long"
+    assert error.value.message == told
+
+
+@pytest.mark.parametrize(
     ("offset", "length", "reason"),
     [
         (0, 10 * RATE + 1601, "bad_segment"),

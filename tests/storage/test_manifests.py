@@ -14,7 +14,7 @@ import pytest
 
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict, CorruptStore, StorageError
-from storage.manifests import Manifest, commit, latest, load, resolve, versions
+from storage.manifests import Manifest, commit, history, latest, load, resolve, versions
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
 
@@ -105,6 +105,8 @@ def test_files_of_a_table() -> None:
     assert paths == ["data/rejects/c.parquet", "data/rejects/b.parquet"]
     assert [file.path for file in manifest().files("rejects", step="ingest")] == ["data/rejects/b.parquet"]
     assert manifest().files("rejects", step="shard") == []
+    with pytest.raises(StorageError, match="no table 'nonsense'; there are echo, rejects, "):
+        manifest().files("nonsense")
 
 
 def test_second_builder_conflicts(store: Store) -> None:
@@ -132,6 +134,25 @@ def test_resolve(store: Store) -> None:
     assert (found.uri, second.version, second.uri) == (store.uri, 2, f"{store.uri}@2")
     with pytest.raises(StorageError, match="has no version 9; it has 1 to 3"):
         resolve(f"{store.uri}@9")
+
+
+def test_all_versions(store: Store) -> None:
+    with pytest.raises(StorageError, match=r"no corpus version yet|no store at"):
+        history(store.uri)
+    for version in (1, 2, 3):
+        commit(store, manifest(version))
+    assert [made.version for made in history(store.uri)[1]] == [1, 2, 3]
+    assert [made.uri for made in history(f"{store.uri}@2")[1]] == [f"{store.uri}@1", f"{store.uri}@2"]
+
+
+def test_a_version_is_a_number(store: Store) -> None:
+    commit(store, manifest())
+    with pytest.raises(StorageError) as error:
+        resolve(f"{store.uri}@latest")
+    assert str(error.value).endswith(f". @VERSION is a number: {store.uri}@1, or {store.uri} for the last one")
+    with pytest.raises(StorageError) as error:
+        resolve(f"{store.uri}@latest/deeper")
+    assert "@VERSION" not in str(error.value)
 
 
 def test_unreadable_manifests_are_told(store: Store) -> None:

@@ -3,7 +3,9 @@ import pickle
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from pipelines.errors import UserError
 from pipelines.readers import READERS, Reader, SourceConfig
+from pipelines.readers.base import read_source
 
 KINDS = {"conversation", "fairseq_tsv", "folder", "hf_parquet", "librispeech", "manifest", "mls"}
 
@@ -29,3 +31,11 @@ def test_kind_chooses_the_reader() -> None:
 def test_every_field_is_explained() -> None:
     for reader in READERS.values():
         assert all(field.description for field in reader.model_fields.values())
+
+
+def test_what_a_source_says_of_itself_tells_which_it_is() -> None:
+    for kind, reader in READERS.items():
+        source = reader.model_validate({"path": "/absent", "dataset": "d"})
+        with pytest.raises(UserError) as error:
+            list(read_source(source, 3))
+        assert str(error.value).startswith("sources[3] (d): /absent"), kind

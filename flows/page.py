@@ -1,0 +1,30 @@
+"""A corpus version as one HTML page that needs nothing else: no scripts, no links, no fonts."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flows.facts import Facts
+from flows.grids import (
+    compression_grid,
+    corpus_grid,
+    examples_grid,
+    lineage_rows,
+    rejects_grid,
+    word_lengths,
+)
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("flows"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+)
+
+
+def page(facts: Facts) -> str:
+    """The page; all that comes from configs and sources is escaped."""
+    return _TEMPLATES.get_template("report.html").render(
+        facts=facts,
+        compression=compression_grid(facts),
+        corpus=corpus_grid(facts),
+        rejects=rejects_grid(facts),
+        word_lengths=word_lengths(facts),
+        training=examples_grid(facts),
+        lineage=list(lineage_rows(facts)),
+    )

@@ -1,0 +1,104 @@
+"""What was rejected, told to a person: how much, why, and some examples."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from pipelines.errors import UserError
+from storage.receipts import Receipt
+from storage.store import Store
+from storage.tables import read_table
+from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, FRAME_SECONDS
+
+SHOWN_REJECTS = 5
+COLUMNS = ("dataset", "source", "reason", "message")
+
+Receipts = Mapping[str, Sequence[Receipt]]
+Example = dict[str, str]
+"""A reject by `COLUMNS`."""
+
+
+def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
+    """Refuse a corpus of which too much was rejected.
+
+    Raises:
+        UserError: with the reasons and some examples.
+    """
+    entries, rejects = _entries(steps), count_reasons(chain.from_iterable(steps.values())).total()
+    if not entries or rejects <= max_ratio * entries:
+        return
+    raise UserError(
+        f"max_reject_ratio: {_described(steps)}; allowed {max_ratio:.1%}\n{_examples(store, steps, SHOWN_REJECTS)}"
+        "Nothing was committed. Mend the sources, or raise max_reject_ratio (0 to 1)."
+    )
+
+
+def check_some_left(store: Store, steps: Receipts, step: str) -> None:
+    """Refuse to go on where a step left nothing.
+
+    Raises:
+        UserError: with the reasons and some examples.
+    """
+    if any(receipt.rows_out for receipt in steps[step]):
+        return
+    if not count_reasons(chain.from_iterable(steps.values())):
+        raise UserError("sources: no speech found; check `path` and `kind` of each source")
+    raise UserError(f"sources: {_described(steps)}\n{_examples(store, steps, SHOWN_REJECTS)}Mend the sources.")
+
+
+def check_speech(store: Store, steps: Receipts, k: int) -> None:
+    """Refuse k units where rejects left fewer frames than that, and tell of the rejects first.
+
+    Raises:
+        UserError: with the commonest reasons and an example.
+    """
+    totals = [counts for receipt in steps["ingest"] for counts in receipt.stats["datasets"].values()]
+    lost = FRAME_SAMPLES - FRAME_HOP  # of each utterance: it has (n - 80) // 320 frames
+    frames = sum(counts["samples"] - lost * counts["utterances"] for counts in totals) // FRAME_HOP
+    if frames >= k or not count_reasons(steps["ingest"]):
+        return
+    raise UserError(
+        f"sources: {_described(steps)}\n{_examples(store, steps, 1)}"
+        f"What is left has {max(0, frames)} frames at most ({max(0, frames) * FRAME_SECONDS:.1f} s of speech); "
+        f"quantizer.k asks for {k} clusters, which need as many. Mend the sources, add speech, or lower quantizer.k."
+    )
+
+
+def count_reasons(receipts: Iterable[Receipt]) -> Counter[str]:
+    """Rejects by reason."""
+    return sum((Counter(receipt.rejects) for receipt in receipts), Counter[str]())
+
+
+def examples(store: Store, receipts: Iterable[Receipt], each: int) -> dict[str, list[Example]]:
+    """The first rejects of every reason, `each` at most; only files that hold one of them are read."""
+    found: dict[str, list[Example]] = {}
+    for receipt in receipts:
+        if all(len(found.get(reason, ())) >= each for reason in receipt.rejects):
+            continue
+        for file in (file for file in receipt.files if file.table == "rejects"):
+            for row in read_table(store, file.path, COLUMNS).to_pylist():
+                of_reason = found.setdefault(row["reason"], [])
+                if len(of_reason) < each:
+                    of_reason.append(row)
+    return found
+
+
+def _entries(steps: Receipts) -> int:
+    return sum(receipt.rows_in for receipt in steps["ingest"])
+
+
+def _described(steps: Receipts) -> str:
+    """For instance `3 of 11 entries were rejected (27.3%): corrupt 2, missing 1`."""
+    reasons = count_reasons(chain.from_iterable(steps.values()))
+    counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
+    entries = _entries(steps)
+    return f"{reasons.total()} of {entries} entries were rejected ({reasons.total() / entries:.1%}): {counts}"
+
+
+def _examples(store: Store, steps: Receipts, shown: int) -> str:
+    """So many rejects, a line each, the commonest reasons first."""
+    receipts = list(chain.from_iterable(steps.values()))
+    reasons = [reason for reason, _ in count_reasons(receipts).most_common(shown)]
+    found = examples(store, receipts, max(1, shown // len(reasons)))
+    rows = [row for reason in reasons for row in found[reason]]
+    return "".join(f"  {row['source']}: {row['message']} [{row['reason']}]\n" for row in rows)
