@@ -1,6 +1,7 @@
 """The build's configuration: a YAML file, checked as a whole before any work starts."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,9 +17,11 @@ from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
 from pipelines.session import RunConfig
 from pipelines.shard import ShardsConfig
-from unitlang.features import FeaturesConfig, MfccConfig
+from unitlang.features import FeaturesConfig, MfccConfig, resolve_precision
 from unitlang.quantizer import QuantizerConfig
 from unitlang.unit_language import UnitLanguageConfig
+
+logger = logging.getLogger(__name__)
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """What PyYAML raises: the others for values that look like a date, a number, ... and are none, and for deep nesting."""
@@ -89,7 +92,7 @@ def check_config(values: dict[str, Any], name: str, base: Path) -> BuildConfig:
         faults = [fault for fault in error.errors() if not _follows(fault)]
         lines = "\n".join(f"  {_line(fault, values)}" for fault in faults)
         raise UserError(f"{name}:\n{lines}") from None
-    return _with_absolute_models(config, base)
+    return _with_models_settled(config, base)
 
 
 def config_schema() -> str:
@@ -208,11 +211,14 @@ def _message(fault: ErrorDetails) -> str:
     return message if isinstance(fault["input"], (dict, list, tuple)) else f"{message} (it is {fault['input']!r})"
 
 
-def _with_absolute_models(config: BuildConfig, base: Path) -> BuildConfig:
-    """Absolute paths for the model files; `unitlang` knows nothing of config files."""
+def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
+    """Absolute paths for the model files, and one precision for all workers."""
     features, quantizer = config.features, config.quantizer
     if features.kind == "hubert" and not features.download:
         features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
+    if features.kind == "hubert" and features.precision == "auto":
+        features, reason = resolve_precision(features)
+        logger.info("features.precision: auto is %s: %s", features.precision, reason)
     if quantizer.centroids is not None:
         quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
     return config.model_copy(update={"features": features, "quantizer": quantizer})
