@@ -6,8 +6,9 @@ Legend: N = samples at 16 kHz.
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from numpy.typing import NDArray
 
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
+from unitlang.ahead import run_ahead
 from unitlang.audio import AudioSource, count_samples, probe, stream_segments
 from unitlang.errors import AudioError
+from unitlang.frames import SAMPLE_RATE
 from unitlang.sources import open_source
 
 READ_BYTES = 2**20
+AHEAD_SAMPLES = 600 * SAMPLE_RATE
+"""Longest audio that is decoded into memory ahead of its turn: ten minutes, 38 MB."""
 
 
 def audio_source(uri: str) -> AudioSource:
@@ -31,29 +36,62 @@ Row = dict[str, Any]
 Blocks = Iterator[NDArray[np.float32]]
 
 
-def row_streams(rows: Iterable[Row]) -> Iterator[tuple[Row, Blocks]]:
+def row_streams(rows: Iterable[Row], threads: int = 1) -> Iterator[tuple[Row, Blocks]]:
     """Each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
 
     The blocks raise the AudioError of their row, may be left early, and end when the next row is asked for.
 
+    Args:
+        rows: utterances.
+        threads: more than one decode files ahead of their turn, but for long ones, which stream.
+
     Raises:
         UserError: when a file is not the one that was ingested.
     """
-    for audio, group in groupby(rows, lambda row: row["audio"]):
-        members = list(group)
-        source = ingested_source(audio, members[0]["checksum"])
-        segments = [(row["offset_samples"], row["num_samples"]) for row in members]
-        yield from zip(members, stream_segments(source, segments), strict=True)
+    files = (list(group) for _, group in groupby(rows, lambda row: row["audio"]))
+    if threads == 1:
+        return chain.from_iterable(map(_file_streams, files))
+    jobs = (partial(_file_streams if _is_long(file) else _decoded, file) for file in files)
+    return chain.from_iterable(run_ahead(jobs, threads=threads, depth=2 * threads))
 
 
-def sound_streams(rows: Iterable[Row], faults: dict[int, AudioError]) -> Iterator[tuple[int, Blocks]]:
+def _file_streams(rows: list[Row]) -> Iterator[tuple[Row, Blocks]]:
+    source = ingested_source(rows[0]["audio"], rows[0]["checksum"])
+    segments = [(row["offset_samples"], row["num_samples"]) for row in rows]
+    return zip(rows, stream_segments(source, segments), strict=True)
+
+
+def _is_long(rows: list[Row]) -> bool:
+    return sum(row["num_samples"] for row in rows) > AHEAD_SAMPLES
+
+
+def _decoded(rows: list[Row]) -> list[tuple[Row, Blocks]]:
+    """`_file_streams` with all the blocks in memory."""
+    decoded: list[tuple[Row, Blocks]] = []
+    for row, blocks in _file_streams(rows):
+        held: list[NDArray[np.float32]] = []
+        try:
+            held.extend(blocks)
+            decoded.append((row, iter(held)))
+        except AudioError as error:
+            decoded.append((row, _broken(error)))
+    return decoded
+
+
+def _broken(error: AudioError) -> Blocks:
+    raise error
+    yield
+
+
+def sound_streams(rows: Iterable[Row], faults: dict[int, AudioError], threads: int = 1) -> Iterator[tuple[int, Blocks]]:
     """`row_streams` with the number of each row in place of the row; a row's AudioError ends its blocks.
 
     Args:
         rows: utterances.
         faults: takes the error of each row that has one; what was made of its blocks is of no use.
+        threads: as of `row_streams`.
     """
-    for number, (_, blocks) in enumerate(row_streams(rows)):
+    for number, (_, blocks) in enumerate(row_streams(rows, threads)):
         yield number, _until_fault(number, blocks, faults)
 
 

@@ -22,7 +22,7 @@ from pipelines.encode import SPEED as ENCODE_SPEED
 from pipelines.encode import Encode
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
-from pipelines.fit_quantizer import SPEEDS, clusters, fit_quantizer, quantizer_spec
+from pipelines.fit_quantizer import ON_GPU, SPEEDS, clusters, fit_quantizer, quantizer_spec
 from pipelines.fit_unit_language import fit_unit_language
 from pipelines.ingest import Ingest, WorkUnit
 from pipelines.quantize import Quantize
@@ -122,8 +122,10 @@ class Build:
         """Units of every utterance."""
         step = Quantize(self.artifacts["quantizer"].fingerprint)
         tasks = [step.unit_task(unit) for unit in self.units]
-        speed = SPEEDS[self.config.features.kind]
-        self.steps["quantize"] = self.session.run(step, tasks, speed=speed, known=self._known("quantize"))
+        kind = self.config.features.kind
+        self.steps["quantize"] = self.session.run(
+            step, tasks, speed=SPEEDS[kind], known=self._known("quantize"), gpu=kind in ON_GPU
+        )
         check_some_left(self.session.store, self.steps, "quantize")
 
     def fit_unit_language(self) -> None:

@@ -1,6 +1,7 @@
 """The build's configuration: a YAML file, checked as a whole before any work starts."""
 
 import json
+import logging
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,9 +18,11 @@ from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
 from pipelines.session import RunConfig
 from pipelines.shard import ShardsConfig
-from unitlang.features import FeaturesConfig, MfccConfig
+from unitlang.features import FeaturesConfig, MfccConfig, resolve_precision
 from unitlang.quantizer import QuantizerConfig
 from unitlang.unit_language import UnitLanguageConfig
+
+logger = logging.getLogger(__name__)
 
 
 class BuildConfig(BaseModel):
@@ -92,7 +95,7 @@ def check_config(
     else:
         faults += [*_vocabulary_faults(config), *_store_faults(config)]
         if not faults:
-            return _with_absolute_models(config, base)
+            return _with_models_settled(config, base)
     raise UserError(report(name, faults, changes))
 
 
@@ -132,11 +135,14 @@ def _spellings(uri: str) -> set[str]:
     return {name.rstrip("/") + "/" for name in found}
 
 
-def _with_absolute_models(config: BuildConfig, base: Path) -> BuildConfig:
-    """Absolute paths for the model files; `unitlang` knows nothing of config files."""
+def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
+    """Absolute paths for the model files, and one precision for all workers."""
     features, quantizer = config.features, config.quantizer
     if features.kind == "hubert" and not features.download:
         features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
+    if features.kind == "hubert" and features.precision == "auto":
+        features, reason = resolve_precision(features)
+        logger.info("features.precision: auto is %s: %s", features.precision, reason)
     if quantizer.centroids is not None:
         quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
     return config.model_copy(update={"features": features, "quantizer": quantizer})

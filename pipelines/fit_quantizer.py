@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.audio_files import sound_streams
+from pipelines.devices import prepare_device
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
 from pipelines.ingest import WorkUnit
@@ -39,6 +40,8 @@ SAMPLE_TASK_SAMPLES = 1800 * SAMPLE_RATE
 KIND = "quantizer"
 SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
 """Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
+ON_GPU = {"hubert"}
+"""Features that gain by a GPU."""
 
 # Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
 
@@ -65,15 +68,15 @@ class SampleFeatures(Step):
 
     def open(self, store: Store) -> Callable[[Payload], Output]:
         """See `Step.open`."""
-        one_torch_thread()
-        extractor = load_extractor(parse_features(self.features))
+        device, threads = prepare_device()
+        extractor = load_extractor(parse_features(self.features), device)
 
         def process(payload: Payload) -> Output:
             rows = list(_rows(store, payload))
             faults: dict[int, AudioError] = {}  # `quantize` reads every utterance and makes the reject
             generators = [self._generator(row) for row in rows]
             kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
-            for number, features_TD in extractor.stream_many(sound_streams(rows, faults)):
+            for number, features_TD in extractor.stream_many(sound_streams(rows, faults, threads)):
                 kept[number].append(self._keep(as_array(features_TD), generators[number]))
             blocks_ND = [block for number, blocks in enumerate(kept) if number not in faults for block in blocks]
             columns = {"features": [block.tobytes() for block in blocks_ND], "dim": [extractor.dim] * len(blocks_ND)}
@@ -167,9 +170,9 @@ def clusters(store: Store, name: str) -> int:
     return int(json.loads(get_artifact(store, KIND, name)[CARD_FILE])["k"])
 
 
-def load_quantizer(store: Store, name: str) -> Quantizer:
-    """The quantizer of that fingerprint, with its extractor, ready to use."""
-    return Quantizer.load(get_artifact(store, KIND, name))
+def load_quantizer(store: Store, name: str, device: str = "cpu") -> Quantizer:
+    """The quantizer of that fingerprint, with its extractor on a device, ready to use."""
+    return Quantizer.load(get_artifact(store, KIND, name), device)
 
 
 def _sample(
@@ -184,7 +187,9 @@ def _sample(
     frames = sum(piece.samples for _, piece in speech) / FRAME_HOP
     share = min(1.0, config.max_frames / frames) if frames else 1.0
     step = SampleFeatures(features.model_dump(), fingerprint_features(features), config.seed, round(share, 6))
-    return session.run(step, list(_sample_tasks(step, speech)), speed=SPEEDS[features.kind])
+    return session.run(
+        step, list(_sample_tasks(step, speech)), speed=SPEEDS[features.kind], gpu=features.kind in ON_GPU
+    )
 
 
 def _sample_tasks(step: SampleFeatures, speech: Iterable[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
@@ -228,13 +233,6 @@ def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float1
             sample_ND.resize((rows + len(more_ND), dim), refcheck=False)  # realloc: large arrays grow without a copy
             sample_ND[rows:] = more_ND
     return sample_ND
-
-
-def one_torch_thread() -> None:
-    """Compute on one thread: work units are the parallelism, and sums must not depend on the number of cores."""
-    import torch
-
-    torch.set_num_threads(1)
 
 
 if __name__ == "__main__":

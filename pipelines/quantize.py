@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from pipelines.audio_files import sound_streams
-from pipelines.fit_quantizer import load_quantizer, one_torch_thread
+from pipelines.devices import prepare_device
+from pipelines.fit_quantizer import load_quantizer
 from pipelines.ingest import WorkUnit
 from pipelines.step import Output, Payload, Reject, Step, Task
 from storage.schemas import SCHEMAS
@@ -37,21 +38,21 @@ class Quantize(Step):
 
     def open(self, store: Store) -> Callable[[Payload], Output]:
         """See `Step.open`."""
-        one_torch_thread()
-        quantizer = load_quantizer(store, self.quantizer)
+        device, threads = prepare_device()
+        quantizer = load_quantizer(store, self.quantizer, device)
 
         def process(payload: Payload) -> Output:
             rows = read_table(store, payload["path"]).to_pylist()
-            return quantize_rows([row for row in rows if row["audio"] is not None], quantizer)
+            return quantize_rows([row for row in rows if row["audio"] is not None], quantizer, threads)
 
         return process
 
 
-def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer) -> Output:
-    """Units of each utterance, or its reject."""
+def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer, threads: int = 1) -> Output:
+    """Units of each utterance, or its reject; `threads` decode."""
     faults: dict[int, AudioError] = {}
     runs = [RunEncoder() for _ in rows]
-    for number, units_T in quantizer.quantize_many(sound_streams(rows, faults)):
+    for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
         runs[number].add(units_T)
     sound = [number for number in range(len(rows)) if number not in faults]
     units = [_units_row(rows[number], runs[number].finish()) for number in sound]

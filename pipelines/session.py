@@ -7,7 +7,7 @@ import pickle
 import shutil
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -41,7 +41,11 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes at most; default: one for each CPU of the Ray cluster."""
+    """Worker processes at most; default: as many as the Ray cluster has CPUs or, for features, GPUs for."""
+    gpus_per_worker: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
+    """GPUs of a worker that computes features, where the cluster has any; shares are fine, 0 = compute on CPUs."""
+    cpus_per_gpu_worker: int = Field(default=4, ge=1)
+    """CPUs that Ray reserves for such a worker: they decode for the GPU."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
     """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
 
@@ -83,7 +87,9 @@ class Session:
             shutil.rmtree(self._temp, ignore_errors=True)
             self._temp = None
 
-    def run(self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = ()) -> list[Receipt]:
+    def run(
+        self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
+    ) -> list[Receipt]:
         """Receipts of all tasks, in their order; tasks that have one already are not done again.
 
         Args:
@@ -91,6 +97,7 @@ class Session:
             tasks: its work units.
             speed: rough seconds of audio that one core does in a second, to plan with.
             known: receipts at hand (those of the last version), which need not be looked for in the store.
+            gpu: whether workers gain by a GPU.
         """
         receipts = {receipt.fingerprint: receipt for receipt in known}
         receipts |= self._finished(step, [task for task in tasks if task.fingerprint not in receipts])
@@ -98,7 +105,7 @@ class Session:
         if todo:
             with bar(step.name, sum(task.seconds for task in todo), self.console) as progress:
                 seconds = {task.fingerprint: task.seconds for task in todo}
-                for receipt in self._execute(step, todo, speed):
+                for receipt in self._execute(step, todo, speed, gpu):
                     receipts[receipt.fingerprint] = receipt
                     progress.advance(seconds[receipt.fingerprint])
         return [receipts[task.fingerprint] for task in tasks]
@@ -113,35 +120,31 @@ class Session:
             found = pool.map(lambda name: read_receipt(self.store, step.name, name), names)
             return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
-    def _execute(self, step: Step, todo: Sequence[Task], speed: float) -> Iterator[Receipt]:
+    def _execute(self, step: Step, todo: Sequence[Task], speed: float, gpu: bool) -> Iterator[Receipt]:
         cpu_seconds = sum(task.seconds for task in todo) / speed
         if cpu_seconds < self.config.ray_above_seconds:
             process = step.open(self.store)
             return (perform(step, process, self.store, task) for task in todo)
-        return self._on_ray(step, todo, speed)
+        return self._on_ray(step, todo, speed, gpu)
 
-    def _on_ray(self, step: Step, todo: Sequence[Task], speed: float) -> Iterator[Receipt]:
+    def _on_ray(self, step: Step, todo: Sequence[Task], speed: float, gpu: bool) -> Iterator[Receipt]:
         self._start_ray()
         import ray.data
 
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=self._workers(len(todo)))
+        there = ray.cluster_resources()
+        needs = worker_needs(self.config, gpu, there)
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=worker_count(self.config, len(todo), needs, there))
         slowest = max(task.seconds for task in todo) / speed * SLOWEST
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(PATIENCE_SECONDS + slowest)
         job = pickle.dumps((step, self.store))
         rows = [{"job": job, "task": json.dumps(asdict(task))} for task in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker, batch_size=1, compute=pool, num_cpus=1
+            Worker, batch_size=1, compute=pool, num_cpus=needs["CPU"], num_gpus=needs["GPU"]
         )
         for row in outputs.iter_rows():
             if row["error"]:
                 raise UserError(row["error"])
             yield Receipt.from_dict(json.loads(row["receipt"]))
-
-    def _workers(self, tasks: int) -> int:
-        import ray
-
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        return max(1, min(tasks, self.config.workers or cpus, cpus))
 
     def _start_ray(self) -> None:
         if self._started:
@@ -173,6 +176,26 @@ class Session:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
+
+
+def worker_needs(config: RunConfig, gpu: bool, there: Mapping[str, float]) -> dict[str, float]:
+    """What a worker asks of Ray: a core, or a GPU and the cores that decode for it.
+
+    Args:
+        config: how to run.
+        gpu: whether the worker gains by a GPU.
+        there: resources of the cluster by name.
+    """
+    share = config.gpus_per_worker
+    if gpu and share and there.get("GPU", 0) >= share:
+        return {"CPU": config.cpus_per_gpu_worker, "GPU": share}
+    return {"CPU": 1, "GPU": 0}
+
+
+def worker_count(config: RunConfig, tasks: int, needs: Mapping[str, float], there: Mapping[str, float]) -> int:
+    """As many workers as the cluster holds, of those that are allowed and of use."""
+    fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
+    return max(1, min(tasks, config.workers or fitting, fitting))
 
 
 def check_reachable(address: str) -> None:

@@ -58,11 +58,12 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
         CorruptStore: when it is no Parquet file or lacks a column.
     """
     with _told(store.url(path)):
-        # All in this thread: where a thread of Arrow frees bytes of Python while the process ends, the process aborts.
+        # All in this thread: where one of Arrow's, to buffer or to decode, frees bytes of Python while the process ends,
+        # the process aborts.
         if columns is None:
-            return pq.ParquetFile(pa.BufferReader(store.get(path))).read(use_threads=False)
+            return pq.ParquetFile(pa.BufferReader(store.get(path)), pre_buffer=False).read(use_threads=False)
         source = _Gathered(store.reader(path))
-        file = pq.ParquetFile(pa.PythonFile(source, mode="r"))
+        file = pq.ParquetFile(pa.PythonFile(source, mode="r"), pre_buffer=False)
         if absent := set(columns) - set(file.schema_arrow.names):
             raise CorruptStore(f"{store.url(path)}: no column {', '.join(sorted(absent))}")
         source.gather(_ranges(file.metadata, columns))

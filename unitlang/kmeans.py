@@ -52,9 +52,9 @@ def fit_kmeans(
     16th, 64th, ... frame, the rarest that leaves S of them; then over four times as many, at last over all. At each
     size they end when an iteration lowers the inertia by less than 0.05 %, or after `iterations`.
 
-    The frames stay as they are: no more than 8,192 a thread are held in other types at a time. The values depend on the data, k,
-    seed and iterations, but not on the number of threads: what each chunk gives is added up in the chunks' order.
-    It runs on the CPU only.
+    The frames stay as they are: no more than 8,192 a thread are held in other types at a time. The values depend on
+    the data, k, seed and iterations, but not on the number of threads: what each chunk gives is added up in the
+    chunks' order. It runs on the CPU only.
 
     Args:
         features_ND: float16 or float32.

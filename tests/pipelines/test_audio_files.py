@@ -60,8 +60,10 @@ def rows(tmp_path: Path) -> list[Row]:
     return [*made, row(11, 0, 400, None, data), row(12, 500, 400, "gone.mp3", data)]
 
 
-def test_each_row_comes_with_its_own_samples(rows: list[Row]) -> None:
-    for (given, blocks), expected in zip(row_streams(iter(rows)), rows, strict=True):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_row_comes_with_its_own_samples(rows: list[Row], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.audio_files.AHEAD_SAMPLES", 60_000)  # the first file streams, others are held
+    for (given, blocks), expected in zip(row_streams(iter(rows), threads), rows, strict=True):
         assert given is expected
         np.testing.assert_array_equal(np.concatenate(list(blocks)), part(expected))
 
@@ -103,12 +105,13 @@ def test_other_bytes_than_at_ingest_are_refused(rows: list[Row]) -> None:
         list(row_streams([rows[0] | {"checksum": "0" * 64}]))
 
 
-def test_units_and_rejects_of_segments(rows: list[Row]) -> None:
+@pytest.mark.parametrize("threads", [1, 3])
+def test_units_and_rejects_of_segments(rows: list[Row], threads: int) -> None:
     rows[1] |= {"offset_samples": 159_000}
     extractor = load_extractor(MfccConfig())
     centroids_KD = np.random.default_rng(0).normal(0, 5, (20, extractor.dim)).astype(np.float32)
     quantizer = Quantizer(extractor, centroids_KD, "0" * 64)
-    output = quantize_rows(rows, quantizer)
+    output = quantize_rows(rows, quantizer, threads)
     assert [(reject.utterance_id, reject.reason) for reject in output.rejects] == [("utterance1", "bad_segment")]
     good = rows[:1] + rows[2:]
     for units, each in zip(output.tables[0][1].to_pylist(), good, strict=True):

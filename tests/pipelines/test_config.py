@@ -469,3 +469,13 @@ def test_every_field_has_a_description_for_editors() -> None:
         if "description" not in field and name != "kind"
     ]
     assert silent == []
+
+
+def test_the_precision_is_settled_before_any_worker_could(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    (tmp_path / "model.pt").touch()
+    features = {"kind": "hubert", "checkpoint": str(tmp_path / "model.pt"), "layer": 9, "precision": "auto"}
+    with caplog.at_level("INFO"):
+        config = check_config(minimal(features=features), "test", Path("/"))
+    settled = config.model_dump()["features"]["precision"]
+    assert settled in ("fp32", "bf16")
+    assert f"auto is {settled}" in caplog.text

@@ -2,13 +2,13 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from pipelines.session import RunConfig, Session
+from pipelines.session import RunConfig, Session, worker_count, worker_needs
 from pipelines.step import Output, Payload, Reject, Step, Task
 from storage.receipts import Receipt, read_receipt
 from storage.schemas import SCHEMAS
@@ -177,3 +177,24 @@ def test_another_configuration_is_other_work(session: Session, step: Spell, tmp_
     other = Spell(str(tmp_path / "other"))
     run(session, other, "one")
     assert diary(other) == ["open", "one"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "there", "needs", "workers"),
+    [
+        ({}, False, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
+        ({}, True, {"CPU": 8}, {"CPU": 1, "GPU": 0}, 8),
+        ({}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 2),
+        ({"gpus_per_worker": 0.5, "cpus_per_gpu_worker": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.5}, 4),
+        ({"gpus_per_worker": 0}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
+        ({"workers": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
+        ({}, True, {"CPU": 4, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
+    ],
+)
+def test_workers_take_gpus_where_there_are_any(
+    settings: dict[str, Any], gpu: bool, there: dict[str, float], needs: dict[str, float], workers: int
+) -> None:
+    config = RunConfig(**settings)
+    assert worker_needs(config, gpu, there) == needs
+    assert worker_count(config, 100, needs, there) == workers
+    assert worker_count(config, 1, needs, there) == 1

@@ -1,6 +1,5 @@
 """What shares a batch with an utterance, and where a long one is cut, must not change its units."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from tests.unitlang.hubert_models import BASE, LARGE, make_model, noise
 from unitlang.features import HubertConfig, HubertExtractor
-from unitlang.features.batches import ahead, bucketed
+from unitlang.features.batches import bucketed
 from unitlang.features.windows import Window
 from unitlang.frames import SAMPLE_RATE, num_frames
 from unitlang.quantizer import Quantizer
@@ -117,37 +116,6 @@ def test_batches_hold_everything_once_and_stay_within_bounds() -> None:
     assert equal == sorted(equal)
     padding = 1 - sum(lengths) / sum(len(b) * max(len(w.waveform_N) for _, w in b) for b in batches)
     assert padding < 0.12
-
-
-def test_making_ahead_keeps_order_and_errors() -> None:
-    made: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in range(10):
-            made.append(number)
-            yield number
-        raise OSError("the source broke")
-
-    items = ahead(numbers(), 3)
-    for number in range(10):
-        assert next(items) == number
-        assert len(made) <= number + 4
-    with pytest.raises(OSError, match="the source broke"):
-        next(items)
-
-
-def test_leaving_early_stops_the_making() -> None:
-    made: list[int] = []
-
-    def numbers() -> Iterator[int]:
-        for number in range(1000):
-            made.append(number)
-            yield number
-
-    items = ahead(numbers(), 2)
-    assert next(items) == 0
-    items.close()  # pyright: ignore[reportAttributeAccessIssue]
-    assert len(made) <= 4
 
 
 def test_bf16_is_another_quantizer(folder: Path) -> None:

@@ -1,17 +1,15 @@
-"""Batches of windows of like length, made ahead of the model."""
+"""Batches of windows of like length."""
 
 # Shapes: N = samples at 16 kHz.
 
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from math import log2
 from typing import TypeVar
 
 from unitlang.features.windows import Window
 
 K = TypeVar("K", bound=Hashable)
-T = TypeVar("T")
 
 _BUCKETS_PER_OCTAVE = 4
 """Lengths of a bucket differ by up to 19 %, so padding is 9 % of a batch on average."""
@@ -50,24 +48,3 @@ def _filled(items: Iterable[tuple[K, Window]], batch_samples: int) -> Iterator[l
 
 def _padded(items: list[tuple[K, Window]]) -> int:
     return len(items) * max(len(window.waveform_N) for _, window in items)
-
-
-def ahead(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The items, made by another thread while the earlier ones are in use, at most `depth` of them before their turn.
-
-    What making them raises is raised in the item's turn.
-    """
-    end = object()
-    with ThreadPoolExecutor(1) as thread:
-        pending: deque[Future[T | object]] = deque()
-        try:
-            while True:
-                while len(pending) < depth:
-                    pending.append(thread.submit(next, items, end))
-                item = pending.popleft().result()
-                if item is end:
-                    return
-                yield item  # pyright: ignore[reportReturnType]
-        finally:
-            for future in pending:
-                future.cancel()

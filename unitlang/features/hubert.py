@@ -13,9 +13,10 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
 from unitlang.features.base import Extractor, FloatArray, K, as_array, fingerprint_of, not_finite
-from unitlang.features.batches import ahead, bucketed
+from unitlang.features.batches import bucketed
 from unitlang.features.files import BUNDLES, locate
 from unitlang.features.moments import Moments
 from unitlang.features.recording import Recording

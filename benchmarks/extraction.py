@@ -1,0 +1,209 @@
+"""HuBERT features: speed of the ways to extract them, and what each does to the units.
+
+    python benchmarks/extraction.py [--seconds 60] [--layer 9] [--data FOLDER] [--rounds 3]
+
+A HuBERT-base with random weights on one thread; speech of FOLDER (default: ECHOX_TEST_DATA), else noise, cut into
+utterances of 2 to 20 s. Times are CPU seconds, the best of several rounds in which the ways take turns: ratios within
+the table hold on a busy machine, speeds only on a quiet one. "GEMM peak" is the best float32 matrix product of the
+run; its share counts the operations that the layers up to the wanted one need, so a way that computes more has less.
+Units: k-means of the reference's own features. Weights are random: rates of changed units rank the ways, they do not
+predict those of a trained model.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+from transformers import HubertConfig as HuggingFaceConfig
+from transformers import HubertModel
+
+from unitlang.audio import load
+from unitlang.features import HubertConfig, HubertExtractor
+from unitlang.features.checkpoints import load_hubert
+from unitlang.features.hubert import resolve_precision
+from unitlang.frames import SAMPLE_RATE
+from unitlang.kmeans import fit_kmeans
+from unitlang.quantizer import Quantizer
+
+FloatArray = NDArray[np.float32]
+Way = Callable[[list[FloatArray]], list[FloatArray]]
+
+CLUSTERS = 500
+CONVOLUTION_GFLOP = 4.9
+LAYER_GFLOP = 0.71
+OTHER_GFLOP = 0.51
+"""HuBERT-base, per second of audio at 10 s: convolutions; a layer with its attention; projection and positions."""
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0, help="audio in all")
+    parser.add_argument("--layer", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"), help="folder of speech")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    waveforms = list(utterances(options.seconds, options.data))
+    with TemporaryDirectory() as folder:
+        ways = make_ways(Path(folder), options.layer)
+        features, seconds = measure(ways, waveforms, options.rounds)
+        print_table(ways, waveforms, features, seconds, options.layer, Path(folder))
+
+
+def utterances(seconds: float, data: Path | None) -> Iterator[FloatArray]:
+    """Waveforms of 2 to 20 s."""
+    rng = np.random.default_rng(0)
+    speech_N = np.concatenate(list(speech(seconds, data)))[: int(seconds * SAMPLE_RATE)]
+    while len(speech_N):
+        samples = int(rng.uniform(2, 20) * SAMPLE_RATE)
+        yield speech_N[:samples]
+        speech_N = speech_N[samples:]
+
+
+def speech(seconds: float, data: Path | None) -> Iterator[FloatArray]:
+    """At least so much speech, or noise where there is none."""
+    lines = (data / "audio_manifest.jsonl").read_text().splitlines() if data else []
+    held = 0
+    for clip in map(json.loads, lines):
+        waveform_N = load(Path(str(data), "audio", clip["path"]))
+        yield waveform_N
+        held += len(waveform_N)
+        if held >= seconds * SAMPLE_RATE:
+            return
+    yield (0.1 * np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE))).astype(np.float32)
+
+
+def make_ways(folder: Path, layer: int) -> dict[str, Way]:
+    """What is compared; all have the same weights."""
+    torch.manual_seed(0)
+    hugging_face = HubertModel(HuggingFaceConfig()).eval()
+    hugging_face.save_pretrained(folder / "model")
+    fairseq_like = load_hubert(str(folder / "model"), 12)[0]
+    del hugging_face.encoder.layers[layer:]
+    ways: dict[str, Way] = {
+        "all 12 layers, one by one (fairseq's way)": lambda waves: torchaudio_way(fairseq_like, waves, layer),
+        "transformers, one by one, stopped": lambda waves: transformers_way(hugging_face, waves),
+        "transformers, padded batches": lambda waves: transformers_batches(hugging_face, waves),
+    }
+    for precision in ("fp32", "bf16"):
+        config = HubertConfig(checkpoint=str(folder / "model"), layer=layer, precision=precision)
+        ways[f"echox, {precision}"] = our_way(HubertExtractor(config))
+    return ways
+
+
+def torchaudio_way(model: Any, waveforms: list[FloatArray], layer: int) -> list[FloatArray]:
+    """As fairseq's dump_hubert_feature.py, but that it computes the layers beyond the wanted one too."""
+    with torch.inference_mode():
+        return [model.extract_features(torch.from_numpy(w)[None])[0][layer - 1][0].numpy() for w in waveforms]
+
+
+def transformers_way(model: HubertModel, waveforms: list[FloatArray]) -> list[FloatArray]:
+    """One by one, in a model cut off after the wanted layer."""
+    with torch.inference_mode():
+        return [model(torch.from_numpy(w)[None]).last_hidden_state[0].numpy() for w in waveforms]
+
+
+def transformers_batches(model: HubertModel, waveforms: list[FloatArray]) -> list[FloatArray]:
+    """Four at a time, padded, with the attention mask."""
+    features: list[FloatArray] = []
+    for start in range(0, len(waveforms), 4):
+        part = [torch.from_numpy(waveform_N) for waveform_N in waveforms[start : start + 4]]
+        waveform_BN = torch.nn.utils.rnn.pad_sequence(part, batch_first=True)
+        mask_BN = torch.nn.utils.rnn.pad_sequence([torch.ones(len(w)) for w in part], batch_first=True).long()
+        with torch.inference_mode():
+            states_BTD = model(waveform_BN, attention_mask=mask_BN).last_hidden_state
+        lengths = [(len(waveform_N) - 400) // 320 + 1 for waveform_N in part]
+        features += [state_TD[:length].numpy() for state_TD, length in zip(states_BTD, lengths, strict=True)]
+    return features
+
+
+def our_way(extractor: HubertExtractor) -> Way:
+    """Batches by length."""
+
+    def extract(waveforms: list[FloatArray]) -> list[FloatArray]:
+        found = dict(extractor.stream_many((number, [wave]) for number, wave in enumerate(waveforms)))
+        return [found[number].numpy() for number in range(len(waveforms))]
+
+    return extract
+
+
+def measure(
+    ways: dict[str, Way], waveforms: list[FloatArray], rounds: int
+) -> tuple[dict[str, list[FloatArray]], dict[str, float]]:
+    """Features of each way, and its CPU seconds in the best round."""
+    features = {name: way(waveforms[:1]) for name, way in ways.items()}  # warm
+    best: dict[str, float] = {}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            start = time.process_time()
+            features[name] = way(waveforms)
+            best[name] = min(best.get(name, np.inf), time.process_time() - start)
+    return features, best
+
+
+def gemm_peak() -> float:
+    """GFLOP/s of the best of many float32 matrix products on one thread."""
+    a, b = torch.randn(512, 768), torch.randn(768, 768)
+    best = np.inf
+    for _ in range(100):
+        start = time.perf_counter()
+        torch.mm(a, b)
+        best = min(best, time.perf_counter() - start)
+    return 2 * 512 * 768 * 768 / best / 1e9
+
+
+def print_table(
+    ways: dict[str, Way],
+    waveforms: list[FloatArray],
+    features: dict[str, list[FloatArray]],
+    cpu_seconds: dict[str, float],
+    layer: int,
+    folder: Path,
+) -> None:
+    """The table, and what it was measured on."""
+    seconds = sum(map(len, waveforms)) / SAMPLE_RATE
+    peak, gflop = gemm_peak(), CONVOLUTION_GFLOP + OTHER_GFLOP + layer * LAYER_GFLOP
+    reference, stopped, *_ = ways
+    reference_TD = np.concatenate(features[reference])
+    extractor = HubertExtractor(HubertConfig(checkpoint=str(folder / "model"), layer=1))
+    quantizer = Quantizer(extractor, fit_kmeans(reference_TD, CLUSTERS, seed=0, iterations=5), "benchmark")
+    units_T = quantizer.assign(reference_TD)
+    table = Table(
+        "way", *("audio s / CPU s", "of fairseq's way", "of transformers", "of GEMM peak", "error", "units changed")
+    )
+    for name in ways:
+        found_TD = np.concatenate(features[name])
+        speed = seconds / cpu_seconds[name]
+        error = np.linalg.norm(found_TD - reference_TD) / np.linalg.norm(reference_TD)
+        changed = (quantizer.assign(found_TD) != units_T).mean()
+        table.add_row(
+            name,
+            f"{speed:.2f}",
+            f"{cpu_seconds[reference] / cpu_seconds[name]:.2f}x",
+            f"{cpu_seconds[stopped] / cpu_seconds[name]:.2f}x",
+            f"{speed * gflop / peak:.0%}",
+            f"{error:.1e}",
+            f"{changed:.3%}",
+        )
+    console = Console()
+    console.print(table)
+    _, reason = resolve_precision(HubertConfig(checkpoint="", layer=1, precision="auto"))
+    console.print(
+        f"{len(waveforms)} utterances, {seconds:.0f} s, layer {layer}, k = {CLUSTERS}; GEMM peak {peak:.0f} GFLOP/s, "
+        f"{gflop:.1f} GFLOP per second of audio; torch {torch.__version__}, one thread. bf16: {reason}."
+    )
+
+
+if __name__ == "__main__":
+    main()
