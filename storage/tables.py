@@ -58,8 +58,8 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
         CorruptStore: when it is no Parquet file or lacks a column.
     """
     with _told(store.url(path)):
-        # All in this thread: where one of Arrow's, to buffer or to decode, frees bytes of Python while the process ends,
-        # the process aborts.
+        # All in this thread: where one of Arrow's, to buffer or to decode, frees bytes of Python while the process
+        # ends, the process aborts.
         if columns is None:
             return pq.ParquetFile(pa.BufferReader(store.get(path)), pre_buffer=False).read(use_threads=False)
         source = _Gathered(store.reader(path))
