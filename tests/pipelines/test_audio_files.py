@@ -29,12 +29,15 @@ def encode(kind: str, samples: np.ndarray = NOISE) -> bytes:
     return file.getvalue()
 
 
+MP3 = encode("MP3")
+
+
 def row(number: int, offset: int, samples: int, uri: str | None, data: bytes | None = None) -> Row:
     return {
         "utterance_id": f"utterance{number}",
         "dataset": "noise",
         "source_key": bytes(16),
-        "checksum": sha256(encode("MP3")).hexdigest(),
+        "checksum": sha256(MP3).hexdigest(),
         "audio": {"uri": uri, "bytes": data},
         "offset_samples": offset,
         "num_samples": samples,
@@ -49,15 +52,14 @@ def part(row: Row) -> np.ndarray:
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
     """Segments of two long files, then embedded audio, audio in Parquet, and a file of its own."""
-    data = encode("MP3")
     for name in ("a", "b", "c"):
-        (tmp_path / f"{name}.mp3").write_bytes(data)
-    table = pa.table({"sound": [data, data]})  # pyright: ignore[reportUnknownMemberType]
+        (tmp_path / f"{name}.mp3").write_bytes(MP3)
+    table = pa.table({"sound": [MP3, MP3]})  # pyright: ignore[reportUnknownMemberType]
     pq.write_table(table, tmp_path / "rows.parquet")  # pyright: ignore[reportUnknownMemberType]
     uris = [str(tmp_path / f"{name}.mp3") for name in "aaabbaac"]
     uris += [parquet_uri(str(tmp_path / "rows.parquet"), number, "sound") for number in (0, 0, 1)]
     made = [row(number, number * 8_000, 24_000, uri) for number, uri in enumerate(uris)]
-    return [*made, row(11, 0, 400, None, data), row(12, 500, 400, "gone.mp3", data)]
+    return [*made, row(11, 0, 400, None, MP3), row(12, 500, 400, "gone.mp3", MP3)]
 
 
 @pytest.mark.parametrize("threads", [1, 3])

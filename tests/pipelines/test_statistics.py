@@ -129,6 +129,7 @@ def test_gathering_counts_lengths_rejects_and_words_on_top_of_what_is_known(
     assert {name: s.to_dict() for name, s in again.items()} == {name: (s + s).to_dict() for name, s in found.items()}
 
 
+@pytest.mark.slow
 def test_gathering_holds_a_few_arrays_of_the_vocabulary_however_many_work_units(tmp_path: Path) -> None:
     k = 5000
     rng = np.random.default_rng(0)

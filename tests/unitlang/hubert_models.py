@@ -1,12 +1,13 @@
 """Small HuBERT models with random weights, and what transformers' own code gives for them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import HubertConfig as HuggingFaceConfig
-from transformers import HubertModel
+
+if TYPE_CHECKING:
+    from transformers import HubertModel
 
 SIZES = {"hidden_size": 128, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 96}
 FRONT = {"conv_dim": (32,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
@@ -18,16 +19,18 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).normal(size=samples) + 0.01).astype(np.float32)
 
 
-def make_model(settings: Mapping[str, Any]) -> HubertModel:
+def make_model(settings: Mapping[str, Any]) -> "HubertModel":
+    from transformers import HubertConfig, HubertModel  # seconds, in every process that collects tests
+
     torch.manual_seed(0)
-    model = HubertModel(HuggingFaceConfig(**settings))
+    model = HubertModel(HubertConfig(**settings))
     for weight in model.parameters():  # make norms and biases count
         if weight.ndim == 1:
             torch.nn.init.normal_(weight, float(weight.mean() > 0.5), 0.1)
     return model.eval()
 
 
-def reference(model: HubertModel, waveform_N: np.ndarray, layer: int, *, normalize: bool) -> np.ndarray:
+def reference(model: "HubertModel", waveform_N: np.ndarray, layer: int, *, normalize: bool) -> np.ndarray:
     """Output of a layer before any final norm, caught by a hook."""
     caught: list[torch.Tensor] = []
     hook = model.encoder.layers[layer - 1].register_forward_hook(lambda _m, _i, out: caught.append(out[0]))

@@ -122,7 +122,7 @@ def check_segments(source: str | Path | bytes, segments: list[Segment]) -> list[
         (16000, {"format": "WAV", "subtype": "PCM_16"}),
         (44100, {"format": "FLAC"}),
         (44100, {"format": "MP3"}),
-        (16000, {"format": "OGG", "subtype": "OPUS"}),
+        pytest.param(16000, {"format": "OGG", "subtype": "OPUS"}, marks=pytest.mark.slow),
     ],
 )
 def test_segments_together_are_what_they_are_alone(rate: int, kind: dict[str, str]) -> None:

@@ -84,6 +84,7 @@ def texts(k: int) -> st.SearchStrategy[list[np.ndarray]]:
     return st.lists(random | cyclic(k), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 5), st.sampled_from(MAX_WORD_UNITS), st.data())
 def test_languages_that_bpe_has_learnt(k: int, max_word_units: int, data: st.DataObject) -> None:
@@ -121,6 +122,7 @@ def test_repetitions_longer_than_any_word(period: list[int], max_word_units: int
     assert num_words >= sum(map(len, sequences)) / max_word_units
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("k", "vocab_size"), [(500, 600), (500, 8_000), (1_000, 16_000), (20_000, 30_000)])
 def test_large_vocabularies(k: int, vocab_size: int) -> None:
     text = babble(300_000, k)
@@ -129,6 +131,7 @@ def test_large_vocabularies(k: int, vocab_size: int) -> None:
     assert num_words < 200_000 * (0.95 if vocab_size < 1_000 else 0.7)
 
 
+@pytest.mark.slow
 def test_more_words_than_ranks_of_16_bits() -> None:
     """And so many pairs of units that all share their slots."""
     k = 270
@@ -195,6 +198,7 @@ def test_functions_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Mo
     assert compiled(lambda number: number + 1)(1) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("algorithm", "loaded"), [("unigram", "False"), ("bpe", "True")])
 def test_numba_is_loaded_for_the_second_million_units(algorithm: str, loaded: str) -> None:
     script = """if True:

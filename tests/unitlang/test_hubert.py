@@ -8,21 +8,23 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from torchaudio.models import wav2vec2_model
-from transformers import HubertModel
 
 from tests.unitlang.hubert_models import BASE, LARGE, make_model, noise, reference
 from unitlang.errors import UnitlangError
 from unitlang.features import HubertConfig, fingerprint_features, load_extractor
 from unitlang.frames import num_frames
 
+if TYPE_CHECKING:
+    from transformers import HubertModel
 
-def fairseq_names(model: HubertModel) -> dict[str, torch.Tensor]:
+
+def fairseq_names(model: "HubertModel") -> dict[str, torch.Tensor]:
     """The tensors as fairseq's `HubertModel.state_dict()` names them."""
     norm = r"\1.2.1." if model.config.feat_extract_norm == "layer" else r"\1.2."
     names = (
@@ -53,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def base(folder: Path) -> HubertModel:
+def base(folder: Path) -> "HubertModel":
     model = make_model(BASE)
     model.save_pretrained(folder)
     return model
@@ -139,6 +141,7 @@ def test_torchaudio(large: bool, pretraining: bool, tmp_path: Path) -> None:
         np.testing.assert_allclose(extractor.extract(waveform[0].numpy()), layers[layer - 1][0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_base_width(tmp_path: Path) -> None:
     torch.manual_seed(0)
     shapes = [(512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2]
@@ -153,7 +156,7 @@ def test_base_width(tmp_path: Path) -> None:
     np.testing.assert_allclose(extractor.extract(waveform_N), layers[0][0], rtol=1e-4, atol=1e-5)
 
 
-def test_the_callers_seed_is_left_alone(base: HubertModel, folder: Path) -> None:
+def test_the_callers_seed_is_left_alone(base: "HubertModel", folder: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -162,13 +165,13 @@ def test_the_callers_seed_is_left_alone(base: HubertModel, folder: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def cutting_extractor(base: HubertModel, folder: Path) -> Any:
+def cutting_extractor(base: "HubertModel", folder: Path) -> Any:
     config = HubertConfig(checkpoint=str(folder), layer=2, max_window_seconds=2.0, context_seconds=0.4)
     return load_extractor(config)
 
 
 @pytest.mark.parametrize("samples", [0, 399, 400, 719, 720, 32_079, 32_399, 32_400, 100_000])
-def test_long_audio_in_any_blocks(base: HubertModel, cutting_extractor: Any, samples: int) -> None:
+def test_long_audio_in_any_blocks(base: "HubertModel", cutting_extractor: Any, samples: int) -> None:
     extractor = cutting_extractor
     waveform_N = noise(samples)
     whole_TD = extractor.extract(waveform_N)
@@ -181,7 +184,7 @@ def test_long_audio_in_any_blocks(base: HubertModel, cutting_extractor: Any, sam
         np.testing.assert_allclose(whole_TD, reference(base, waveform_N, 2, normalize=False), atol=1e-5)
 
 
-def test_fingerprint(base: HubertModel, folder: Path, tmp_path: Path) -> None:
+def test_fingerprint(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     config = HubertConfig(checkpoint=str(folder), layer=2)
     base.save_pretrained(tmp_path)
     print_ = fingerprint_features(config)
@@ -207,7 +210,7 @@ class Call:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_code_in_a_checkpoint_is_refused(base: HubertModel, zipped: bool, tmp_path: Path) -> None:
+def test_code_in_a_checkpoint_is_refused(base: "HubertModel", zipped: bool, tmp_path: Path) -> None:
     path = tmp_path / "hostile.pt"
     content = {"model": fairseq_names(base), "args": Call(tmp_path / "executed")}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -217,7 +220,7 @@ def test_code_in_a_checkpoint_is_refused(base: HubertModel, zipped: bool, tmp_pa
 
 
 def test_fairseq_dictionaries_are_passed_over(
-    base: HubertModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    base: "HubertModel", tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
     import types
@@ -242,7 +245,7 @@ def test_fairseq_dictionaries_are_passed_over(
     )
 
 
-def test_user_errors(base: HubertModel, folder: Path, tmp_path: Path) -> None:
+def test_user_errors(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     def message(checkpoint: str | Path, layer: int = 1) -> str:
         with pytest.raises(UnitlangError) as caught:
             load_extractor(HubertConfig(checkpoint=str(checkpoint), layer=layer))

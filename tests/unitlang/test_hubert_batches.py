@@ -62,6 +62,7 @@ def test_a_batch_changes_nothing(folder: Path, utterances: list[np.ndarray], lay
             np.testing.assert_array_equal(quantizer.assign(features_TD), quantizer.assign(alone[number]))
 
 
+@pytest.mark.slow
 def test_many_are_as_each_alone(folder: Path, utterances: list[np.ndarray]) -> None:
     config = HubertConfig(checkpoint=str(folder), layer=2, max_window_seconds=10.0, context_seconds=1.0)
     extractor = HubertExtractor(config)
@@ -73,6 +74,7 @@ def test_many_are_as_each_alone(folder: Path, utterances: list[np.ndarray]) -> N
         np.testing.assert_allclose(np.concatenate(parts[number]), expected_TD, rtol=0, atol=1e-5 * 10)
 
 
+@pytest.mark.slow
 def test_a_long_utterance_is_cut_without_harm(folder: Path) -> None:
     """The model is random: its attention reaches further than a trained one's."""
     waveform_N = speechlike(60 * SAMPLE_RATE, 3)
@@ -85,6 +87,7 @@ def test_a_long_utterance_is_cut_without_harm(folder: Path) -> None:
     assert changed < 0.01
 
 
+@pytest.mark.slow
 def test_the_level_of_a_long_utterance_is_that_of_all_of_it(folder: Path) -> None:
     """A quiet half and a loud one: normalised each by itself they would come out alike."""
     quiet_N, loud_N = 0.01 * noise(10 * SAMPLE_RATE, 1), noise(10 * SAMPLE_RATE, 2)
@@ -118,6 +121,7 @@ def test_batches_hold_everything_once_and_stay_within_bounds() -> None:
     assert padding < 0.12
 
 
+@pytest.mark.slow
 def test_bf16_is_another_quantizer(folder: Path) -> None:
     configs = [HubertConfig(checkpoint=str(folder), layer=2, precision=p) for p in ("fp32", "bf16", "auto")]
     fp32, bf16, auto = (HubertExtractor(config) for config in configs)

@@ -60,6 +60,7 @@ def loaded(path: Path, seconds: float) -> np.ndarray | None:
         return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patient", [True, False])
 @pytest.mark.parametrize("kind", ["FLAC", "WAV", "MP3"])
 def test_no_moment_changes_the_samples(kind: str, patient: bool, tmp_path: Path, handled: list[int]) -> None:

@@ -37,7 +37,7 @@ def model_of(centroids_KD: np.ndarray) -> KMeans:
     return model
 
 
-@pytest.mark.parametrize(("dim", "k"), [(39, 100), (768, 10)])
+@pytest.mark.parametrize(("dim", "k"), [(39, 100), pytest.param(768, 10, marks=pytest.mark.slow)])
 def test_same_on_any_number_of_threads(dim: int, k: int) -> None:
     points_ND = blobs(2 * CHUNK_FRAMES + 100, dim, 60)
     results = [fit_kmeans(points_ND, k, seed=0, iterations=2, threads=threads) for threads in (1, 2, 3)]
@@ -51,6 +51,7 @@ def test_half_precision_counts_as_its_values_do() -> None:
     assert np.array_equal(half, single)
 
 
+@pytest.mark.slow
 def test_memory_stays_far_below_a_copy() -> None:
     points_ND = np.resize(blobs(30_000, 64, 20).astype(np.float16), (600_000, 64))
     tracemalloc.start()
