@@ -1,6 +1,6 @@
 """HuBERT features: speed of the ways to extract them, and what each does to the units.
 
-    python benchmarks/extraction.py [--seconds 60] [--layer 9] [--data FOLDER] [--rounds 3]
+    python benchmarks/extraction.py [--seconds 60] [--layer 9] [--data FOLDER] [--rounds 3] [--bf16]
 
 A HuBERT-base with random weights on one thread; speech of FOLDER (default: ECHOX_TEST_DATA), else noise, cut into
 utterances of 2 to 20 s. Times are CPU seconds, the best of several rounds in which the ways take turns: ratios within
@@ -51,12 +51,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="audio in all")
     parser.add_argument("--layer", type=int, default=9)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--bf16", action="store_true", help="bf16 too where this machine has no units for it: minutes")
     parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"), help="folder of speech")
     options = parser.parse_args()
     torch.set_num_threads(1)
     waveforms = list(utterances(options.seconds, options.data))
     with TemporaryDirectory() as folder:
-        ways = make_ways(Path(folder), options.layer)
+        ways = make_ways(Path(folder), options.layer, options.bf16)
         features, seconds = measure(ways, waveforms, options.rounds)
         print_table(ways, waveforms, features, seconds, options.layer, Path(folder))
 
@@ -84,7 +85,7 @@ def speech(seconds: float, data: Path | None) -> Iterator[FloatArray]:
     yield (0.1 * np.random.default_rng(0).normal(size=int(seconds * SAMPLE_RATE))).astype(np.float32)
 
 
-def make_ways(folder: Path, layer: int) -> dict[str, Way]:
+def make_ways(folder: Path, layer: int, bf16: bool) -> dict[str, Way]:
     """What is compared; all have the same weights."""
     torch.manual_seed(0)
     hugging_face = HubertModel(HuggingFaceConfig()).eval()
@@ -92,11 +93,12 @@ def make_ways(folder: Path, layer: int) -> dict[str, Way]:
     fairseq_like = load_hubert(str(folder / "model"), 12)[0]
     del hugging_face.encoder.layers[layer:]
     ways: dict[str, Way] = {
-        "all 12 layers, one by one (fairseq's way)": lambda waves: torchaudio_way(fairseq_like, waves, layer),
-        "transformers, one by one, stopped": lambda waves: transformers_way(hugging_face, waves),
+        "fairseq's: 12 layers, one by one": lambda waves: torchaudio_way(fairseq_like, waves, layer),
+        "transformers, stopped": lambda waves: transformers_way(hugging_face, waves),
         "transformers, padded batches": lambda waves: transformers_batches(hugging_face, waves),
     }
-    for precision in ("fp32", "bf16"):
+    bf16 = bf16 or resolve_precision(HubertConfig(checkpoint="", layer=1, precision="auto"))[0].precision == "bf16"
+    for precision in ("fp32", "bf16") if bf16 else ("fp32",):
         config = HubertConfig(checkpoint=str(folder / "model"), layer=layer, precision=precision)
         ways[f"echox, {precision}"] = our_way(HubertExtractor(config))
     return ways
@@ -179,9 +181,7 @@ def print_table(
     extractor = HubertExtractor(HubertConfig(checkpoint=str(folder / "model"), layer=1))
     quantizer = Quantizer(extractor, fit_kmeans(reference_TD, CLUSTERS, seed=0, iterations=5), "benchmark")
     units_T = quantizer.assign(reference_TD)
-    table = Table(
-        "way", *("audio s / CPU s", "of fairseq's way", "of transformers", "of GEMM peak", "error", "units changed")
-    )
+    table = Table("way", *("audio s/CPU s", "fairseq's", "transformers", "GEMM peak", "error", "units changed"))
     for name in ways:
         found_TD = np.concatenate(features[name])
         speed = seconds / cpu_seconds[name]

@@ -11,23 +11,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
 from unitlang.features.base import Extractor, FloatArray, K, as_array, fingerprint_of, not_finite
-from unitlang.features.batches import bucketed
+from unitlang.features.batches import batches
 from unitlang.features.files import BUNDLES, locate
 from unitlang.features.moments import Moments
 from unitlang.features.recording import Recording
 from unitlang.features.windows import Window, windows
 from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE, num_frames
 
-REVISION = 2
+REVISION = 3
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
 
 BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
-"""Audio of a batch, padding included, by type of device: on a CPU only short utterances gain by company."""
+"""Audio of a batch, by type of device: on a CPU only short utterances gain by company."""
 
 BATCHES_AHEAD = 2
 _STATISTICS_SAMPLES = 10 * SAMPLE_RATE
@@ -77,7 +78,8 @@ class HubertExtractor(Extractor):
         import torch
 
         from unitlang.features.checkpoints import load_hubert
-        from unitlang.features.hubert_model import FirstConvolution, HubertEncoder
+        from unitlang.features.front_end import FirstConvolution
+        from unitlang.features.hubert_model import HubertEncoder
 
         self.config = config = resolve_precision(config)[0]
         self._window_frames = round(config.max_window_seconds / FRAME_SECONDS)
@@ -101,9 +103,9 @@ class HubertExtractor(Extractor):
             yield as_array(features_TD)
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
-        """See `FeatureExtractor.stream_many`; reading, cutting and padding run ahead in a thread of their own."""
-        batches = bucketed(self.cut(utterances), self._batch_samples)
-        prepared = ((items, self.prepare([window for _, window in items])) for items in batches)
+        """See `FeatureExtractor.stream_many`; reading and cutting run ahead in a thread of their own."""
+        together = batches(self.cut(utterances), self._batch_samples)
+        prepared = ((items, self.prepare([window for _, window in items])) for items in together)
         for items, batch in ahead(prepared, BATCHES_AHEAD):
             for (key, window), features_TD in zip(items, self.compute(batch), strict=True):
                 yield key, features_TD[window.first : window.last]
@@ -131,13 +133,11 @@ class HubertExtractor(Extractor):
 
         from unitlang.features.hubert_model import Batch
 
-        waveform_BN = torch.zeros(len(windows), max(len(window.waveform_N) for window in windows))
-        for waveform_N, window in zip(waveform_BN, windows, strict=True):
-            waveform_N[: len(window.waveform_N)] = torch.from_numpy(window.waveform_N)
         folded = [self._first.folded(window.moments) for window in windows]
         weight_BKC, bias_BC = (torch.stack(tensors) for tensors in zip(*folded, strict=True))
-        frames = [num_frames(len(window.waveform_N)) for window in windows]
-        batch = Batch(waveform_BN, weight_BKC, bias_BC[:, None], frames)
+        samples = [len(window.waveform_N) for window in windows]
+        waveform_N = torch.from_numpy(np.concatenate([window.waveform_N for window in windows]))
+        batch = Batch(waveform_N, weight_BKC, bias_BC, samples, [num_frames(count) for count in samples])
         return batch.pin() if self._device.type == "cuda" else batch
 
     def compute(self, batch: Any) -> list[Any]:
