@@ -62,7 +62,7 @@ def fit_kmeans(
         centroids_KD float32, all different, each the nearest one of some of the frames.
 
     Raises:
-        UnitlangError: fewer (different) frames than k, NaN or infinite values, or k out of range.
+        UnitlangError: fewer frames than k that float32 distances tell apart, NaN or infinite values, or k out of range.
     """
     check_k(k)
     if features_ND.ndim != 2:
