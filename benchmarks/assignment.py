@@ -26,8 +26,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from unitlang.features import FeatureExtractor
-from unitlang.kmeans import one_thread
-from unitlang.quantizer import Quantizer
+from unitlang.quantizer import Quantizer, one_thread
 
 FloatArray = NDArray[np.floating[Any]]
 UnitArray = NDArray[Any]

@@ -1,4 +1,4 @@
-"""Step 2: sample hours, extract features, FAISS k-means: -> artifact `quantizer`.
+"""Step 2: sample hours, extract features, k-means: -> artifact `quantizer`.
 
 A store's first version fixes its quantizer; a later build uses it again unless its configuration changed or `refit`
 is set.
@@ -126,7 +126,8 @@ def fit_quantizer(
         if len(sample_ND) < config.k:
             raise UserError(
                 f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {len(sample_ND)} "
-                f"({len(sample_ND) * FRAME_SECONDS:.1f} s of speech): lower quantizer.k or add speech"
+                f"({len(sample_ND) * FRAME_SECONDS:.1f} s of speech): lower quantizer.k, add speech, or raise "
+                "quantizer.sample_hours or quantizer.max_frames"
             )
         with session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
             centroids_KD = fit_kmeans(sample_ND, config.k, seed=config.seed, iterations=config.iterations)

@@ -1,13 +1,7 @@
 """k-means: a greedy k-means++ start, then Lloyd's iterations over chunks of the frames, on all cores."""
 
 # Shapes: N = frames, D = feature dims, K = clusters, B = frames of one matrix product.
-# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
-# pyright: reportUnknownArgumentType=false
 
-from collections.abc import Generator
-from contextlib import contextmanager
-
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -52,9 +46,10 @@ def fit_kmeans(
     16th, 64th, ... frame, the rarest that leaves S of them; then over four times as many, at last over all. At each
     size they end when an iteration lowers the inertia by less than 0.05 %, or after `iterations`.
 
-    The frames stay as they are: no more than 8,192 a thread are held in other types at a time. The values depend on
-    the data, k, seed and iterations, but not on the number of threads: what each chunk gives is added up in the
-    chunks' order. It runs on the CPU only.
+    The frames stay as they are: besides the S, which the start holds in float32, no more than 8,192 a thread are held
+    in other types at a time, and two arrays of k x D float64 a thread. The values depend on the data, k, seed and
+    iterations, but not on the number of threads: what each chunk gives is added up in the chunks' order. It runs on
+    the CPU only.
 
     Args:
         features_ND: float16 or float32.
@@ -67,7 +62,7 @@ def fit_kmeans(
         centroids_KD float32, all different, each the nearest one of some of the frames.
 
     Raises:
-        UnitlangError: fewer (different) frames than k, NaN or infinite values, or k out of range.
+        UnitlangError: fewer frames than k that float32 distances tell apart, NaN or infinite values, or k out of range.
     """
     check_k(k)
     if features_ND.ndim != 2:
@@ -83,23 +78,12 @@ def fit_kmeans(
         return _repair(features_ND, centroids_KD, workers)
 
 
-@contextmanager
-def one_thread() -> Generator[None]:
-    """Run FAISS on one thread, so that its results do not depend on how many there are."""
-    threads = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(threads)
-
-
-def _start_sample(features_ND: FrameArray, k: int, seed: int) -> FloatArray:
+def _start_sample(features_ND: FrameArray, k: int, seed: int) -> FrameArray:
     size = _sample_frames(k)
     if len(features_ND) > size:
         rows = np.random.default_rng(seed).choice(len(features_ND), size, replace=False)
         features_ND = features_ND[np.sort(rows)]
-    return features_ND.astype(np.float32)
+    return features_ND
 
 
 def _sample_frames(k: int) -> int:
@@ -195,7 +179,7 @@ def _different(features_ND: FrameArray, order_N: NDArray[np.intp], count: int, t
             seen.add(row_D.tobytes())
             rows.append(row_D)
     if len(rows) < count:
-        different = len({row_D.tobytes() for row_D in features_ND})  # fewer than 2 k, or they had been enough
+        different = len({row_D.tobytes() for row_D in features_ND})  # fewer than k: all are in `seen`
         raise UnitlangError(
             f"only {different} different frames for k = {len(taken_KD) + count} clusters: give more audio or lower k"
         )

@@ -12,7 +12,7 @@ candidate is passed over with the probability that makes its distribution the pr
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlang.chunks import FloatArray, Workers
+from unitlang.chunks import FloatArray, FrameArray, Workers
 
 _CANDIDATES = 8
 """Of one choice, as many as scikit-learn's 2 + ln k for k = 500 and 1000."""
@@ -20,11 +20,11 @@ _CANDIDATES = 8
 _DRAWN_AT_ONCE = 128
 
 
-def start(frames_ND: FloatArray, k: int, seed: int, workers: Workers) -> FloatArray:
+def start(frames_ND: FrameArray, k: int, seed: int, workers: Workers) -> FloatArray:
     """Choose k of the frames to start from; where frames are equal, the chosen ones may be.
 
     Args:
-        frames_ND: float32, at least k.
+        frames_ND: float16 or float32, at least k.
         k: clusters.
         seed: of the choices.
         workers: compute distances; how many they are changes nothing.
@@ -40,22 +40,24 @@ def start(frames_ND: FloatArray, k: int, seed: int, workers: Workers) -> FloatAr
     while len(chosen) < k:
         total_N = np.cumsum(nearest_N, dtype=np.float64)
         if total_N[-1] == 0:
-            return frames_ND[chosen + generator.integers(len(frames_ND), size=k - len(chosen)).tolist()]
+            chosen += generator.integers(len(frames_ND), size=k - len(chosen)).tolist()
+            break
         drawn_C = np.searchsorted(total_N, generator.random(_DRAWN_AT_ONCE) * total_N[-1], side="right")
         drawn_C = np.minimum(drawn_C, len(frames_ND) - 1)
         limits_C = generator.random(_DRAWN_AT_ONCE, dtype=np.float32) * nearest_N[drawn_C]
         chosen += _choose(drawn_C, distances(drawn_C), limits_C, nearest_N, k - len(chosen))
-    return frames_ND[chosen]
+    return frames_ND[chosen].astype(np.float32)
 
 
 class _Distances:
     """Squared distances of all frames from some of them, by one matrix product: |c|^2 - 2 c x + |x|^2."""
 
-    def __init__(self, frames_ND: FloatArray, workers: Workers) -> None:
+    def __init__(self, frames_ND: FrameArray, workers: Workers) -> None:
         self._workers = workers
         count, dims = frames_ND.shape
         self._frames_NE = np.ones((count, dims + 2), np.float32)
-        centred_ND = np.subtract(frames_ND, frames_ND.mean(0), out=self._frames_NE[:, :dims])  # loses fewer digits
+        centred_ND = self._frames_NE[:, :dims]
+        np.subtract(frames_ND, frames_ND.mean(0, np.float32), out=centred_ND)  # loses fewer digits
         np.einsum("nd,nd->n", centred_ND, centred_ND, out=self._frames_NE[:, dims])
 
     def __call__(self, rows_C: NDArray[np.int64]) -> FloatArray:

@@ -5,7 +5,8 @@
 # pyright: reportUnknownArgumentType=false
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +23,7 @@ from unitlang.centroids import check_centroids
 from unitlang.errors import UnitlangError
 from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
 from unitlang.features.base import K
-from unitlang.kmeans import MAX_CLUSTERS, MIN_CLUSTERS, one_thread
+from unitlang.kmeans import MAX_CLUSTERS, MIN_CLUSTERS
 
 FloatArray = NDArray[np.float32]
 UnitArray = NDArray[np.uint16]
@@ -206,6 +207,17 @@ class Quantizer:
         if missing:
             raise UnitlangError(f"{folder} holds no quantizer: {', '.join(missing)} missing")
         return cls.load({name: (folder / name).read_bytes() for name in names}, device)
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Run FAISS on one thread, so that its results do not depend on how many there are."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
 
 
 def nearest(features_TD: Any, centroids_KD: Any) -> UnitArray:

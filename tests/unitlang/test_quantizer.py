@@ -10,13 +10,15 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
+import torch
 from sklearn.cluster import KMeans
 
 from unitlang.errors import UnitlangError
 from unitlang.features import MfccConfig, load_extractor
+from unitlang.features.base import K
 from unitlang.frames import num_frames
 from unitlang.kmeans import fit_kmeans
-from unitlang.quantizer import Quantizer, QuantizerConfig
+from unitlang.quantizer import Quantizer, QuantizerConfig, nearest
 
 
 class Features:
@@ -38,6 +40,20 @@ class Features:
         return np.empty((0, self.dim), np.float32)
 
 
+class Tensors(Features):
+    """Gives its blocks as features, in tensors on a device, as HuBERT does."""
+
+    def __init__(self, dim: int, device: str) -> None:
+        super().__init__(dim)
+        self.device = device
+
+    def tensor(self, array: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def stream_many(self, utterances: Iterable[tuple[K, Iterable[np.ndarray]]]) -> Iterator[tuple[K, torch.Tensor]]:
+        return ((key, self.tensor(block)) for key, blocks in utterances for block in blocks)
+
+
 def noise(samples: int, seed: int = 0) -> np.ndarray:
     return (0.1 * np.random.default_rng(seed).normal(size=samples)).astype(np.float32)
 
@@ -54,7 +70,12 @@ def assert_nearest(features_TD: np.ndarray, centroids_KD: np.ndarray) -> int:
     units_T = Quantizer(Features(centroids_KD.shape[1]), centroids_KD, "0").assign(features_TD)
     model = KMeans(len(centroids_KD), init=centroids_KD, n_init=1, max_iter=1).fit(centroids_KD)
     model.cluster_centers_ = centroids_KD
-    expected_T = model.predict(features_TD)
+    return assert_as_near(units_T, model.predict(features_TD), features_TD, centroids_KD)
+
+
+def assert_as_near(
+    units_T: np.ndarray, expected_T: np.ndarray, features_TD: np.ndarray, centroids_KD: np.ndarray
+) -> int:
     different_T = np.flatnonzero(units_T != expected_T)
     for t in different_T:
         squares_K = ((features_TD[t].astype(np.float64) - centroids_KD) ** 2).sum(1)
@@ -95,6 +116,25 @@ def test_a_unit_does_not_depend_on_its_neighbours() -> None:
                 np.testing.assert_array_equal(np.concatenate(parts), units_T)
     finally:
         faiss.omp_set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))],
+)
+def test_tensors_get_the_units_of_arrays(device: str, shared_data: Path) -> None:
+    centroids_KD = np.load(shared_data / "units/streamspeech/mhubert_km1000_layer11_centroids.npy").astype(np.float32)
+    random = np.random.default_rng(0)
+    pairs_T2 = random.integers(1000, size=(3000, 2))
+    features_TD = centroids_KD[pairs_T2].mean(1) + 0.01 * random.normal(size=(3000, 768)).astype(np.float32)
+    extractor = Tensors(768, device)
+    quantizer = Quantizer(extractor, centroids_KD, "0")
+    ((_, units_T),) = quantizer.quantize_many([(None, [features_TD])])
+    of_product_T = nearest(extractor.tensor(features_TD), extractor.tensor(centroids_KD))  # as on a GPU
+    expected_T = quantizer.assign(features_TD)
+    assert units_T.dtype == of_product_T.dtype == np.uint16
+    for found_T in (units_T, of_product_T):
+        assert assert_as_near(found_T, expected_T, features_TD, centroids_KD) <= 3
 
 
 @pytest.mark.parametrize("samples", [0, 399, 400, 5_000, 1_000_000])
