@@ -2,8 +2,8 @@
 
     python benchmarks/build.py [--minutes 20] [--features mfcc] [--layer 9] [--workers 2] [--data FOLDER]
 
-A HuBERT-base with random weights; speech of FOLDER (default: ECHOX_TEST_DATA) and, where it is too short, noise, as
-FLAC of 2 to 20 s in a temporary folder. The quantizer is learnt from a quarter of it.
+A HuBERT-base with random weights; speech of FOLDER (default: ../shared/data, where it is there) and, where it is too
+short, noise, as FLAC of 2 to 20 s in a temporary folder. The quantizer is learnt from a quarter of it.
 
 Steps: wall seconds; "in the model" are those inside `HubertExtractor.compute`, summed over the workers and divided by
 their number, so that 100 % of the wall is all workers computing all the time. "CPU s / h" is CPU time in work units,
@@ -44,6 +44,7 @@ from storage.tables import read_table
 from unitlang.audio import load
 from unitlang.frames import SAMPLE_RATE
 
+DATA = Path(__file__).parents[2] / "shared" / "data"
 CLUSTERS = 500
 WORK_UNITS = 12
 STEP_OF_TASKS = {"fit_quantizer": "sample_features"}
@@ -90,7 +91,7 @@ def main() -> None:
     parser.add_argument("--features", choices=("hubert", "mfcc"), default="hubert")
     parser.add_argument("--layer", type=int, default=9)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"), help="folder of speech")
+    parser.add_argument("--data", type=Path, default=DATA if DATA.is_dir() else None, help="folder of speech")
     options = parser.parse_args()
     console = Console()
     with tempfile.TemporaryDirectory() as folder:

@@ -2,11 +2,11 @@
 
     python benchmarks/corpus_costs.py [--seconds 120] [--data FOLDER]
 
-FOLDER (default: ECHOX_TEST_DATA) has audio_manifest.jsonl, audio/ and units/LibriSpeech_hubert500.jsonl; decoding
-takes noise where it is not given, bytes of tables need it. Decoding is mono at two rates to 16 kHz; "prepare" is what
-a HuBERT worker does in one thread between decoding and the model: statistics of the utterance, cutting, padding. All
-are the best of three rounds. Tables are those of one work unit with HuBERT's units of real utterances; the unit
-language is learnt from those same utterances. It has at most as many words as runs.
+FOLDER (default: ../shared/data, where it is there) has audio_manifest.jsonl, audio/ and
+units/LibriSpeech_hubert500.jsonl; decoding takes noise where there is none, bytes of tables need it. Decoding is mono,
+at two rates to 16 kHz; "prepare" is what a HuBERT worker does in one thread between decoding and the model: statistics
+of the utterance, cutting, padding. All are the best of three rounds. Tables are those of one work unit with HuBERT's
+units of real utterances; the unit language is learnt from those same utterances. It has at most as many words as runs.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import soundfile
+import torch
 from extraction import FloatArray, utterances
 from rich.console import Console
 from rich.table import Table
@@ -38,6 +39,7 @@ from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
 from unitlang.unit_language import UnitLanguageConfig, train_unit_language
 from unitlang.units import to_runs
 
+DATA = Path(__file__).parents[2] / "shared" / "data"
 CODECS = {
     "wav": ("WAV", "PCM_16"),
     "flac": ("FLAC", "PCM_16"),
@@ -55,8 +57,9 @@ def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=120.0, help="audio to decode")
-    parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"), help="folder of speech")
+    parser.add_argument("--data", type=Path, default=DATA if DATA.is_dir() else None, help="folder of speech")
     options = parser.parse_args()
+    torch.set_num_threads(1)
     console = Console()
     console.print(decoding_table(list(utterances(options.seconds, options.data))))
     if options.data:
