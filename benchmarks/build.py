@@ -1,0 +1,249 @@
+"""A whole build: where the wall time goes, how much of it HuBERT has, what Ray costs.
+
+    python benchmarks/build.py [--minutes 20] [--features mfcc] [--layer 9] [--workers 2] [--data FOLDER]
+
+A HuBERT-base with random weights; speech of FOLDER (default: ../shared/data, where it is there) and, where it is too
+short, noise, as FLAC of 2 to 20 s in a temporary folder. The quantizer is learnt from a quarter of it.
+
+Steps: wall seconds; "in the model" are those inside `HubertExtractor.compute`, summed over the workers and divided by
+their number, so that 100 % of the wall is all workers computing all the time. "CPU s / h" is CPU time in work units,
+per hour of the corpus: what a large build costs, in which starts and fits vanish. Its last line, "every hour", leaves
+out the sample for k-means, which does not grow with the corpus.
+
+`quantize`: the time before the first work unit begins (Ray, processes, model); from then on, the model's share of the
+workers' wall time; and a plain loop that does the same: as many processes, each decoding, extracting and assigning one
+work unit after the other, without Ray, tables or checksums. Its start is not compared: it imports other things.
+Wall times need a quiet machine; shares of CPU time do not.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import soundfile
+import torch
+from extraction import utterances
+from rich.console import Console
+from rich.table import Table
+from timed_steps import TimedSession, Timing, timing_of
+from transformers import HubertConfig as HuggingFaceConfig
+from transformers import HubertModel
+
+from pipelines.build import STEPS, Build
+from pipelines.config import BuildConfig, check_config
+from pipelines.fit_quantizer import SPEEDS, load_quantizer
+from storage.manifests import Manifest
+from storage.store import Store
+from storage.tables import read_table
+from unitlang.audio import load
+from unitlang.frames import SAMPLE_RATE
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+CLUSTERS = 500
+WORK_UNITS = 12
+STEP_OF_TASKS = {"fit_quantizer": "sample_features"}
+"""Steps whose work units go by another name."""
+TABLES = ("utterances", "units", "unit_language", "s2t", "t2c", "echo")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One step of the build, or what comes after the steps.
+
+    Attributes:
+        name: of the step.
+        wall: seconds.
+        began: seconds of the wall clock.
+        timings: of its work units.
+    """
+
+    name: str
+    wall: float
+    began: float
+    timings: Sequence[Timing] = ()
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds of the processes while they did work units."""
+        return sum(timing.cpu for timing in self.timings)
+
+    @property
+    def model(self) -> float:
+        """Seconds in the model, summed over the workers."""
+        return sum(timing.model for timing in self.timings)
+
+    @property
+    def model_cpu(self) -> float:
+        """CPU seconds in the model."""
+        return sum(timing.model_cpu for timing in self.timings)
+
+
+def main() -> None:
+    """Build, measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0, help="audio in all")
+    parser.add_argument("--features", choices=("hubert", "mfcc"), default="hubert")
+    parser.add_argument("--layer", type=int, default=9)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--data", type=Path, default=DATA if DATA.is_dir() else None, help="folder of speech")
+    options = parser.parse_args()
+    console = Console()
+    with tempfile.TemporaryDirectory() as folder:
+        hours = write_speech(Path(folder, "speech"), options.minutes, options.data)
+        features = hubert(Path(folder), options.layer) if options.features == "hubert" else {"kind": "mfcc"}
+        config = build_config(Path(folder), options.minutes, features, options.workers)
+        manifest, parts = build(config, console)
+        store = Store.open(config.store)
+        loop = plain_loop(store, manifest, options.workers)
+        console.print(steps_table(parts, options.workers, hours))
+        console.print(quantize_table(next(part for part in parts if part.name == "quantize"), loop, options.workers))
+        console.print(storage_table(manifest, hours))
+        console.print(f"{hours * 60:.1f} min of audio, {options.features}, {options.workers} workers")
+
+
+def write_speech(folder: Path, minutes: float, data: Path | None) -> float:
+    """Utterances as FLAC files; returns their length in hours."""
+    folder.mkdir()
+    samples = 0
+    for number, waveform_N in enumerate(utterances(60 * minutes, data)):
+        samples += len(waveform_N)
+        soundfile.write(folder / f"{number:05}.flac", waveform_N, SAMPLE_RATE)
+        (folder / f"{number:05}.txt").write_text(f"utterance {number}")
+    return samples / SAMPLE_RATE / 3600
+
+
+def hubert(folder: Path, layer: int) -> dict[str, Any]:
+    """The features of a model with random weights."""
+    torch.manual_seed(0)
+    HubertModel(HuggingFaceConfig()).save_pretrained(folder / "model")
+    return {"kind": "hubert", "checkpoint": "model", "layer": layer}
+
+
+def build_config(folder: Path, minutes: float, features: dict[str, Any], workers: int) -> BuildConfig:
+    """Work units that all workers get the same number of; what takes longest runs on Ray, also the sample."""
+    values = {
+        "store": "store",
+        "sources": [{"kind": "folder", "path": "speech", "dataset": "speech"}],
+        "features": features,
+        "quantizer": {"k": CLUSTERS, "sample_hours": minutes / 60 / 4},
+        "work_units": {"minutes": minutes / WORK_UNITS},
+        "run": {"workers": workers, "ray_above_seconds": 60 * minutes / 4 / SPEEDS[features["kind"]] / 2},
+    }
+    return check_config(values, "benchmark", folder)
+
+
+def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
+    """`pipelines.build.build` with the time of each step."""
+    parts: list[Part] = []
+    with TimedSession(Store.open(config.store, create=True), config.run, console) as session:
+        state = Build(config, session, None)
+        for name, step in STEPS.items():
+            began = time.time()
+            step(state)
+            timings = session.timings.get(STEP_OF_TASKS.get(name, name), [])
+            parts.append(Part(name, time.time() - began, began, timings))
+        began = time.time()
+        built = state.finish()
+        parts.append(Part("commit", time.time() - began, began))
+    return built.manifest, parts
+
+
+def plain_loop(store: Store, manifest: Manifest, workers: int) -> Part:
+    """Decode, extract and assign the same work units in as many processes."""
+    quantizer = manifest.artifacts["quantizer"].fingerprint
+    jobs = [(store.uri, quantizer, file.path) for file in manifest.files("utterances")]
+    began = time.time()
+    with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+        timings = list(pool.imap_unordered(one_unit, jobs, chunksize=1))
+    return Part("plain loop", time.time() - began, began, timings)
+
+
+_quantizers = {}
+
+
+def one_unit(job: tuple[str, str, str]) -> Timing:
+    """Time of one work unit of the plain loop, in a process that keeps its model."""
+    uri, name, path = job
+    store = Store.open(uri)
+    if name not in _quantizers:
+        _quantizers[name] = load_quantizer(store, name)
+    quantizer = _quantizers[name]
+    uris = [audio["uri"] for audio in read_table(store, path)["audio"].to_pylist()]
+    _, timing = timing_of(lambda: list(quantizer.quantize_many((uri, [load(uri)]) for uri in uris)))
+    return timing
+
+
+def steps_table(parts: Sequence[Part], workers: int, hours: float) -> Table:
+    """Wall and CPU time by step."""
+    table = Table("step", "wall s", "share", "model s", "of wall", "CPU s / h", "model")
+    wall = sum(part.wall for part in parts)
+    for part in parts:
+        table.add_row(part.name, *step_cells([part], wall, workers, hours))
+    table.add_row("all", *step_cells(parts, wall, workers, hours))
+    lasting = [part for part in parts if part.name in ("ingest", "quantize", "encode", "shard")]
+    table.add_row("every hour", *step_cells(lasting, wall, workers, hours))
+    return table
+
+
+def step_cells(parts: Sequence[Part], wall: float, workers: int, hours: float) -> list[str]:
+    """A row for some steps together."""
+    own = sum(part.wall for part in parts)
+    model = sum(part.model for part in parts) / workers
+    cpu = sum(part.cpu for part in parts)
+    model_cpu = sum(part.model_cpu for part in parts)
+    cells = [f"{own:.1f}", f"{own / wall:.1%}", f"{model:.1f}", f"{model / own:.1%}"]
+    return [*cells, f"{cpu / hours:.1f}", f"{model_cpu / cpu:.1%}" if cpu else ""]
+
+
+def quantize_table(quantize: Part, loop: Part, workers: int) -> Table:
+    """The step beside the loop without Ray."""
+    table = Table("quantize", "on Ray", "plain loop", "ratio", title=f"{workers} workers")
+    first = min(timing.began for timing in quantize.timings)
+    table.add_row("wall s before the first work unit", f"{first - quantize.began:.1f}", "", "")
+    for name, of in (
+        ("wall s from then on", lambda part: presence(part.timings)),
+        ("CPU s of the workers", lambda part: part.cpu),
+    ):
+        ours, plain = of(quantize), of(loop)
+        table.add_row(name, f"{ours:.1f}", f"{plain:.1f}", f"{ours / plain:.3f}")
+    for name, of in (("model, of that wall time", model_share), ("model, of the workers' CPU", model_share_of_cpu)):
+        table.add_row(name, *(f"{of(part):.1%}" for part in (quantize, loop)), "")
+    memory = (max(timing.memory for timing in part.timings) for part in (quantize, loop))
+    table.add_row("peak memory of a worker, MB", *(f"{peak:.0f}" for peak in memory), "")
+    return table
+
+
+def model_share(part: Part) -> float:
+    """The model's share of the time from each worker's first work unit to its last."""
+    workers = {timing.process for timing in part.timings}
+    return part.model / sum(presence([t for t in part.timings if t.process == worker]) for worker in workers)
+
+
+def presence(timings: Sequence[Timing]) -> float:
+    """Seconds from the beginning of the first work unit to the end of the last one."""
+    return max(timing.ended for timing in timings) - min(timing.began for timing in timings)
+
+
+def model_share_of_cpu(part: Part) -> float:
+    """The model's share of the CPU time in work units."""
+    return part.model_cpu / part.cpu
+
+
+def storage_table(manifest: Manifest, hours: float) -> Table:
+    """Bytes of the tables."""
+    table = Table("table", "kB / h of audio")
+    for name in TABLES:
+        files = manifest.files(name)
+        if files:
+            table.add_row(name, f"{sum(file.bytes for file in files) / hours / 1000:.1f}")
+    return table
+
+
+if __name__ == "__main__":
+    main()

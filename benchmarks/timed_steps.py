@@ -1,0 +1,123 @@
+"""Steps that note in their receipts where their time went; for `build.py`.
+
+A module of its own, because Ray's workers must import it by its name.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Any, cast
+
+from rich.console import Console
+
+from pipelines.session import RunConfig, Session
+from pipelines.step import Output, Payload, Step, Task
+from storage.receipts import Receipt
+from storage.store import Store
+from unitlang.features import HubertExtractor
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One work unit.
+
+    Attributes:
+        process: id of the process that did it.
+        began, ended: seconds of the wall clock.
+        cpu: CPU seconds of the whole process meanwhile.
+        model: wall seconds inside `HubertExtractor.compute`.
+        model_cpu: CPU seconds of the thread that was there.
+        memory: peak of the process so far, in MB.
+    """
+
+    process: int
+    began: float
+    ended: float
+    cpu: float
+    model: float
+    model_cpu: float
+    memory: float
+
+
+@dataclass
+class Clock:
+    """Time inside the model, of this process: wall and CPU seconds."""
+
+    wall: float = 0.0
+    cpu: float = 0.0
+
+
+@cache
+def model_clock() -> Clock:
+    """The clock; it runs from the first call on."""
+    clock, compute = Clock(), HubertExtractor.compute
+
+    def timed(self: HubertExtractor, batch: Any) -> list[Any]:
+        wall, cpu = time.perf_counter(), time.thread_time()
+        features = compute(self, batch)
+        clock.wall += time.perf_counter() - wall
+        clock.cpu += time.thread_time() - cpu
+        return features
+
+    HubertExtractor.compute = timed
+    return clock
+
+
+def timing_of(work: Callable[[], Any]) -> tuple[Any, Timing]:
+    """What `work` returns, and how long it took."""
+    clock = model_clock()
+    model, model_cpu = clock.wall, clock.cpu
+    began, cpu = time.time(), time.process_time()
+    result = work()
+    timing = Timing(
+        process=os.getpid(),
+        began=began,
+        ended=time.time(),
+        cpu=time.process_time() - cpu,
+        model=clock.wall - model,
+        model_cpu=clock.cpu - model_cpu,
+        memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+    )
+    return result, timing
+
+
+@dataclass(frozen=True)
+class TimedStep:
+    """A step whose receipts say how long each work unit took; its outputs and fingerprints stay the same."""
+
+    inner: Step
+
+    @property
+    def name(self) -> str:
+        """The step's."""
+        return self.inner.name
+
+    def open(self, store: Store) -> Callable[[Payload], Output]:
+        """See `Step.open`."""
+        process = self.inner.open(store)
+
+        def timed(payload: Payload) -> Output:
+            output, timing = timing_of(lambda: process(payload))
+            output.stats["timing"] = asdict(timing)
+            return output
+
+        return timed
+
+
+class TimedSession(Session):
+    """A session that keeps the timings of every step."""
+
+    def __init__(self, store: Store, config: RunConfig, console: Console) -> None:
+        super().__init__(store, config, None, console)
+        self.timings: dict[str, list[Timing]] = {}
+
+    def run(
+        self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
+    ) -> list[Receipt]:
+        """See `Session.run`."""
+        receipts = super().run(cast(Step, TimedStep(step)), tasks, speed=speed, known=known, gpu=gpu)
+        self.timings[step.name] = [Timing(**receipt.stats["timing"]) for receipt in receipts]
+        return receipts
