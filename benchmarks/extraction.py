@@ -196,7 +196,7 @@ def print_table(
             f"{error:.1e}",
             f"{changed:.3%}",
         )
-    console = Console()
+    console = Console(width=120)
     console.print(table)
     _, reason = resolve_precision(HubertConfig(checkpoint="", layer=1, precision="auto"))
     console.print(
