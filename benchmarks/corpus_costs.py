@@ -5,7 +5,7 @@
 FOLDER (default: ../shared/data, where it is there) has audio_manifest.jsonl, audio/ and
 units/LibriSpeech_hubert500.jsonl; decoding takes noise where there is none, bytes of tables need it. Decoding is mono,
 at two rates to 16 kHz; "prepare" is what a HuBERT worker does in one thread between decoding and the model: statistics
-of the utterance, cutting, padding. All are the best of three rounds. Tables are those of one work unit with HuBERT's
+of the utterance, cutting. All are the best of three rounds. Tables are those of one work unit with HuBERT's
 units of real utterances; the unit language is learnt from those same utterances. It has at most as many words as runs.
 """
 
@@ -33,7 +33,7 @@ from storage.schemas import SCHEMAS
 from storage.tables import rows_to_parquet
 from unitlang.audio import load
 from unitlang.features import HubertConfig, HubertExtractor
-from unitlang.features.batches import bucketed
+from unitlang.features.batches import batches
 from unitlang.features.hubert import BATCH_SECONDS
 from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
 from unitlang.unit_language import UnitLanguageConfig, train_unit_language
@@ -88,7 +88,7 @@ def prepare_row(waveforms: list[FloatArray]) -> list[str]:
     best = np.inf
     for _ in range(ROUNDS):
         start = time.process_time()
-        for items in bucketed(extractor.cut((None, [waveform_N]) for waveform_N in waveforms), BATCH_SAMPLES):
+        for items in batches(extractor.cut((None, [waveform_N]) for waveform_N in waveforms), BATCH_SAMPLES):
             extractor.prepare([window for _, window in items])
         best = min(best, time.process_time() - start)
     return ["prepare", f"{SAMPLE_RATE:,}", f"{sum(map(len, waveforms)) / SAMPLE_RATE / best:.0f}", ""]

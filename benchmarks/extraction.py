@@ -4,10 +4,11 @@
 
 A HuBERT-base with random weights on one thread; speech of FOLDER (default: ECHOX_TEST_DATA), else noise, cut into
 utterances of 2 to 20 s. Times are CPU seconds, the best of several rounds in which the ways take turns: ratios within
-the table hold on a busy machine, speeds only on a quiet one. "GEMM peak" is the best float32 matrix product of the
-run; its share counts the operations that the layers up to the wanted one need, so a way that computes more has less.
-Units: k-means of the reference's own features. Weights are random: rates of changed units rank the ways, they do not
-predict those of a trained model.
+the table hold on a busy machine, speeds only on a quiet one. "of GEMM peak": operations of the layers up to the
+wanted one, by the plain sums, a second, as a share of the best float32 matrix product of the run. It is no utilisation:
+a way that computes layers beyond has less, one with faster algorithms (ours: convolutions by Winograd, positions by
+FFT) more. Units: k-means of the reference's own features. Weights are random: rates of changed units rank the ways,
+they do not predict those of a trained model.
 """
 
 import argparse
@@ -131,7 +132,7 @@ def transformers_batches(model: HubertModel, waveforms: list[FloatArray]) -> lis
 
 
 def our_way(extractor: HubertExtractor) -> Way:
-    """Batches by length."""
+    """Packed batches."""
 
     def extract(waveforms: list[FloatArray]) -> list[FloatArray]:
         found = dict(extractor.stream_many((number, [wave]) for number, wave in enumerate(waveforms)))
@@ -181,7 +182,7 @@ def print_table(
     extractor = HubertExtractor(HubertConfig(checkpoint=str(folder / "model"), layer=1))
     quantizer = Quantizer(extractor, fit_kmeans(reference_TD, CLUSTERS, seed=0, iterations=5), "benchmark")
     units_T = quantizer.assign(reference_TD)
-    table = Table("way", *("audio s/CPU s", "fairseq's", "transformers", "GEMM peak", "error", "units changed"))
+    table = Table("way", *("audio s/CPU s", "fairseq's", "transformers", "of GEMM peak", "error", "units changed"))
     for name in ways:
         found_TD = np.concatenate(features[name])
         speed = seconds / cpu_seconds[name]

@@ -297,5 +297,5 @@ def recorded_config(config: BuildConfig) -> dict[str, Any]:
 
 def library_versions() -> dict[str, str]:
     """Versions of the libraries that the values depend on."""
-    names = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "sentencepiece", "torch", "torchaudio")
+    names = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
     return {name: version(name) for name in names}

@@ -36,7 +36,8 @@ from unitlang.kmeans import fit_kmeans
 from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
 
 REVISION = 2
-SAMPLE_TASK_SAMPLES = 1800 * SAMPLE_RATE
+SAMPLE_TASK_SAMPLES = 300 * SAMPLE_RATE
+"""Small, so that all workers share the sample, and long enough for what a task costs besides."""
 KIND = "quantizer"
 SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
 """Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
@@ -194,7 +195,7 @@ def _sample(
 
 
 def _sample_tasks(step: SampleFeatures, speech: Iterable[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
-    """The chosen speech in tasks of about half an hour."""
+    """The chosen speech in tasks of about five minutes."""
     held: list[tuple[WorkUnit, Piece]] = []
     samples = 0
     for unit, piece in speech:

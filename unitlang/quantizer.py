@@ -24,6 +24,7 @@ from unitlang.errors import UnitlangError
 from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
 from unitlang.features.base import K
 from unitlang.kmeans import MAX_CLUSTERS, MIN_CLUSTERS
+from unitlang.precision import full_precision
 
 FloatArray = NDArray[np.float32]
 UnitArray = NDArray[np.uint16]
@@ -49,7 +50,7 @@ class QuantizerConfig(BaseModel):
     sample_hours: float = Field(default=20.0, gt=0, allow_inf_nan=False)
     """Speech to learn from, in hours."""
     max_frames: int = Field(default=1_000_000, ge=MIN_CLUSTERS)
-    """Frames to keep of the sample; a million of 768 dims are 3 GB."""
+    """Frames to keep of the sample; a million of 768 dims are 1.5 GB."""
     centroids: str | None = None
     """Path or URL of a public codebook to use instead of learning one."""
 
@@ -158,7 +159,7 @@ class Quantizer:
             "features": self.extractor.config.model_dump(mode="json"),
             "features_fingerprint": self.extractor.fingerprint(),
             "fitted": self.fitted,
-            "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "torch", "torchaudio")},
+            "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "scipy", "torch", "torchaudio")},
         }
         return {
             CENTROIDS_FILE: save_tensors({"centroids": self.centroids_KD}),
@@ -228,6 +229,7 @@ def nearest(features_TD: Any, centroids_KD: Any) -> UnitArray:
     Returns:
         units_T uint16, on the CPU.
     """
-    scores_TK = (centroids_KD * centroids_KD).sum(1) - 2 * features_TD @ centroids_KD.T
+    with full_precision():
+        scores_TK = (centroids_KD * centroids_KD).sum(1) - 2 * features_TD @ centroids_KD.T
     units_T: UnitArray = scores_TK.argmin(1).cpu().numpy().astype(np.uint16)
     return units_T

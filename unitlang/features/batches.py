@@ -3,11 +3,9 @@
 # Shapes: N = samples at 16 kHz.
 
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
+from unitlang.features.base import K
 from unitlang.features.windows import Window
-
-K = TypeVar("K")
 
 
 def batches(windows: Iterable[tuple[K, Window]], batch_samples: int) -> Iterator[list[tuple[K, Window]]]:

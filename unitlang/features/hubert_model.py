@@ -1,4 +1,4 @@
-"""HuBERT's encoder for inference: each utterance of a batch gets the features that it gets alone.
+"""HuBERT's encoder for inference: within rounding, each utterance of a batch gets the features that it gets alone.
 
 Utterances lie one after another, without padding. What works frame by frame sees them all as one; convolutions and
 attention, which look around, are done for each by itself.
@@ -49,8 +49,12 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
-        changed = map(change, (self.waveform_N, self.weight_BKC, self.bias_BC))
-        return replace(self, **dict(zip(("waveform_N", "weight_BKC", "bias_BC"), changed, strict=True)))
+        return replace(
+            self,
+            waveform_N=change(self.waveform_N),
+            weight_BKC=change(self.weight_BKC),
+            bias_BC=change(self.bias_BC),
+        )
 
 
 class Linear(nn.Module):
@@ -129,8 +133,8 @@ class HubertEncoder(nn.Module):
             if isinstance(module, Linear):
                 module.to(dtype)
 
-    def forward(self, batch: Batch) -> list[Tensor]:
-        """features_TD, float32, of each window."""
+    def forward(self, batch: Batch) -> Tensor:
+        """features_TD, float32, of one window after another."""
         waveforms = batch.waveform_N.split(batch.samples)
         each = zip(waveforms, batch.weight_BKC, batch.bias_BC, batch.frames, strict=True)
         x_TC = torch.cat([self.front_end(*window) for window in each])
@@ -140,4 +144,4 @@ class HubertEncoder(nn.Module):
             x_TD = self.norm(x_TD)
         for layer in self.layers:
             x_TD = layer(x_TD, batch.frames)
-        return list(x_TD.split(batch.frames))
+        return x_TD

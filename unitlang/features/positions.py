@@ -1,7 +1,7 @@
 """HuBERT's positional convolution by Fourier transforms: 128 taps in each of 16 groups cost a tenth of the products."""
 
 # Shapes: T = frames, D = model dims, G = groups, I = inputs of a group, O = its outputs, K = taps, M = blocks,
-# S = frames of a block, F = frequencies.
+# S = frames of a block, F = frequencies, X = frequencies of all groups, G within F.
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -35,7 +35,8 @@ class PositionalConvolution(nn.Module):
         # torch's convolution is a correlation: the spectrum of its taps is conjugated
         weight_GOIF = torch.fft.rfft(weight_OIK, self.block).conj().unflatten(0, (self.groups, -1))
         weight_FGIO = weight_GOIF.permute(3, 0, 2, 1)
-        self.register_buffer("weight", torch.view_as_real(weight_FGIO.flatten(0, 1).resolve_conj().contiguous()))
+        weight_XIO = weight_FGIO.flatten(0, 1).resolve_conj().contiguous()
+        self.register_buffer("weight", torch.view_as_real(weight_XIO))
         self.bias = nn.Parameter(bias_O.detach(), requires_grad=False)
 
     def forward(self, x_TD: Tensor, frames: Sequence[int]) -> Tensor:
@@ -60,7 +61,7 @@ class PositionalConvolution(nn.Module):
     def _convolved(self, x_DMS: Tensor) -> Tensor:
         blocks = x_DMS.shape[1]
         x_GIMF = torch.fft.rfft(x_DMS).unflatten(0, (self.groups, -1))
-        weight = torch.view_as_complex(self.get_buffer("weight"))
-        y = torch.bmm(x_GIMF.permute(3, 0, 2, 1).flatten(0, 1), weight)
-        y_GOMF = y.view(-1, self.groups, blocks, weight.shape[2]).permute(1, 3, 2, 0)
+        weight_XIO = torch.view_as_complex(self.get_buffer("weight"))
+        y_XMO = torch.bmm(x_GIMF.permute(3, 0, 2, 1).flatten(0, 1), weight_XIO)
+        y_GOMF = y_XMO.view(-1, self.groups, blocks, weight_XIO.shape[2]).permute(1, 3, 2, 0)
         return torch.fft.irfft(y_GOMF, self.block)[..., : self.hop].flatten(0, 1)
