@@ -44,7 +44,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         torch.manual_seed(0)
         HubertModel(HuggingFaceConfig()).save_pretrained(folder)
-        whole = HubertConfig(checkpoint=folder, layer=options.layer, max_window_seconds=options.seconds + 1)
+        whole = HubertConfig(checkpoint=folder, layer=options.layer, max_window_seconds=max(options.seconds, 60.0))
         extractor = HubertExtractor(whole)
         reference_TD = extractor.extract(waveform_N)
         quantizer = Quantizer(extractor, fit_kmeans(reference_TD, CLUSTERS, seed=0, iterations=5), "benchmark")
