@@ -170,13 +170,16 @@ def test_bad_files_are_rejects_with_reasons(
     assert not run_build({**config, "max_reject_ratio": 1.0}).new
 
 
+def with_rejects(folder: Path, count: int) -> Path:
+    for number in range(count):
+        (folder / f"bad{number}.wav").write_text("nothing")
+    return folder
+
+
 def test_too_many_rejects_commit_nothing(
     config: Config, run_build: RunBuild, make_speech: MakeSpeech, tmp_path: Path
 ) -> None:
-    folder = make_speech(tmp_path / "mixed", 8)
-    for number in range(3):
-        (folder / f"bad{number}.wav").write_text("nothing")
-    config["sources"][0]["path"] = str(folder)
+    config["sources"][0]["path"] = str(with_rejects(make_speech(tmp_path / "mixed", 8), 3))
     with pytest.raises(UserError, match=r"3 of 11 entries were rejected(.|\n)*bad0\.wav(.|\n)*max_reject_ratio"):
         run_build(config)
     assert versions(Store.open(config["store"])) == []
@@ -226,10 +229,7 @@ def test_k_above_the_frames_names_the_remedy(config: Config, run_build: RunBuild
 def test_rejects_that_leave_too_little_for_k_are_told_first(
     config: Config, run_build: RunBuild, make_speech: MakeSpeech, tmp_path: Path
 ) -> None:
-    folder = make_speech(tmp_path / "mixed", 1)
-    for number in range(9):
-        (folder / f"bad{number}.wav").write_text("nothing")
-    config["sources"][0]["path"] = str(folder)
+    config["sources"][0]["path"] = str(with_rejects(make_speech(tmp_path / "mixed", 1), 9))
     with pytest.raises(UserError) as error:
         run_build(config | {"quantizer": {"k": 200}, "unit_language": {"vocab_size": 400}, "max_reject_ratio": 1.0})
     first, example, last = str(error.value).splitlines()

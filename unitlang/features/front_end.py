@@ -1,4 +1,4 @@
-"""HuBERT's convolutions for inference, a few seconds at a time, so that what lies between them stays in the caches.
+"""HuBERT's convolutions for inference, a few seconds at a time, so that the memory between them is used again.
 
 They run as matrix products over [positions, channels], which needs no transposing. The group norm
 after the first one averages over the whole utterance: its statistics are known beforehand (`Moments`), and norm and
@@ -86,10 +86,10 @@ class FrontEnd(nn.Module):
         return torch.cat(parts)
 
     def _chunk(self, waveform_N: Tensor, weight_KC: Tensor, bias_C: Tensor, frames: int) -> Tensor:
-        samples_N = waveform_N[: self._samples(frames)]
+        needed = self._samples(frames)
+        samples_N = waveform_N[:needed]
         # The last sample, not zero: after an offset, a step would cost the last frame digits in `TripleConvolution`.
-        missing = self._samples(frames) - len(samples_N)
-        samples_N = torch.cat([samples_N, samples_N[-1:].expand(missing)])
+        samples_N = torch.cat([samples_N, samples_N[-1:].expand(needed - len(samples_N))])
         x_LC = torch.addmm(bias_C, samples_N.unfold(0, TAPS, HOP), weight_KC)
         if self.first_norm is not None:
             x_LC = self.first_norm(x_LC)

@@ -6,7 +6,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -42,14 +41,8 @@ class PositionalConvolution(nn.Module):
     def forward(self, x_TD: Tensor, frames: Sequence[int]) -> Tensor:
         """Of utterances of so many frames one after another; none sees its neighbours."""
         cut = [self._blocks(part_TD) for part_TD in x_TD.split(list(frames))]
-        y_DMS = self._convolved(torch.cat(cut, 1))
-        bounds = [0]
-        for blocks_DMS in cut:
-            bounds.append(bounds[-1] + blocks_DMS.shape[1])
-        parts = [
-            y_DMS[:, first:last].flatten(1)[:, :count]
-            for (first, last), count in zip(pairwise(bounds), frames, strict=True)
-        ]
+        convolved = self._convolved(torch.cat(cut, 1)).split([blocks_DMS.shape[1] for blocks_DMS in cut], 1)
+        parts = [y_DMS.flatten(1)[:, :count] for y_DMS, count in zip(convolved, frames, strict=True)]
         return functional.gelu(torch.cat(parts, 1) + self.bias[:, None]).T
 
     def _blocks(self, x_TD: Tensor) -> Tensor:
