@@ -14,7 +14,7 @@ from pipelines.boundary import guarded
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
-    from pipelines.build import Built
+    from pipelines.build_state import Built
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import shutil
 import socket
 import tempfile
@@ -30,7 +31,10 @@ SLOWEST = 10.0
 """Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
 slower than planned for; a deadlock would otherwise be silent."""
 TEMP_PREFIX = "echox-ray-"
+ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
 CONNECT_SECONDS = 10.0
+THIS_CLUSTER = "auto"
+"""The address of the cluster that runs this process."""
 OBJECT_STORE_BYTES = 256 * 2**20
 """Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
 
@@ -168,7 +172,8 @@ class Session:
                 "_temp_dir": self._temp,
             }
         else:
-            check_reachable(self._address)
+            if self._address != THIS_CLUSTER:
+                check_reachable(self._address)
             options["address"] = self._address
         ray.init(**options)
         self._started = True
@@ -196,6 +201,17 @@ def worker_count(config: RunConfig, tasks: int, needs: Mapping[str, float], ther
     """As many workers as the cluster holds, of those that are allowed and of use."""
     fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
     return max(1, min(tasks, config.workers or fitting, fitting))
+
+
+def check_address(address: str) -> None:
+    """Refuse what is no address of a Ray cluster, or one where nothing listens, before anything is made.
+
+    Raises:
+        UserError: naming the remedy.
+    """
+    if not ADDRESS.fullmatch(address):
+        raise UserError(f"--ray {address}: an address reads HOST:PORT, as `ray start` printed it, e.g. ray-head:6379")
+    check_reachable(address)
 
 
 def check_reachable(address: str) -> None:

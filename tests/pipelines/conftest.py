@@ -10,7 +10,8 @@ import soundfile
 from numpy.typing import NDArray
 from rich.console import Console
 
-from pipelines.build import Built, build
+from pipelines.build import build
+from pipelines.build_state import Built
 from pipelines.config import check_config
 
 RATE = 16_000
