@@ -64,6 +64,6 @@ def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Ge
         yield Build(config, session, latest(store))
 
 
-def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str | None) -> Built:
+def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:
     with step_runner(config, ray_address, console) as run:
         return built(run_steps(begin(config), run))

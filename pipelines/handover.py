@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any
 
@@ -31,12 +31,14 @@ class Handover:
 
     Attributes:
         store: URI of the corpus.
+        build: names the build: the path of its first state.
         path: of the state in the store; its name is a hash of its contents.
         step: the last step; empty before the first.
         facts: numbers of that step, to show.
     """
 
     store: str
+    build: str
     path: str
     step: str = ""
     facts: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -70,7 +72,8 @@ def begin(config: BuildConfig) -> Handover:
     parent = latest(store)
     _sweep(store, parent.version if parent else 0)
     state = _State(config.model_dump(mode="json"), parent.version if parent else None, {}, {}, {})
-    return Handover(store.uri, _put(store, state))
+    path = _put(store, state)
+    return Handover(store.uri, path, path)
 
 
 def advance(handover: Handover, step: str, session: Session) -> Handover:
@@ -83,7 +86,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
     if step == COMMIT:
         built = build.finish()
         facts = {"version": built.manifest.version, "new": built.new, "kept": built.kept, "added": built.added}
-        return Handover(handover.store, handover.path, step, facts)
+        return replace(handover, step=step, facts=facts)
     for name, run in STEPS.items():
         if name == step:
             run(build)
@@ -94,7 +97,8 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         artifacts=build.artifacts,
         specs=build.specs,
     )
-    return Handover(handover.store, _put(session.store, state), step, step_facts(build.steps.get(step, ())))
+    facts = step_facts(build.steps.get(step, ()))
+    return replace(handover, path=_put(session.store, state), step=step, facts=facts)
 
 
 def built(handover: Handover) -> Built:

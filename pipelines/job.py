@@ -1,13 +1,14 @@
-"""What a Ray job of ours runs: `python -m pipelines.job REQUEST`, with the request as JSON; `pipelines.jobs` sends it.
+"""What a Ray job of ours runs: `python -m pipelines.job`, with a request in its environment; `pipelines.jobs` sends it.
 
-Its log is JSON lines; what it made, or why it failed, it leaves in the store.
+Its log is JSON lines, among them what it made or why it failed.
 """
 
 import json
 import logging
+import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -16,39 +17,43 @@ from pipelines.boundary import guarded
 from pipelines.environment import check_environment
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.job_log import JsonLines
-from storage.receipts import to_json
 from storage.store import Store
 
+REQUEST = "ECHOX_JOB"
+"""The variable that holds the request, as JSON."""
 Values = dict[str, Any]
 """JSON values."""
 
+log = logging.getLogger(__name__)
 
-def run_step(arguments: Values) -> Values:
-    """One step of a build, on the cluster that runs this job."""
+
+def run_steps(arguments: Values) -> Iterator[Values]:
+    """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
     from pipelines.handover import Handover, advance
     from pipelines.session import THIS_CLUSTER, RunConfig, Session
 
     handover = Handover(**arguments["handover"])
     config = RunConfig.model_validate(arguments["run"])
     with Session(Store.open(handover.store), config, THIS_CLUSTER, Console(quiet=True)) as session:
-        return advance(handover, arguments["step"], session).to_dict()
+        for step in arguments["steps"]:
+            handover = advance(handover, step, session)
+            yield handover.to_dict()
 
 
-WORK: Mapping[str, Callable[[Values], Values]] = {"step": run_step}
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps}
 """What a job can be asked for."""
 
 
 def answer(request: Values) -> None:
-    """Do what is asked for, and leave the result or the error in the store."""
-    store = Store.open(request["store"])
+    """Do what is asked for, and log each thing that is made, or the error."""
     try:
         check_environment(request["environment"])
-        done = WORK[request["work"]](request["arguments"])
+        for made in WORK[request["work"]](request["arguments"]):
+            log.debug("done", extra={"outcome": {"done": made}})
     except Exception as error:
         failed = {"error": str(error), "kind": kind_of(error), "traceback": traceback.format_exc()}
-        store.put(request["result"], to_json(failed))
+        log.debug("failed", extra={"outcome": failed})
         raise
-    store.put(request["result"], to_json({"done": done}))
 
 
 def kind_of(error: Exception) -> str:
@@ -59,13 +64,14 @@ def kind_of(error: Exception) -> str:
 
 
 def main() -> None:
-    """Answer the request on the command line."""
+    """Answer the request."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("echox", "pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.DEBUG)
-    guarded(lambda: answer(json.loads(sys.argv[1])))
+    log.setLevel(logging.DEBUG)  # it runs as `__main__`
+    guarded(lambda: answer(json.loads(os.environ[REQUEST])))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The log of a Ray job as JSON lines: level, text and progress reach whoever started the job as they were."""
+"""The log of a Ray job as JSON lines: whoever started the job gets level, text, progress and results as they were."""
 
 import json
 import logging
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipelines.progress import Progress
 
@@ -18,11 +19,13 @@ class LogLine:
         text: of the line.
         level: of `logging`.
         progress: of a step, if the line tells of it.
+        outcome: JSON values of what the job made (`done`) or why it failed (`error`), if the line tells of it.
     """
 
     text: str
     level: int = logging.INFO
     progress: Progress | None = None
+    outcome: dict[str, Any] | None = None
 
 
 class JsonLines(logging.Formatter):
@@ -30,16 +33,20 @@ class JsonLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line."""
-        text = record.getMessage()
-        if record.exc_info:
-            text += "\n" + self.formatException(record.exc_info)
         progress = getattr(record, "progress", None)
-        return MARK + json.dumps([record.levelno, text, asdict(progress) if progress else None])
+        values = {
+            "text": super().format(record),
+            "level": record.levelno,
+            "progress": asdict(progress) if progress else None,
+            "outcome": getattr(record, "outcome", None),
+        }
+        return MARK + json.dumps({name: value for name, value in values.items() if value is not None})
 
 
 def parse(line: str) -> LogLine:
     """A line of the log; what is not ours is taken as it is."""
     if not line.startswith(MARK):
         return LogLine(line)
-    level, text, progress = json.loads(line.removeprefix(MARK))
-    return LogLine(text, level, Progress(**progress) if progress else None)
+    values = json.loads(line.removeprefix(MARK))
+    progress = values.pop("progress", None)
+    return LogLine(**values, progress=Progress(**progress) if progress else None)

@@ -6,13 +6,10 @@ attaches to it: a build that was killed and started again goes on with the job t
 
 import json
 import logging
-import os
 import re
-import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -20,9 +17,10 @@ import requests
 from pipelines.environment import code_folders, code_revision, environment
 from pipelines.errors import UserError
 from pipelines.fingerprint import fingerprint
-from pipelines.job_log import parse
-from storage.errors import NotFound, StorageError
-from storage.store import Store
+from pipelines.job import REQUEST
+from pipelines.job_log import LogLine, parse
+from pipelines.ray_env import prepare
+from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 remote = logging.getLogger(f"{__name__}.remote")
@@ -32,6 +30,7 @@ PATIENCE_SECONDS = 120.0
 """How long the head of the cluster may be silent."""
 SHOWN_LINES = 20
 """Of the log of a job that died without a word."""
+POSITION = "echox-position"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 URL = re.compile(r"https?://[^\s/]+(:\d{1,5})?/?")
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
@@ -51,25 +50,24 @@ class Job:
 
     Attributes:
         work: a name of `pipelines.job.WORK`.
-        store: URI of the store where the result is left.
-        folder: in the store, for results.
-        arguments: JSON values; equal ones, in equal code, give equal results.
+        arguments: JSON values for it.
         name: for people.
+        key: what the work is about, JSON values; equal keys in equal code are the same work.
+        position: where in the work it begins; a running job that began there or before does this one too.
         metadata: kept by the cluster beside the job, for instance whose it is.
     """
 
     work: str
-    store: str
-    folder: str
     arguments: dict[str, Any]
     name: str
+    key: Any
+    position: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def prefix(self) -> str:
         """Of the ids of all submissions of this work."""
-        key = fingerprint(self.work, self.store, self.arguments, code_revision())
-        return f"echox-{self.name}-{key[:16]}-"
+        return f"echox-{self.name}-{fingerprint(self.work, self.key, code_revision())[:16]}-"
 
 
 class Jobs:
@@ -80,6 +78,8 @@ class Jobs:
     """
 
     def __init__(self, address: str) -> None:
+        prepare()
+        from ray.exceptions import AuthenticationError
         from ray.job_submission import JobSubmissionClient
 
         if not URL.fullmatch(address):
@@ -88,133 +88,123 @@ class Jobs:
             )
         for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
             logging.getLogger(name).setLevel(logging.WARNING)  # each submission would tell of four packages
-        if has_token():
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             self._client = JobSubmissionClient(address)
+        except AuthenticationError as error:
+            raise UserError(
+                f"--ray {address}: {_short(error)}; bring the cluster's token (`ray get-auth-token` there) to "
+                "~/.ray/auth_token here, or name it in RAY_AUTH_TOKEN"
+            ) from error
         except (ConnectionError, RuntimeError) as error:
             raise UserError(f"--ray {address}: no Ray job server answers there ({_short(error)})") from error
 
-    def run(self, job: Job) -> dict[str, Any]:
-        """Run a job to its end, or attach to the one that already does this work; stop it when interrupted.
-
-        Its log lines become log records of this process, of the same level, with their `progress`.
-
-        Raises:
-            UserError, StorageError: as the job raised it.
-            JobFailed: with the cause.
-            JobStopped: somebody else stopped it.
-        """
-        submission = self._running(job)
-        if submission is None:
-            submission = self._submit(job)
-            log.info("submitted Ray job %s", submission)
-        else:
-            log.info("attached to Ray job %s, which was running already", submission)
-        try:
-            self._follow(submission)
-        except BaseException:  # also Ctrl-C and SIGTERM: nobody would wait for the job any more
-            self.stop(submission)
-            raise
-        return self._result(job, submission)
-
-    def stop(self, submission: str) -> None:
-        """Stop a job; no error where it has ended."""
-        if self._client.get_job_status(submission) not in ENDED:
-            self._client.stop_job(submission)
-            log.warning("stopped Ray job %s", submission)
+    def start(self, job: Job) -> "RunningJob":
+        """Attach to the job that does this work already, or submit it."""
+        same = [other for other in self._client.list_jobs() if (other.submission_id or "").startswith(job.prefix)]
+        for other in same:
+            if other.status not in ENDED and int((other.metadata or {})[POSITION]) <= job.position:
+                log.info("attached to Ray job %s, which was running already", other.submission_id)
+                return RunningJob(self._client, str(other.submission_id))
+        submission = self._submit(job, len(same) + 1)
+        log.info("submitted Ray job %s", submission)
+        return RunningJob(self._client, submission)
 
     def stop_all(self, key: str, value: str) -> list[str]:
         """Stop the running jobs whose metadata say so; returns their ids."""
         jobs = [job for job in self._client.list_jobs() if (job.metadata or {}).get(key) == value]
         running = [str(job.submission_id) for job in jobs if job.submission_id and job.status not in ENDED]
         for submission in running:
-            self.stop(submission)
+            RunningJob(self._client, submission).stop()
         return running
 
-    def _submissions(self, job: Job) -> list[tuple[int, str, str]]:
-        """Number, id and status of all submissions of this work."""
-        found = [(str(other.submission_id), str(other.status)) for other in self._client.list_jobs()]
-        return [
-            (int(name.removeprefix(job.prefix)), name, status) for name, status in found if name.startswith(job.prefix)
-        ]
-
-    def _running(self, job: Job) -> str | None:
-        running = [name for _, name, status in self._submissions(job) if status not in ENDED]
-        return running[0] if running else None
-
-    def _submit(self, job: Job) -> str:
-        number = max((number for number, *_ in self._submissions(job)), default=0) + 1
-        submission = f"{job.prefix}{number}"
-        request = {
-            "work": job.work,
-            "arguments": job.arguments,
-            "store": job.store,
-            "result": f"{job.folder}/{submission}.json",
-            "environment": environment(),
-        }
+    def _submit(self, job: Job, number: int) -> str:
+        request = {"work": job.work, "arguments": job.arguments, "environment": environment()}
         return self._client.submit_job(
-            entrypoint=f"python -m pipelines.job {shlex.quote(json.dumps(request))}",
-            submission_id=submission,
-            runtime_env={"py_modules": code_folders()},
-            metadata=dict(job.metadata),
+            entrypoint="python -m pipelines.job",
+            submission_id=f"{job.prefix}{number}",
+            runtime_env={"py_modules": code_folders(), "env_vars": {REQUEST: json.dumps(request)}},
+            metadata={**job.metadata, POSITION: str(job.position)},
         )
 
-    def _follow(self, submission: str) -> None:
-        """Relay the log until the job has ended."""
+
+class RunningJob:
+    """A job that was submitted; its log becomes log records of this process, of the same level, with `progress`.
+
+    Attributes:
+        submission: its id.
+    """
+
+    def __init__(self, client: Any, submission: str) -> None:
+        self.submission = submission
+        self._client = client
+        self._lines = self._follow()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """What the job makes, as it makes it; those that come first go to the first who asks.
+
+        Raises:
+            UserError, StorageError: as the job raised it.
+            JobFailed: with the cause.
+            JobStopped: somebody stopped it.
+        """
+        failed: dict[str, Any] | None = None
+        for line in self._lines:
+            if line.outcome and "done" in line.outcome:
+                yield line.outcome["done"]
+            elif line.outcome:
+                failed = line.outcome
+            else:
+                remote.log(line.level, "%s", line.text, extra={"progress": line.progress})
+        if failed or self._client.get_job_status(self.submission) != "SUCCEEDED":
+            raise self._failure(failed)
+
+    def stop(self) -> None:
+        """Stop the job; no error where it has ended."""
+        if self._client.get_job_status(self.submission) not in ENDED:
+            self._client.stop_job(self.submission)
+            log.warning("stopped Ray job %s", self.submission)
+
+    def _follow(self) -> Iterator[LogLine]:
+        """The lines of the log until the job has ended."""
         seen, heard = 0, time.monotonic()
         while True:
             try:
-                status = self._client.get_job_status(submission)
-                text = self._client.get_job_logs(submission)
+                status = self._client.get_job_status(self.submission)
+                text = self._client.get_job_logs(self.submission)
                 heard = time.monotonic()
             except requests.RequestException as error:
                 if time.monotonic() - heard > PATIENCE_SECONDS:
-                    raise JobFailed(f"Ray job {submission}: its cluster does not answer any more: {error}") from error
+                    message = f"Ray job {self.submission}: its cluster does not answer any more: {error}"
+                    raise JobFailed(message) from error
                 log.warning("the Ray cluster does not answer (%s); asking again", _short(error))
                 time.sleep(POLL_SECONDS)
                 continue
             end = len(text) if status in ENDED else text.rfind("\n") + 1
-            relay(text[seen:end])
+            yield from map(parse, filter(str.strip, ANSI.sub("", text[seen:end]).splitlines()))
             seen = max(seen, end)
             if status in ENDED:
                 return
             time.sleep(POLL_SECONDS)
 
-    def _result(self, job: Job, submission: str) -> dict[str, Any]:
-        try:
-            outcome = json.loads(Store.open(job.store).get(f"{job.folder}/{submission}.json"))
-        except NotFound:
-            raise self._died(submission) from None
-        if "done" in outcome:
-            return outcome["done"]
-        if outcome["kind"] == "user":
-            raise UserError(outcome["error"])
-        if outcome["kind"] == "place":
-            raise StorageError(outcome["error"])
-        raise JobFailed(f"Ray job {submission} failed: {outcome['error']}\n{outcome['traceback']}")
+    def _failure(self, failed: Mapping[str, str] | None) -> Exception:
+        """Why a job ended without success."""
+        if failed is None:
+            return self._death()
+        if failed["kind"] == "user":
+            return UserError(failed["error"])
+        if failed["kind"] == "place":
+            return StorageError(failed["error"])
+        return JobFailed(f"Ray job {self.submission} failed: {failed['error']}\n{failed['traceback']}")
 
-    def _died(self, submission: str) -> Exception:
-        """Why a job left nothing."""
-        if self._client.get_job_status(submission) == "STOPPED":
-            return JobStopped(f"Ray job {submission} was stopped")
-        lines = self._client.get_job_logs(submission).splitlines()[-SHOWN_LINES:]
-        message = self._client.get_job_info(submission).message or "it died without a message"
-        return JobFailed(f"Ray job {submission} failed: {message}\n" + "\n".join(parse(line).text for line in lines))
-
-
-def relay(text: str) -> None:
-    """Log the lines of a job's log here."""
-    for line in filter(str.strip, ANSI.sub("", text).splitlines()):
-        told = parse(line)
-        remote.log(told.level, "%s", told.text, extra={"progress": told.progress})
-
-
-def has_token() -> bool:
-    """Whether this machine holds a token for Ray clusters; a cluster asks for one unless it was told not to."""
-    if "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ:
-        return True
-    return Path("~/.ray/auth_token").expanduser().exists()
+    def _death(self) -> Exception:
+        """Why a job ended that did not tell."""
+        if self._client.get_job_status(self.submission) == "STOPPED":
+            return JobStopped(f"Ray job {self.submission} was stopped")
+        lines = self._client.get_job_logs(self.submission).splitlines()[-SHOWN_LINES:]
+        message = self._client.get_job_info(self.submission).message or "it died without a message"
+        return JobFailed(
+            f"Ray job {self.submission} failed: {message}\n" + "\n".join(parse(line).text for line in lines)
+        )
 
 
 def _short(error: Exception) -> str:

@@ -21,6 +21,7 @@ from rich.console import Console
 
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.progress import bar
+from pipelines.ray_env import prepare
 from pipelines.step import Step, Task, perform
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
@@ -153,9 +154,7 @@ class Session:
     def _start_ray(self) -> None:
         if self._started:
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Under `uv run`, Ray would upload the current folder and start every worker through uv.
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+        prepare()
         import ray
         from ray.data import DataContext
 
