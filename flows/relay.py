@@ -12,10 +12,21 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from pipelines.errors import USER_ERRORS
 from pipelines.progress import Progress
 
 PACKAGES = ("echox", "pipelines", "storage", "unitlang")
 UPDATE_SECONDS = 5.0
+
+
+class MistakesWithoutTraceback(logging.Filter):
+    """A mistake of the user is told by its message; where in the program it was noticed helps nobody."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Every record passes."""
+        if record.exc_info and isinstance(record.exc_info[1], USER_ERRORS):
+            record.exc_info = None
+        return True
 
 
 class Relay(logging.Handler):
@@ -78,3 +89,7 @@ def relayed() -> Generator[None]:
             logger.removeHandler(relay)
             logger.setLevel(level)
             logger.propagate = propagate
+
+
+for _runs in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_runs).addFilter(MistakesWithoutTraceback())
