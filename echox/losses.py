@@ -64,24 +64,19 @@ def cross_entropy(predictions: Predictions) -> Tensor:
 def ctc(scores: CtcScores) -> Tensor:
     """(B) nats of each transcript given its frames (Graves et al., 2006), float32.
 
-    0 where the transcript is unknown or has more tokens than the frames can spell. Only the columns of a transcript's
-    own tokens take part, normalised over the whole vocabulary: no (B, F, V) tensor of log-probabilities is made.
+    0 where the transcript is unknown or has more tokens than the frames can spell.
     """
-    transcript, frames = scores.transcript, scores.logits.lengths_B
-    if transcript.values_BL.size(1) == 0:
-        return scores.logits.values_BL.sum((1, 2)) * 0.0
-    columns_BC = functional.pad(transcript.values_BL, (1, 0), value=scores.blank)
-    chosen_BFC = scores.logits.values_BL.take_along_dim(columns_BC[:, None, :], dim=2).float()
-    log_probs_BFC = chosen_BFC - scores.logits.values_BL.float().logsumexp(-1, keepdim=True)
+    log_probs_BFV = scores.logits.values_BL.log_softmax(-1, dtype=torch.float32)
     losses_B = functional.ctc_loss(
-        log_probs_BFC.transpose(0, 1),
-        _first_columns(transcript.values_BL),
-        frames,
-        transcript.lengths_B,
+        log_probs_BFV.transpose(0, 1),
+        scores.transcript.values_BL,
+        scores.logits.lengths_B,
+        scores.transcript.lengths_B,
+        blank=scores.blank,
         reduction="none",
         zero_infinity=True,
     )
-    return losses_B.where(transcript.lengths_B > 0, 0.0)
+    return losses_B.where(scores.transcript.lengths_B > 0, 0.0)
 
 
 def denoising(denoised: Ragged, text: Ragged) -> Tensor:
@@ -99,11 +94,3 @@ def dynamic_weight(unit_loss: Tensor, denoising_loss: Tensor, share: float = 0.2
     """
     limit = share * unit_loss.detach()
     return (limit / denoising_loss.detach().clamp(min=1e-12)).clamp(max=1.0)
-
-
-def _first_columns(tokens_BC: Tensor) -> Tensor:
-    """1 + the position at which each token stands first: equal tokens must be one class to CTC."""
-    length = tokens_BC.size(1)
-    positions_C = torch.arange(length, device=tokens_BC.device)
-    equal_BCC = tokens_BC[:, :, None] == tokens_BC[:, None, :]
-    return 1 + positions_C.where(equal_BCC, length).amin(-1)
