@@ -3,10 +3,12 @@
 # Shapes: B = sequences, L = positions, H = width, V = vocabulary.
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from torch import Tensor, nn
 
+from echox.checkpoints import check_fields, load_weights, read_tensors
 from echox.models.config import PartConfig
 from echox.models.decoder import DecoderConfig, decode, fairseq2_config
 from echox.models.lora import LoraConfig, add_lora
@@ -69,3 +71,40 @@ class LanguageModel(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(every or ".lora." in name)
         self.table.requires_grad_(False)
+
+    def load(self) -> None:
+        """Fill in the pretrained weights, where the configuration names a checkpoint.
+
+        Raises:
+            EchoxError: when they are of another architecture.
+        """
+        if self.config.checkpoint is None:
+            return
+        folder = Path(self.config.checkpoint)
+        check_fields(folder, self._expected())
+        self.fill(read_tensors(folder), folder)
+
+    def fill(self, tensors: dict[str, Tensor], source: Path) -> None:
+        """Take weights under Hugging Face's names of a Llama; `source` is named where they do not fit."""
+        if self.config.tied:
+            tensors.pop("lm_head.weight", None)
+        from fairseq2.models.llama import convert_llama_state_dict
+
+        llama = fairseq2_config(self.config.decoder, self.config.vocabulary, self.config.tied)
+        converted = cast(dict[str, Tensor], convert_llama_state_dict(cast(dict[str, object], tensors), llama))
+        own = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora." in name}
+        load_weights(self.model, converted | own, source)
+
+    def _expected(self) -> dict[str, Any]:
+        """Fields of a Llama's `config.json` that the weights depend on."""
+        decoder = self.config.decoder
+        return {
+            "hidden_size": decoder.width,
+            "num_hidden_layers": decoder.layers,
+            "num_attention_heads": decoder.heads,
+            "num_key_value_heads": decoder.key_value_heads,
+            "intermediate_size": decoder.feed_forward,
+            "rope_theta": decoder.rope_theta,
+            "vocab_size": self.config.vocabulary,
+            "tie_word_embeddings": self.config.tied,
+        }
