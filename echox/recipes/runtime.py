@@ -4,6 +4,7 @@ import functools
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 from echox.native import load_libsndfile
@@ -13,17 +14,19 @@ from echox.native import load_libsndfile
 def prepare() -> None:
     """Import fairseq2's recipes, and take away what a library must not do."""
     load_libsndfile()
-    import fairseq2.recipe.run as run
     from fairseq2.metrics.recorders import JsonlMetricRecorder
     from fairseq2.recipe.internal import task
     from fairseq2.recipe.internal.log import _StandardLogHelper
 
+    run: Any = import_module("fairseq2.recipe.run")  # the package has a function of that name
     # It would log all environment variables, secrets too.
     _StandardLogHelper.log_environment_variables = _nothing
     # Signals can be set in the main thread only, and a worker of Ray trains in another.
     task.signal = _nothing  # pyright: ignore[reportPrivateImportUsage]
     # It would take away the handlers of the whole program's root logger.
-    run.configure_logging = _nothing  # pyright: ignore[reportPrivateImportUsage]
+    run.configure_logging = _nothing
+    # It would show its own deprecations to everyone.
+    run.enable_deprecation_warnings = _nothing
     # It appends, so that after a resume some steps are there twice; `echox.recipes.recorder` does better.
     JsonlMetricRecorder.record_metric_values = _nothing
 

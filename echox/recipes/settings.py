@@ -1,5 +1,6 @@
 """From a preset's defaults and FIELD=VALUE settings to the checked configuration of a stage."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,15 +10,24 @@ from pydantic import ValidationError
 from echox.errors import EchoxError
 from echox.recipes.config import CONFIGS, StageConfig
 
-TINY = {
+
+def _schedule(steps: int) -> dict[str, int]:
+    """Two validations."""
+    return {"steps": steps, "log_every": 10, "validate_every": steps // 2, "checkpoint_every": steps // 2}
+
+
+TINY: dict[str, Any] = {
     "data": {"batch_length": 4096, "max_length": 1024, "threads": 1},
     "optimizer": {"lr": 2e-3, "warmup": 0.05, "weight_decay": 0.01, "final_lr": 0.1},
-    "schedule": {"steps": 200, "log_every": 10, "validate_every": 100, "checkpoint_every": 100},
     "parallel": {"precision": "fp32"},
 }
 """What a model of random weights needs to learn a few minutes of speech on a CPU."""
 DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    "tiny": {"s2t": TINY, "t2c": TINY, "echo": TINY},
+    "tiny": {
+        "s2t": TINY | {"schedule": _schedule(120)},
+        "t2c": TINY | {"schedule": _schedule(200)},
+        "echo": TINY | {"schedule": _schedule(60), "max_answer": 32, "max_words": 128},
+    },
 }
 """By preset and stage; others have the defaults of the configuration, which are those of the papers."""
 
@@ -33,9 +43,7 @@ def load_settings(stage: str, preset: str, settings: Sequence[str]) -> StageConf
     Raises:
         EchoxError: naming all that is wrong with them.
     """
-    values: dict[str, Any] = {}
-    for name, section in DEFAULTS.get(preset, {}).get(stage, {}).items():
-        values[name] = dict(section)
+    values = copy.deepcopy(dict(DEFAULTS.get(preset, {}).get(stage, {})))
     for setting in settings:
         _set(values, setting)
     try:

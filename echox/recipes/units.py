@@ -17,6 +17,14 @@ from echox.recipes.stage import Stage
 AnyStage = Stage[Any, Any, Any]
 
 
+class Ratio(Mean):
+    """A mean that may be 0; torcheval's takes that for an oversight, and warns."""
+
+    @override
+    def compute(self) -> Tensor:
+        return self.weighted_sum / self.weights
+
+
 class Training(TrainUnit[Any]):
     """One batch of training."""
 
@@ -60,7 +68,7 @@ class Validation(EvalUnit[Any]):
         _add_losses(metric_bag, self._stage)
         metric_bag.add("num_examples", Sum())
         for name in self._stage.measures:
-            metric_bag.add(name, Mean())
+            metric_bag.add(name, Ratio())
 
     @override
     def process_batch(self, batch: Any, metric_bag: MetricBag) -> None:
@@ -69,7 +77,7 @@ class Validation(EvalUnit[Any]):
         metric_bag.get("num_examples", Sum).update(batch.num_examples)
         for name, share in self._stage.measure(self._model, batch, prepared).items():
             if share.whole:
-                metric_bag.get(name, Mean).update(share.part / share.whole, weight=share.whole)
+                metric_bag.get(name, Ratio).update(share.part / share.whole, weight=share.whole)
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
@@ -79,12 +87,12 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def _add_losses(metric_bag: MetricBag, stage: AnyStage) -> None:
     for name in ("loss", *stage.parts):
-        metric_bag.add(name, Mean())
+        metric_bag.add(name, Ratio())
 
 
 def _update_losses(metric_bag: MetricBag, objective: Objective) -> None:
     with torch.no_grad():
         if objective.count:
-            metric_bag.get("loss", Mean).update(objective.total.detach() / objective.count, weight=objective.count)
+            metric_bag.get("loss", Ratio).update(objective.total.detach() / objective.count, weight=objective.count)
         for name, value in objective.parts.items():
-            metric_bag.get(name, Mean).update(value, weight=objective.count)
+            metric_bag.get(name, Ratio).update(value, weight=objective.count)
