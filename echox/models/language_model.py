@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from echox.checkpoints import check_fields, load_weights, read_tensors
 from echox.models.config import PartConfig
-from echox.models.decoder import DecoderConfig, decode, fairseq2_config
+from echox.models.decoder import DecoderConfig, RopeScaling, decode, fairseq2_config
 from echox.models.lora import LoraConfig, add_lora
 
 if TYPE_CHECKING:
@@ -107,4 +107,16 @@ class LanguageModel(nn.Module):
             "rope_theta": decoder.rope_theta,
             "vocab_size": self.config.vocabulary,
             "tie_word_embeddings": self.config.tied,
+            "rope_scaling": decoder.rope_scaling and _hugging_face(decoder.rope_scaling),
         }
+
+
+def _hugging_face(scaling: RopeScaling) -> dict[str, Any]:
+    """As `config.json` has it."""
+    return {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low_frequency,
+        "high_freq_factor": scaling.high_frequency,
+        "original_max_position_embeddings": scaling.original_length,
+    }
