@@ -137,6 +137,10 @@ class WhisperSpeech(SpeechEncoder):
 
     def encode(self, speech: Ragged) -> Ragged:
         """From (B, F, M); at most `max_frames` frames."""
+        if speech.values_BL.size(1) > self.config.max_frames:
+            raise EchoxError(
+                f"speech of {speech.values_BL.size(1)} frames: max_frames is {self.config.max_frames}; cut it"
+            )
         lengths_B = (speech.lengths_B + 1) // 2
         states = Ragged(self._front_end(speech), lengths_B)
         mask_B11T = None if self._is_full(speech) else states.mask[:, None, None, :]

@@ -197,8 +197,10 @@ def test_logits_agree_with_an_independent_computation(theirs: Theirs, ours: Echo
         Ragged.of([[]]),
     )
     with torch.no_grad():
-        output = ours(inputs, Segments.whole(inputs.response.lengths_B), Ragged.of([units]))
-    torch.testing.assert_close(output.s2t.response.logits_NV, logits_LV[own], atol=1e-4, rtol=1e-4)
+        segments = Segments.whole(inputs.response.lengths_B)
+        output = ours(inputs, segments, Ragged.of([units]), with_response=True)
+    assert output.response is not None
+    torch.testing.assert_close(output.response.logits_NV, logits_LV[own], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.words.logits_NV, spoken_NJ, atol=1e-4, rtol=1e-4)
     assert output.words.targets_N.tolist() == [*(VOCABULARY + unit for unit in units), 128_009]
 

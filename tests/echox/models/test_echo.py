@@ -49,11 +49,12 @@ def test_padding_changes_no_loss(model: Echo, config: EchoLossConfig) -> None:
 def test_plain_losses_of_examples_add_up(model: Echo) -> None:
     config, batch = EchoLossConfig(denoising_weight=0.7, s2t_weight=0.5), inputs()
     words = Ragged.of([[1, 2, 3], [4], [5, 6, 7, 8]])
-    together = echo_objective(model(batch, Segments.whole(batch.response.lengths_B), words), config)
+    together = echo_objective(model(batch, Segments.whole(batch.response.lengths_B), words, with_response=True), config)
     total = 0.0
     for index in range(3):
         single = one_input(batch, index)
-        output = model(single, Segments.whole(single.response.lengths_B), one(words, index))
+        segments = Segments.whole(single.response.lengths_B)
+        output = model(single, segments, one(words, index), with_response=True)
         total += echo_objective(output, config).total.item()
     assert together.total.item() / together.count == pytest.approx(total / together.count, abs=1e-5)
 

@@ -99,3 +99,8 @@ def test_hubert_hears_each_waveform_alone_and_loads_what_was_fine_tuned(tmp_path
         expected = reference.hubert(waveforms_BN[1:, :900]).last_hidden_state[0]
     torch.testing.assert_close(found.rows()[1], expected)
     assert found.lengths_B.tolist() == [4, 2]
+
+
+def test_speech_longer_than_the_window_is_refused() -> None:
+    with pytest.raises(EchoxError, match="speech of 22 frames: max_frames is 20"):
+        make_encoder(replace(CONFIG, max_frames=20))(speech(22))
