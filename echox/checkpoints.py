@@ -23,7 +23,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     if not path.is_file():
         raise EchoxError(f"{folder}: no config.json; give a local folder of a Hugging Face model")
-    return _read_object(path)
+    return read_object(path)
 
 
 def read_tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
@@ -83,7 +83,7 @@ def check_fields(folder: Path, expected: Mapping[str, Any]) -> None:
 def _files(folder: Path) -> list[Path]:
     index = folder / INDEX
     if index.is_file():
-        weights = _read_object(index).get("weight_map")
+        weights = read_object(index).get("weight_map")
         if not isinstance(weights, dict):
             raise EchoxError(f"{index}: has no weight_map; fetch it again")
         return [folder / name for name in sorted({str(name) for name in weights.values()})]
@@ -92,7 +92,12 @@ def _files(folder: Path) -> list[Path]:
     raise EchoxError(f"{folder}: neither {SINGLE} nor {INDEX}; give a folder with safetensors")
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path) -> dict[str, Any]:
+    """A JSON file's object.
+
+    Raises:
+        EchoxError: when it is none.
+    """
     try:
         value = json.loads(path.read_text())
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from torch import Tensor
 
+from echox.errors import EchoxError
 from echox.losses import Predictions, cross_entropy, ctc, denoising, dynamic_weight
 from echox.models.config import PartConfig
 from echox.models.echo import EchoOutput
@@ -75,9 +76,13 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
     total = words + _weighted_denoising(words / count, cosine, len(output.denoised.lengths_B), count, config)
     parts = {"words": _mean(words, count), "denoising": _mean(cosine, tokens)}
     if config.s2t_weight:
-        answer = cross_entropy(output.s2t.response)
+        if output.response is None:
+            raise EchoxError(
+                "s2t_weight: the model was run without `with_response`; ask for it, or set the weight to 0"
+            )
+        answer = cross_entropy(output.response)
         total = total + config.s2t_weight * answer
-        parts["response"] = _mean(answer, output.s2t.response.count)
+        parts["response"] = _mean(answer, output.response.count)
     return Objective(total, count, parts)
 
 

@@ -2,8 +2,10 @@
 
 # Shapes: B = sequences, L = positions, D = width.
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from torch import Tensor
 
@@ -87,6 +89,30 @@ def fairseq2_config(config: DecoderConfig, vocabulary: int = 1, tied: bool = Fal
             scaling.factor, (scaling.low_frequency, scaling.high_frequency), scaling.original_length
         )
     return llama
+
+
+def from_hugging_face(
+    tensors: Mapping[str, Tensor], config: DecoderConfig, source: Path, *, tied: bool = False
+) -> dict[str, Tensor]:
+    """Weights of a Llama under fairseq2's names; heads' rotary dimensions lie in another order there.
+
+    Args:
+        tensors: under Hugging Face's names, embeddings included.
+        config: of the layers.
+        source: where they come from.
+        tied: whether the head is the embedding table; a head among the tensors is then left out.
+
+    Raises:
+        EchoxError: when layers are missing or of another shape.
+    """
+    llama = fairseq2_config(config, tied=tied)
+    from fairseq2.models.llama import convert_llama_state_dict
+
+    given: dict[str, object] = {name: tensors[name] for name in tensors if not (tied and name == "lm_head.weight")}
+    try:
+        return cast(dict[str, Tensor], convert_llama_state_dict(given, llama))
+    except (KeyError, RuntimeError) as error:
+        raise EchoxError(f"{source}: not a Llama of {config.layers} layers: {error}; choose its preset") from None
 
 
 def make_decoder(config: DecoderConfig) -> "TransformerLMDecoder":

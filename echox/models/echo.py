@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from echox.losses import Predictions
 from echox.models.config import PartConfig
 from echox.models.ragged import Ragged
-from echox.models.s2t import S2T, S2TInputs, S2TOutput
+from echox.models.s2t import S2T, S2TInputs
 from echox.models.t2c import WordDecoder
 
 if TYPE_CHECKING:
@@ -68,13 +68,13 @@ class EchoOutput:
         words: logits_NJ of the segments' words, given the denoised states.
         denoised: (S, T, H) denoised states.
         text: (S, T, H) embeddings of the tokens that these states predict, without gradient.
-        s2t: of the language model on the same responses.
+        response: logits_NV of the responses' tokens, where they were asked for.
     """
 
     words: Predictions
     denoised: Ragged
     text: Ragged
-    s2t: S2TOutput
+    response: Predictions | None
 
 
 class DenoisingAdapter(nn.Module):
@@ -108,20 +108,24 @@ class Echo(nn.Module):
         """Make the Echo decoder a copy of T2C, whose trained weights have been put in."""
         self.words.load_state_dict(self.t2c.state_dict())
 
-    def forward(self, inputs: S2TInputs, segments: Segments, words: Ragged) -> EchoOutput:
+    def forward(
+        self, inputs: S2TInputs, segments: Segments, words: Ragged, *, with_response: bool = False
+    ) -> EchoOutput:
         """Teacher forcing.
 
         Args:
             inputs: with the responses whose states Echo speaks from.
             segments: of the responses.
             words: (S, W) ids in the unit language, of T2C or annotated.
+            with_response: score the responses too, for the loss of s2t; their logits are large.
         """
-        s2t = self.s2t(inputs)
-        denoised = self.denoise(segments.of(s2t.states))
+        _, states = self.s2t.listen(inputs)
+        denoised = self.denoise(segments.of(states))
         with torch.no_grad():
             tokens = segments.of(inputs.response)
             text = Ragged(self.s2t.llm.embed(tokens.values_BL), tokens.lengths_B)
-        return EchoOutput(self.words(self.frame(denoised), words), denoised, text, s2t)
+        response = self.s2t.predict(states, inputs.response) if with_response else None
+        return EchoOutput(self.words(self.frame(denoised), words), denoised, text, response)
 
     def denoise(self, states: Ragged) -> Ragged:
         """(S, T, H) from the states that predict a segment's tokens."""

@@ -15,6 +15,8 @@ from echox.errors import EchoxError
 from echox.models.config import PartConfig
 from echox.models.ragged import Ragged
 
+ORIGINAL = "parametrizations.weight.original"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderConfig(PartConfig):
@@ -60,6 +62,7 @@ class SpeechEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder: Any = self.build()
+        self.train()
 
     def build(self) -> nn.Module:
         """Hugging Face's module with random weights."""
@@ -134,6 +137,10 @@ class WhisperSpeech(SpeechEncoder):
 
     def encode(self, speech: Ragged) -> Ragged:
         """From (B, F, M); at most `max_frames` frames."""
+        if speech.values_BL.size(1) > self.config.max_frames:
+            raise EchoxError(
+                f"speech of {speech.values_BL.size(1)} frames: max_frames is {self.config.max_frames}; cut it"
+            )
         lengths_B = (speech.lengths_B + 1) // 2
         states = Ragged(self._front_end(speech), lengths_B)
         mask_B11T = None if self._is_full(speech) else states.mask[:, None, None, :]
@@ -192,9 +199,9 @@ class WaveformSpeech(SpeechEncoder):
         return Ragged(nn.utils.rnn.pad_sequence(states, batch_first=True), lengths_B)
 
     def only_own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without heads, and without SpecAugment's vector where it is not used."""
-        own = self.encoder.state_dict()
-        return {name: tensor for name, tensor in tensors.items() if name in own}
+        """Without heads and SpecAugment's vector; weight norm under the names that torch has given it since 2.0."""
+        newer = {name.replace("weight_g", ORIGINAL + "0").replace("weight_v", ORIGINAL + "1"): name for name in tensors}
+        return {name: tensors[newer[name]] for name in self.encoder.state_dict() if name in newer}
 
 
 def make_encoder(config: EncoderConfig) -> SpeechEncoder:

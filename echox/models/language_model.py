@@ -4,13 +4,13 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import Tensor, nn
 
 from echox.checkpoints import check_fields, load_weights, read_tensors
 from echox.models.config import PartConfig
-from echox.models.decoder import DecoderConfig, decode, fairseq2_config
+from echox.models.decoder import DecoderConfig, RopeScaling, decode, fairseq2_config, from_hugging_face
 from echox.models.lora import LoraConfig, add_lora
 
 if TYPE_CHECKING:
@@ -86,12 +86,7 @@ class LanguageModel(nn.Module):
 
     def fill(self, tensors: dict[str, Tensor], source: Path) -> None:
         """Take weights under Hugging Face's names of a Llama; `source` is named where they do not fit."""
-        if self.config.tied:
-            tensors.pop("lm_head.weight", None)
-        from fairseq2.models.llama import convert_llama_state_dict
-
-        llama = fairseq2_config(self.config.decoder, self.config.vocabulary, self.config.tied)
-        converted = cast(dict[str, Tensor], convert_llama_state_dict(cast(dict[str, object], tensors), llama))
+        converted = from_hugging_face(tensors, self.config.decoder, source, tied=self.config.tied)
         own = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora." in name}
         load_weights(self.model, converted | own, source)
 
@@ -107,4 +102,16 @@ class LanguageModel(nn.Module):
             "rope_theta": decoder.rope_theta,
             "vocab_size": self.config.vocabulary,
             "tie_word_embeddings": self.config.tied,
+            "rope_scaling": decoder.rope_scaling and _hugging_face(decoder.rope_scaling),
         }
+
+
+def _hugging_face(scaling: RopeScaling) -> dict[str, Any]:
+    """As `config.json` has it."""
+    return {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low_frequency,
+        "high_freq_factor": scaling.high_frequency,
+        "original_max_position_embeddings": scaling.original_length,
+    }

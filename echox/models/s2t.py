@@ -11,7 +11,7 @@ from torch import nn
 
 from echox.errors import EchoxError
 from echox.losses import CtcScores, Predictions
-from echox.models.adapter import Adapter
+from echox.models.adapter import Adapter, Heard
 from echox.models.alignment import predicting_states
 from echox.models.encoder import make_encoder
 from echox.models.language_model import LanguageModel
@@ -72,17 +72,21 @@ class S2T(nn.Module):
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
         """Teacher forcing."""
+        heard, states = self.listen(inputs)
+        scores = CtcScores(heard.ctc_logits, inputs.transcript, self.placeholder)
+        return S2TOutput(self.predict(states, inputs.response), states, scores)
+
+    def listen(self, inputs: S2TInputs) -> tuple[Heard, Ragged]:
+        """What is heard, and (B, R, H), for each token of the response the state that predicts it."""
         heard = self.adapter(self.encoder(inputs.speech))
         prefix = self.insert(heard.embeddings, inputs.prompt)
         response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
         states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
-        predicting = predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
-        logits_NV = self.llm.logits(predicting.flat())
-        return S2TOutput(
-            Predictions(logits_NV, inputs.response.flat(), inputs.response.lengths_B),
-            predicting,
-            CtcScores(heard.ctc_logits, inputs.transcript, self.placeholder),
-        )
+        return heard, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+
+    def predict(self, states: Ragged, response: Ragged) -> Predictions:
+        """Scores of the response's tokens, (B, R), from the states that predict them."""
+        return Predictions(self.llm.logits(states.flat()), response.flat(), response.lengths_B)
 
     def prefix(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """(B, P, H): what the response follows."""

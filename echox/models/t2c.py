@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor, nn
 
+from echox.errors import EchoxError
 from echox.losses import Predictions
 from echox.models.alignment import predicting_states
 from echox.models.config import PartConfig
@@ -50,6 +51,15 @@ class T2CConfig(PartConfig):
     """Tokens of text behind each text."""
     end: int | None = None
     """Token of text that ends the words, in place of a row of the word table."""
+
+    def __post_init__(self) -> None:
+        wrong = [token for token in (*self.before, *self.after, self.end or 0) if token >= self.text_vocabulary]
+        if wrong:
+            raise EchoxError(
+                f"before, after, end: {wrong} are no tokens of a text vocabulary of {self.text_vocabulary}"
+            )
+        if self.end is not None and not self.after:
+            raise EchoxError("after: must not be empty where `end` is set, as its last token predicts the first word")
 
     @property
     def rows(self) -> int:

@@ -16,21 +16,20 @@ from echox.presets import Architecture
 
 TEXT, WORDS, PLACEHOLDER, END = 60, 30, 3, 2
 DECODER = DecoderConfig(layers=2, width=32, heads=4, key_value_heads=2, feed_forward=48, max_length=256)
-T2C = T2CConfig(
-    decoder=replace(DECODER, width=24, key_value_heads=4),
-    text_width=32,
-    text_vocabulary=TEXT,
-    words=WORDS,
-    before=(4, 5),
-    after=(6,),
-)
 ARCHITECTURE = Architecture(
     encoder=EncoderConfig(
         layers=2, width=16, heads=2, feed_forward=32, mels=8, max_frames=100, full_window=False, trainable=True
     ),
     adapter=AdapterConfig(heads=4),
     llm=LanguageModelConfig(decoder=DECODER, vocabulary=TEXT, trainable="all"),
-    t2c=T2C,
+    t2c=T2CConfig(
+        decoder=replace(DECODER, width=24, key_value_heads=4),
+        text_width=32,
+        text_vocabulary=TEXT,
+        words=WORDS,
+        before=(4, 5),
+        after=(6,),
+    ),
     echo=EchoConfig(inner=40),
 )
 
