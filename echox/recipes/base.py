@@ -42,7 +42,7 @@ class StageRecipe(Recipe):
 
     @override
     def register(self, container: DependencyContainer) -> None:
-        def build(_: _NoConfig) -> nn.Module:
+        def build(config: _NoConfig) -> nn.Module:  # noqa: ARG001 - by name in fairseq2's protocol
             return self._stage.build()
 
         register_model_family(
@@ -69,6 +69,10 @@ class StageRecipe(Recipe):
         if self._stage.setting.config.parallel.precision == "bf16":
             shrink_frozen(model)
         return model
+
+    @override
+    def has_static_autograd_graph(self, context: RecipeContext) -> bool:
+        return not self._stage.leaves_out
 
     @override
     def create_task(self, context: RecipeContext) -> Task:

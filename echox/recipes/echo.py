@@ -49,7 +49,22 @@ class SpeechToSpeech(Stage[EchoStage, SpokenBatch, Echo]):
     @property
     def parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Names of the loss's parts; the answer's is there where it has a weight."""
-        return ("words", "denoising", *(("response",) if self.setting.config.loss.s2t_weight else ()))
+        return ("words", "denoising", *(("response",) if self._trains_s2t else ()))
+
+    @property
+    @override
+    def prepares(self) -> bool:
+        return self.setting.config.targets != "annotated"
+
+    @property
+    @override
+    def leaves_out(self) -> bool:
+        """S2T's CTC head, which only stage s2t trains."""
+        return self._trains_s2t
+
+    @property
+    def _trains_s2t(self) -> bool:
+        return self.setting.config.loss.s2t_weight > 0
 
     @override
     def reading(self) -> Reading[SpokenExample]:
@@ -69,7 +84,7 @@ class SpeechToSpeech(Stage[EchoStage, SpokenBatch, Echo]):
 
     @override
     def freeze(self, model: Echo) -> None:
-        model.freeze(train_s2t=self.setting.config.loss.s2t_weight > 0)
+        model.freeze(train_s2t=self._trains_s2t)
 
     @override
     def prepare(self, model: Echo, batch: SpokenBatch) -> Targets:
@@ -83,7 +98,7 @@ class SpeechToSpeech(Stage[EchoStage, SpokenBatch, Echo]):
 
     @override
     def objective(self, model: Echo, batch: SpokenBatch, prepared: Targets) -> Objective:
-        output = model(prepared.inputs, prepared.segments, prepared.words)
+        output = model(prepared.inputs, prepared.segments, prepared.words, with_response=self._trains_s2t)
         return echo_objective(output, self.setting.config.loss)
 
     @override

@@ -15,17 +15,17 @@ def layer_stacks(model: nn.Module) -> list[nn.ModuleList]:
     ]
 
 
-def shard(model: nn.Module, _granularity: str, wrapper: FSDPWrapper) -> nn.Module:
+def shard(model: nn.Module, granularity: str, wrapper: FSDPWrapper) -> nn.Module:  # noqa: ARG001 - always by layer
     """Shard each layer by itself; fairseq2 shards the rest as one."""
     for stack in layer_stacks(model):
         apply_layerwise_fsdp(stack, wrapper)
     return model
 
 
-def checkpoint_activations(model: nn.Module, every: int) -> nn.Module:
+def checkpoint_activations(model: nn.Module, every_nth_layer: int) -> nn.Module:
     """Recompute every n-th layer that is trained or lies before one that is."""
     for stack in layer_stacks(model):
-        apply_layerwise_ac(stack, every)
+        apply_layerwise_ac(stack, every_nth_layer)
     return model
 
 

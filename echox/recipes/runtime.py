@@ -16,7 +16,7 @@ def prepare() -> None:
     load_libsndfile()
     from fairseq2.metrics.recorders import JsonlMetricRecorder
     from fairseq2.recipe.internal import task
-    from fairseq2.recipe.internal.log import _StandardLogHelper
+    from fairseq2.recipe.internal.log import _StandardLogHelper  # pyright: ignore[reportPrivateUsage]
 
     run: Any = import_module("fairseq2.recipe.run")  # the package has a function of that name
     # It would log all environment variables, secrets too.

@@ -44,10 +44,6 @@ class SpeechToText(Stage[S2TStage, SpokenBatch, S2T]):
         model.freeze()
 
     @override
-    def prepare(self, model: S2T, batch: SpokenBatch) -> None:
-        return None
-
-    @override
     def objective(self, model: S2T, batch: SpokenBatch, prepared: None) -> Objective:
         return s2t_objective(model(batch.inputs), self.setting.config.loss)
 

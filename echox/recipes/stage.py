@@ -19,7 +19,7 @@ from echox.recipes.config import StageConfig
 from echox.recipes.run import Run
 from echox.text.tokenizer import TextTokenizer
 
-ConfigT = TypeVar("ConfigT", bound=StageConfig)
+ConfigT = TypeVar("ConfigT", bound=StageConfig, covariant=True)
 BatchT = TypeVar("BatchT", bound=Batch)
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -75,9 +75,19 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
     def freeze(self, model: ModelT) -> None:
         """Let gradients flow only to what the stage trains."""
 
-    @abstractmethod
-    def prepare(self, model: ModelT, batch: BatchT) -> Any:
-        """What the objective needs besides the batch, made without gradients and with all weights at hand."""
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` runs the model: FSDP must gather all weights for it."""
+        return False
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether some of what is trained gets no gradient from the loss: DDP must look for it."""
+        return False
+
+    def prepare(self, model: ModelT, batch: BatchT) -> Any:  # noqa: ARG002 - for those who override it
+        """What the objective needs besides the batch; made without gradients."""
+        return None
 
     @abstractmethod
     def objective(self, model: Any, batch: BatchT, prepared: Any) -> Objective:

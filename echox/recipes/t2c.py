@@ -39,10 +39,6 @@ class TextToWords(Stage[T2CStage, T2CBatch, T2C]):
         model.text_embedding.requires_grad_(False)
 
     @override
-    def prepare(self, model: T2C, batch: T2CBatch) -> None:
-        return None
-
-    @override
     def objective(self, model: T2C, batch: T2CBatch, prepared: None) -> Objective:
         return t2c_objective(model(batch.text, batch.words))
 

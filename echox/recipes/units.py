@@ -1,6 +1,7 @@
 """The inner steps of training and validation, the same for all stages."""
 
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, cast
 
 import torch
 from fairseq2.metrics import Mean, MetricBag, Sum
@@ -22,7 +23,8 @@ class Ratio(Mean):
 
     @override
     def compute(self) -> Tensor:
-        return self.weighted_sum / self.weights
+        weighted_sum, weights = cast("tuple[Tensor, Tensor]", (self.weighted_sum, self.weights))
+        return weighted_sum / weights
 
 
 class Training(TrainUnit[Any]):
@@ -42,14 +44,19 @@ class Training(TrainUnit[Any]):
 
     @override
     def process_batch(self, batch: Any, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
-        with torch.no_grad(), get_data_parallel_facade(self._model).summon_full_parameters():
-            prepared = self._stage.prepare(unwrapped(self._model), batch)
+        prepared = self._prepare(batch)
         objective = self._stage.objective(self._model, batch, prepared)
         _update_losses(metric_bag, objective)
         for name in ("num_examples", "total_num_examples"):
             metric_bag.get(name, Sum).update(batch.num_examples)
         metric_bag.get("num_elements", Sum).update(batch.num_positions)
         return objective.total, objective.count
+
+    def _prepare(self, batch: Any) -> Any:
+        facade = get_data_parallel_facade(self._model)
+        gathered = facade.summon_full_parameters() if self._stage.prepares else nullcontext()
+        with torch.no_grad(), gathered:
+            return self._stage.prepare(unwrapped(self._model), batch)
 
     @override
     def process_metric_values(self, values: Any) -> None:
