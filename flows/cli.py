@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.logging import RichHandler
 
+from flows.train import train
 from pipelines.boundary import guarded
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
@@ -162,6 +163,9 @@ def encode(
             print(f"error: {error}", file=sys.stderr)  # noqa: T201
     if failed:
         raise typer.Exit(2)
+
+
+app.command(epilog="Example: echox train t2c --corpus examples/sample-corpus --preset tiny --out runs/t2c")(train)
 
 
 def print_json(values: dict[str, Any], indent: int | None = 1) -> None:

@@ -1,0 +1,1 @@
+"""From the training shards of a corpus version to batches."""

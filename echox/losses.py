@@ -1,0 +1,96 @@
+"""The losses of the three stages, each a sum, so that batches and workers add up."""
+
+# Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript, T = tokens, H = width.
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from echox.models.ragged import Ragged
+
+IGNORE = -100
+"""A target that counts for nothing."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a model says about each target of a batch, padding left out.
+
+    Attributes:
+        logits_NV: scores of every token of the vocabulary.
+        targets_N: int64, the right one, or IGNORE.
+        lengths_B: targets of each example, which lie one after another.
+    """
+
+    logits_NV: Tensor
+    targets_N: Tensor
+    lengths_B: Tensor
+
+    @property
+    def count(self) -> int:
+        """How many targets there are."""
+        return int((self.targets_N != IGNORE).sum())
+
+    @property
+    def correct(self) -> int:
+        """How many of them have the highest score."""
+        return int((self.logits_NV.argmax(-1) == self.targets_N).sum())
+
+
+@dataclass(frozen=True)
+class CtcScores:
+    """What CTC needs.
+
+    Attributes:
+        logits: (B, F, V) scores of each frame.
+        transcript: (B, C) ids; length 0 where it is unknown.
+        blank: id of the blank.
+    """
+
+    logits: Ragged
+    transcript: Ragged
+    blank: int
+
+
+def cross_entropy(predictions: Predictions) -> Tensor:
+    """Sum over targets of -log softmax(logits)[target], in nats and float32; without targets 0."""
+    return functional.cross_entropy(
+        predictions.logits_NV.float(), predictions.targets_N, ignore_index=IGNORE, reduction="sum"
+    )
+
+
+def ctc(scores: CtcScores) -> Tensor:
+    """(B) nats of each transcript given its frames (Graves et al., 2006), float32.
+
+    0 where the transcript is unknown or has more tokens than the frames can spell.
+    """
+    log_probs_BFV = scores.logits.values_BL.log_softmax(-1, dtype=torch.float32)
+    losses_B = functional.ctc_loss(
+        log_probs_BFV.transpose(0, 1),
+        scores.transcript.values_BL,
+        scores.logits.lengths_B,
+        scores.transcript.lengths_B,
+        blank=scores.blank,
+        reduction="none",
+        zero_infinity=True,
+    )
+    return losses_B.where(scores.transcript.lengths_B > 0, 0.0)
+
+
+def denoising(denoised: Ragged, text: Ragged) -> Tensor:
+    """Sum over tokens of 1 - cos(denoised state, text embedding), both (B, T, H); float32."""
+    return (1 - functional.cosine_similarity(denoised.flat().float(), text.flat().float(), dim=-1)).sum()
+
+
+def dynamic_weight(unit_loss: Tensor, denoising_loss: Tensor, share: float = 0.2) -> Tensor:
+    """Weight of the denoising loss that keeps it at `share` of the unit loss, or 1 where it is below; no gradient.
+
+    Args:
+        unit_loss: mean over words.
+        denoising_loss: sum over tokens, mean over examples.
+        share: 0.2 in the released code.
+    """
+    limit = share * unit_loss.detach()
+    return (limit / denoising_loss.detach().clamp(min=1e-12)).clamp(max=1.0)

@@ -1,0 +1,117 @@
+"""The text LLM: fairseq2's Llama, with weights in Hugging Face's layout."""
+
+# Shapes: B = sequences, L = positions, H = width, V = vocabulary.
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import Tensor, nn
+
+from echox.checkpoints import check_fields, load_weights, read_tensors
+from echox.models.config import PartConfig
+from echox.models.decoder import DecoderConfig, RopeScaling, decode, fairseq2_config, from_hugging_face
+from echox.models.lora import LoraConfig, add_lora
+
+if TYPE_CHECKING:
+    from fairseq2.nn import IncrementalStateBag
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelConfig(PartConfig):
+    """A Llama and what of it is trained."""
+
+    decoder: DecoderConfig
+    """The layers."""
+    vocabulary: int
+    """V: tokens of text."""
+    tied: bool = False
+    """Whether the head is the embedding table."""
+    trainable: Literal["lora", "all"] = "lora"
+    """LoRA alone, or all but the embedding table, which T2C shares and which is frozen always."""
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    """The updates, where LoRA is trained."""
+    checkpoint: str | None = None
+    """Local Hugging Face folder of pretrained weights; without one they are random."""
+
+
+class LanguageModel(nn.Module):
+    """A causal language model on embeddings, so that speech can stand among text."""
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__()
+        llama = fairseq2_config(config.decoder, config.vocabulary, config.tied)
+        from fairseq2.models.llama import create_llama_model
+
+        self.config = config
+        self.model = create_llama_model(llama)
+        if config.trainable == "lora":
+            add_lora(self.model, config.lora)
+
+    @property
+    def table(self) -> Tensor:
+        """The embedding table."""
+        return self.model.decoder_frontend.get_parameter("embed.weight")
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """(..., H) embeddings of ids (...)."""
+        return self.model.decoder_frontend.get_submodule("embed")(ids)
+
+    def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+        """(B, L, H): states behind the last norm, as the head reads them."""
+        return decode(self.model.decoder, inputs_BLH, cache)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., V) from states (..., H)."""
+        return self.model.final_proj(states)
+
+    def freeze(self) -> None:
+        """Let gradients flow only to what the configuration names."""
+        every = self.config.trainable == "all"
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(every or ".lora." in name)
+        self.table.requires_grad_(False)
+
+    def load(self) -> None:
+        """Fill in the pretrained weights, where the configuration names a checkpoint.
+
+        Raises:
+            EchoxError: when they are of another architecture.
+        """
+        if self.config.checkpoint is None:
+            return
+        folder = Path(self.config.checkpoint)
+        check_fields(folder, self._expected())
+        self.fill(read_tensors(folder), folder)
+
+    def fill(self, tensors: dict[str, Tensor], source: Path) -> None:
+        """Take weights under Hugging Face's names of a Llama; `source` is named where they do not fit."""
+        converted = from_hugging_face(tensors, self.config.decoder, source, tied=self.config.tied)
+        own = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora." in name}
+        load_weights(self.model, converted | own, source)
+
+    def _expected(self) -> dict[str, Any]:
+        """Fields of a Llama's `config.json` that the weights depend on."""
+        decoder = self.config.decoder
+        return {
+            "hidden_size": decoder.width,
+            "num_hidden_layers": decoder.layers,
+            "num_attention_heads": decoder.heads,
+            "num_key_value_heads": decoder.key_value_heads,
+            "intermediate_size": decoder.feed_forward,
+            "rope_theta": decoder.rope_theta,
+            "vocab_size": self.config.vocabulary,
+            "tie_word_embeddings": self.config.tied,
+            "rope_scaling": decoder.rope_scaling and _hugging_face(decoder.rope_scaling),
+        }
+
+
+def _hugging_face(scaling: RopeScaling) -> dict[str, Any]:
+    """As `config.json` has it."""
+    return {
+        "rope_type": "llama3",
+        "factor": scaling.factor,
+        "low_freq_factor": scaling.low_frequency,
+        "high_freq_factor": scaling.high_frequency,
+        "original_max_position_embeddings": scaling.original_length,
+    }

@@ -1,0 +1,119 @@
+"""S2T: the language model hears. Speech stands in its prompt where the placeholder was."""
+
+# Shapes: B = examples, P = positions of a prompt or prefix, R = tokens of a response, L = positions, H = width of the
+# language model, V = its vocabulary.
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from echox.errors import EchoxError
+from echox.losses import CtcScores, Predictions
+from echox.models.adapter import Adapter, Heard
+from echox.models.alignment import predicting_states
+from echox.models.encoder import make_encoder
+from echox.models.language_model import LanguageModel
+from echox.models.ragged import Ragged, concatenate
+
+if TYPE_CHECKING:
+    from echox.presets import Architecture
+
+
+@dataclass(frozen=True)
+class S2TInputs:
+    """A batch of spoken questions with their answers.
+
+    Attributes:
+        speech: (B, F, M) log-mel frames or (B, N) waveforms, as the encoder takes them.
+        prompt: (B, P) ids, the placeholder exactly once in each.
+        response: (B, R) ids of the answer, the token that ends the turn included.
+        transcript: (B, C) ids of what is said; length 0 where it is unknown.
+    """
+
+    speech: Ragged
+    prompt: Ragged
+    response: Ragged
+    transcript: Ragged
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> "S2TInputs":
+        """The same on a device."""
+        parts = (self.speech, self.prompt, self.response, self.transcript)
+        return S2TInputs(*(part.to(device, non_blocking=non_blocking) for part in parts))
+
+
+@dataclass(frozen=True)
+class S2TOutput:
+    """What S2T makes of a batch.
+
+    Attributes:
+        response: logits_NV of the response's tokens.
+        states: (B, R, H), for each token of the response the state that predicts it.
+        ctc: scores of the transcripts.
+    """
+
+    response: Predictions
+    states: Ragged
+    ctc: CtcScores
+
+
+class S2T(nn.Module):
+    """Encoder, adapter, language model."""
+
+    def __init__(self, architecture: "Architecture", placeholder: int) -> None:
+        """With random weights; `placeholder` is the id that speech replaces, CTC's blank too."""
+        super().__init__()
+        llm = architecture.llm
+        self.placeholder = placeholder
+        self.encoder = make_encoder(architecture.encoder)
+        self.adapter = Adapter(architecture.adapter, architecture.encoder.width, llm.decoder.width, llm.vocabulary)
+        self.llm = LanguageModel(llm)
+
+    def forward(self, inputs: S2TInputs) -> S2TOutput:
+        """Teacher forcing."""
+        heard, states = self.listen(inputs)
+        scores = CtcScores(heard.ctc_logits, inputs.transcript, self.placeholder)
+        return S2TOutput(self.predict(states, inputs.response), states, scores)
+
+    def listen(self, inputs: S2TInputs) -> tuple[Heard, Ragged]:
+        """What is heard, and (B, R, H), for each token of the response the state that predicts it."""
+        heard = self.adapter(self.encoder(inputs.speech))
+        prefix = self.insert(heard.embeddings, inputs.prompt)
+        response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
+        states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
+        return heard, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+
+    def predict(self, states: Ragged, response: Ragged) -> Predictions:
+        """Scores of the response's tokens, (B, R), from the states that predict them."""
+        return Predictions(self.llm.logits(states.flat()), response.flat(), response.lengths_B)
+
+    def prefix(self, speech: Ragged, prompt: Ragged) -> Ragged:
+        """(B, P, H): what the response follows."""
+        return self.insert(self.adapter(self.encoder(speech)).embeddings, prompt)
+
+    def insert(self, heard: Ragged, prompt: Ragged) -> Ragged:
+        """(B, P, H): the prompt's embeddings with `heard`, (B, K, H), in place of the placeholder.
+
+        Raises:
+            EchoxError: when a prompt has no placeholder or several.
+        """
+        at_BP = (prompt.values_BL == self.placeholder) & prompt.mask
+        if not bool((at_BP.sum(1) == 1).all()):
+            raise EchoxError(f"prompt: the placeholder, id {self.placeholder}, must stand in it exactly once")
+        position_B = at_BP.int().argmax(1)
+        embedded = Ragged(self.llm.embed(prompt.values_BL), prompt.lengths_B)
+        before = Ragged(embedded.values_BL, position_B)
+        after = embedded.cut(position_B + 1, prompt.lengths_B - position_B - 1)
+        return concatenate([before, heard, after])
+
+    def load(self) -> None:
+        """Fill in the pretrained weights of the parts that name a checkpoint."""
+        self.encoder.load()
+        self.llm.load()
+
+    def freeze(self) -> None:
+        """Let gradients flow only to what stage s2t trains: the adapter, and what the parts' configurations name."""
+        self.adapter.requires_grad_(True)
+        self.encoder.freeze()
+        self.llm.freeze()

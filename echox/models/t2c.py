@@ -1,0 +1,188 @@
+"""T2C: reads text, writes the words of the unit language in which it is spoken."""
+
+# Shapes: B = examples, T = tokens of text, P = positions of a prefix, W = words, L = positions, H = width of the
+# language model, D = width of the decoder, V = text vocabulary, J = V + rows of the word table, N = targets of a batch.
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from echox.errors import EchoxError
+from echox.losses import Predictions
+from echox.models.alignment import predicting_states
+from echox.models.config import PartConfig
+from echox.models.decoder import DecoderConfig, decode, make_decoder
+from echox.models.ragged import Ragged, concatenate
+
+if TYPE_CHECKING:
+    from fairseq2.nn import IncrementalStateBag
+
+Size = Literal["small", "medium", "base", "large"]
+SIZES: dict[str, tuple[int, int, int, int]] = {
+    "small": (4, 512, 8, 2048),
+    "medium": (8, 768, 12, 2048),
+    "base": (6, 512, 8, 2048),
+}
+"""Layers, width, heads and feed-forward of the released sizes; `large` is two layers of the language model's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class T2CConfig(PartConfig):
+    """T2C, and the Echo decoder that starts as its copy.
+
+    A sequence is `before`, text, `after`, begin, words, end. Begin and end are rows of the word table, unless `end`
+    names a token of text: then there is no begin and `after` must not be empty.
+    """
+
+    decoder: DecoderConfig
+    """The layers."""
+    text_width: int
+    """H: width of the language model, whose text embeddings it reads."""
+    text_vocabulary: int
+    """V: tokens of text."""
+    words: int
+    """Words of the unit language."""
+    before: tuple[int, ...] = ()
+    """Tokens of text before each text."""
+    after: tuple[int, ...] = ()
+    """Tokens of text behind each text."""
+    end: int | None = None
+    """Token of text that ends the words, in place of a row of the word table."""
+
+    def __post_init__(self) -> None:
+        wrong = [token for token in (*self.before, *self.after, self.end or 0) if token >= self.text_vocabulary]
+        if wrong:
+            raise EchoxError(
+                f"before, after, end: {wrong} are no tokens of a text vocabulary of {self.text_vocabulary}"
+            )
+        if self.end is not None and not self.after:
+            raise EchoxError("after: must not be empty where `end` is set, as its last token predicts the first word")
+
+    @property
+    def rows(self) -> int:
+        """Rows of the word table: words, then begin and end where they are its own."""
+        return self.words + (2 if self.end is None else 0)
+
+    @property
+    def begin_id(self) -> int | None:
+        """Joint id before the first word."""
+        return self.text_vocabulary + self.words if self.end is None else None
+
+    @property
+    def end_id(self) -> int:
+        """Joint id after the last word."""
+        return self.text_vocabulary + self.words + 1 if self.end is None else self.end
+
+    @property
+    def opening(self) -> tuple[int, ...]:
+        """Joint ids between the text and the first word; the last one predicts it."""
+        return self.after if self.begin_id is None else (*self.after, self.begin_id)
+
+
+def t2c_layers(size: Size, language_model: DecoderConfig, max_length: int = 2048) -> DecoderConfig:
+    """The layers of a released size, with the language model's rotary positions."""
+    if size == "large":
+        layers, width, heads, feed_forward = 2, language_model.width, language_model.heads, language_model.feed_forward
+    else:
+        layers, width, heads, feed_forward = SIZES[size]
+    return DecoderConfig(
+        layers=layers,
+        width=width,
+        heads=heads,
+        key_value_heads=heads if size == "medium" else language_model.key_value_heads,
+        feed_forward=feed_forward,
+        max_length=max_length,
+        rope_theta=language_model.rope_theta,
+        rope_scaling=language_model.rope_scaling,
+    )
+
+
+class WordDecoder(nn.Module):
+    """Writes words behind a prefix in the language model's width: text embeddings (T2C) or denoised states (Echo).
+
+    Joint ids count the text vocabulary first and the word table behind it.
+    """
+
+    def __init__(self, config: T2CConfig) -> None:
+        super().__init__()
+        self.config = config
+        joint = config.text_vocabulary + config.rows
+        self.word_embedding = nn.Embedding(config.rows, config.text_width)
+        self.input_projection = nn.Linear(config.text_width, config.decoder.width)
+        self.decoder = make_decoder(config.decoder)
+        self.head = nn.Linear(config.decoder.width, joint, bias=False)
+        nn.init.normal_(self.word_embedding.weight, std=config.text_width**-0.5)
+        nn.init.normal_(self.head.weight, std=config.decoder.width**-0.5)
+
+    def forward(self, prefix: Ragged, words: Ragged) -> Predictions:
+        """Teacher forcing: logits_NJ of every word and of the end, targets in joint ids.
+
+        Args:
+            prefix: (B, P, H) of `frame`.
+            words: (B, W) ids in the unit language, `0 <= word < config.words`.
+        """
+        embedded = Ragged(self.word_embedding(words.values_BL), words.lengths_B)
+        inputs = concatenate([prefix, embedded])
+        states_BLD = self.states(inputs.values_BL)
+        predicting = predicting_states(states_BLD, prefix.lengths_B, words.lengths_B + 1)
+        shifted = Ragged(words.values_BL + self.config.text_vocabulary, words.lengths_B)
+        targets = shifted.append(self.config.end_id)
+        return Predictions(self.logits(predicting.flat()), targets.flat(), targets.lengths_B)
+
+    def frame(self, content: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
+        """(B, P, H): `content`, (B, T, H), with what stands before and behind it.
+
+        Args:
+            content: text embeddings or denoised states.
+            embed_text: from ids to the language model's embeddings.
+        """
+        before = self._constant(self.config.before, content, embed_text)
+        opening = self._constant(self.config.opening, content, embed_text)
+        return concatenate([before, content, opening])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Embeddings, in the language model's width, of words in joint ids; what ends words has none."""
+        rows = (ids - self.config.text_vocabulary).clamp(min=0)
+        return self.word_embedding(rows)
+
+    def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+        """(B, L, D): from embeddings in the language model's width to states behind the last norm."""
+        return decode(self.decoder, self.input_projection(inputs_BLH), cache)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(..., J): scores over the joint vocabulary."""
+        return self.head(states)
+
+    def _constant(self, ids: tuple[int, ...], like: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
+        """The same ids for each example, embedded by whichever table has them."""
+        ids_L = torch.tensor(ids, dtype=torch.int64, device=like.values_BL.device)
+        vocabulary = self.config.text_vocabulary
+        text_LH = embed_text(ids_L.clamp(max=vocabulary - 1))
+        values_LH = torch.where((ids_L < vocabulary)[:, None], text_LH, self.embed(ids_L).to(text_LH.dtype))
+        return Ragged(values_LH.expand(len(like.lengths_B), -1, -1), torch.full_like(like.lengths_B, len(ids)))
+
+
+class T2C(nn.Module):
+    """The model of stage t2c: a word decoder and the language model's text embeddings, frozen."""
+
+    def __init__(self, config: T2CConfig, text_table_VH: Tensor) -> None:
+        super().__init__()
+        self.text_embedding = nn.Embedding.from_pretrained(text_table_VH, freeze=True)
+        self.words = WordDecoder(config)
+
+    def forward(self, text: Ragged, words: Ragged) -> Predictions:
+        """Teacher forcing.
+
+        Args:
+            text: (B, T) ids of text.
+            words: (B, W) ids in the unit language.
+        """
+        return self.words(self.prefix(text), words)
+
+    def prefix(self, text: Ragged) -> Ragged:
+        """(B, P, H): what the words follow."""
+        content = Ragged(self.text_embedding(text.values_BL), text.lengths_B)
+        return self.words.frame(content, self.text_embedding)

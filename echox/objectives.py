@@ -1,0 +1,98 @@
+"""What each stage minimises: the losses of `echox.losses`, weighted as the paper and the released code have them."""
+
+# Shapes: B = examples.
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from echox.errors import EchoxError
+from echox.losses import Predictions, cross_entropy, ctc, denoising, dynamic_weight
+from echox.models.config import PartConfig
+from echox.models.echo import EchoOutput
+from echox.models.s2t import S2TOutput
+
+
+@dataclass(frozen=True, kw_only=True)
+class S2TLossConfig(PartConfig):
+    """Stage s2t's loss."""
+
+    ctc_weight: float = 0.3
+    """Weight of CTC beside the response's cross-entropy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EchoLossConfig(PartConfig):
+    """Stage echo's loss: L_echo + lambda L_denoise + L_s2t (EchoX, eq. 4)."""
+
+    denoising: Literal["plain", "dynamic"] = "plain"
+    """Lambda is `denoising_weight`, or the released code's, which depends on the batch."""
+    denoising_weight: float = 0.2
+    """Lambda of `plain`; the paper does not say which. 0 leaves the loss out."""
+    s2t_weight: float = 0.0
+    """Weight of the response's cross-entropy; 0 where S2T stays as it is."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What to minimise: `total / count`.
+
+    Attributes:
+        total: a sum over the batch; sums of batches add up, except with `dynamic`.
+        count: targets of the batch.
+        parts: what it is made of, each a mean as people report it, without gradient.
+    """
+
+    total: Tensor
+    count: int
+    parts: Mapping[str, Tensor]
+
+
+def t2c_objective(words: Predictions) -> Objective:
+    """Cross-entropy of the words."""
+    total = cross_entropy(words)
+    return Objective(total, words.count, {"words": _mean(total, words.count)})
+
+
+def s2t_objective(output: S2TOutput, config: S2TLossConfig) -> Objective:
+    """Cross-entropy of the response, and CTC per token of the transcript, an example weighing as much in both.
+
+    That is sum_b (CE_b + weight * R_b / C_b * CTC_b) for R_b tokens of response and C_b of transcript.
+    """
+    answer, transcript_B = cross_entropy(output.response), output.ctc.transcript.lengths_B
+    per_token_B = ctc(output.ctc) / transcript_B.clamp(min=1)
+    heard = (per_token_B * output.response.lengths_B).sum()
+    spoken = int((output.response.lengths_B * (transcript_B > 0)).sum())
+    parts = {"response": _mean(answer, output.response.count), "ctc": _mean(heard, spoken)}
+    return Objective(answer + config.ctc_weight * heard, output.response.count, parts)
+
+
+def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
+    """L_echo + lambda L_denoise + L_s2t over the words of the batch."""
+    words, cosine = cross_entropy(output.words), denoising(output.denoised, output.text)
+    count, tokens = output.words.count, int(output.denoised.lengths_B.sum())
+    total = words + _weighted_denoising(words / count, cosine, len(output.denoised.lengths_B), count, config)
+    parts = {"words": _mean(words, count), "denoising": _mean(cosine, tokens)}
+    if config.s2t_weight:
+        if output.response is None:
+            raise EchoxError(
+                "s2t_weight: the model was run without `with_response`; ask for it, or set the weight to 0"
+            )
+        answer = cross_entropy(output.response)
+        total = total + config.s2t_weight * answer
+        parts["response"] = _mean(answer, output.response.count)
+    return Objective(total, count, parts)
+
+
+def _weighted_denoising(unit: Tensor, cosine: Tensor, segments: int, words: int, config: EchoLossConfig) -> Tensor:
+    """The denoising loss's share of the total, which is divided by `words` later on."""
+    if config.denoising == "plain":
+        return config.denoising_weight * cosine
+    per_segment = cosine / segments
+    return dynamic_weight(unit, per_segment) * per_segment * words
+
+
+def _mean(total: Tensor, count: int) -> Tensor:
+    return total.detach() / max(count, 1)

@@ -1,0 +1,93 @@
+"""The recipe of any stage: fairseq2 trains what a `Stage` describes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from fairseq2.composition import register_model_family
+from fairseq2.datasets import DataPipelineReader, SyncMode
+from fairseq2.gang import Gangs
+from fairseq2.metrics.formatters import format_as_float
+from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
+from fairseq2.recipe.base import Recipe, RecipeContext
+from fairseq2.runtime.dependency import DependencyContainer
+from fairseq2.task import Task
+from torch import nn
+from typing_extensions import override
+
+from echox.data.corpus import hold_out
+from echox.data.pipeline import LengthLimit, Share, Source
+from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
+from echox.recipes.recorder import RunRecorder
+from echox.recipes.sections import FAMILY, Sections
+from echox.recipes.units import AnyStage, Training, Validation
+
+
+@dataclass
+class _NoConfig:
+    """The stage knows its architecture."""
+
+
+class StageRecipe(Recipe):
+    """Builds, loads, freezes, spreads, trains and validates a stage's model."""
+
+    def __init__(self, stage: AnyStage, recorder: RunRecorder | None) -> None:
+        """`recorder` is given on the worker that keeps the metrics."""
+        self._stage = stage
+        self._recorder = recorder
+
+    @property
+    @override
+    def config_kls(self) -> type[object]:
+        return Sections
+
+    @override
+    def register(self, container: DependencyContainer) -> None:
+        def build(config: _NoConfig) -> nn.Module:  # noqa: ARG001 - by name in fairseq2's protocol
+            return self._stage.build()
+
+        register_model_family(
+            container,
+            FAMILY,
+            nn.Module,
+            _NoConfig,
+            factory=build,
+            supports_meta=False,
+            fsdp_applier=shard,
+            layerwise_ac_applier=checkpoint_activations,
+        )
+        if self._recorder is not None:
+            container.collection.register_instance(MetricRecorder, self._recorder)
+        for name in {*self._stage.parts, *self._stage.measures}:
+            descriptor = MetricDescriptor(name, name, 100, format_as_float)
+            container.collection.register_instance(MetricDescriptor, descriptor)
+
+    @override
+    def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
+        if newly_initialized and context.gangs.dp.rank == 0:  # the others get it from this one
+            self._stage.load(model)
+        self._stage.freeze(model)
+        if self._stage.setting.config.parallel.precision == "bf16":
+            shrink_frozen(model)
+        return model
+
+    @override
+    def has_static_autograd_graph(self, context: RecipeContext) -> bool:
+        return not self._stage.leaves_out
+
+    @override
+    def create_task(self, context: RecipeContext) -> Task:
+        model = context.get_data_parallel_model()
+        config, gangs = self._stage.setting.config, context.gangs
+        source = self._source(gangs)
+        limit = LengthLimit(config.data.max_length)
+        reader = DataPipelineReader[Any](
+            source.training(config.seed, limit), gangs, num_accumulate=config.parallel.accumulate
+        )
+        validation = DataPipelineReader[Any](source.validation(), gangs, sync_mode=SyncMode.UNTIL_LAST)
+        units = Training(self._stage, model, limit), Validation(self._stage, model)
+        return context.create_trainer(units[0], reader, [units[1]], [validation])
+
+    def _source(self, gangs: Gangs) -> Source[Any]:
+        setting, reading = self._stage.setting, self._stage.reading()
+        holdout = hold_out(setting.corpus, reading.table, setting.config.data.held_out)
+        return Source(setting.corpus, reading, holdout, setting.config.data, Share(gangs.dp.rank, gangs.dp.size))

@@ -1,0 +1,53 @@
+"""From fairseq2's checkpoints to the files that a finished run leaves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from echox.recipes.history import best_step
+from echox.recipes.run import CHECKPOINTS, MODEL, TRAINABLE, WEIGHTS
+from storage.local import write_file
+
+
+def export(folder: Path, model: nn.Module) -> int:
+    """Write the best checkpoint's weights, all of them and the trained ones; returns its step.
+
+    Args:
+        folder: of the run.
+        model: of the same architecture, frozen as it was trained; its weights do not matter.
+    """
+    step = best_step(folder)
+    weights = checkpoint_weights(folder, step, model)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    _save(folder / TRAINABLE, {name: weights[name] for name in trained})
+    _save(folder / MODEL / WEIGHTS, weights)
+    return step
+
+
+def checkpoint_weights(folder: Path, step: int, model: nn.Module) -> dict[str, Tensor]:
+    """Whole weights of a checkpoint, put together from the workers' parts where FSDP has split them.
+
+    Args:
+        folder: of the run.
+        step: of the checkpoint.
+        model: tells the shapes.
+    """
+    parts = [
+        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        for path in sorted((folder / CHECKPOINTS / f"step_{step}/model/pp_00/tp_00").glob("sdp_*.pt"))
+    ]
+    return {name: _whole([part[name] for part in parts], tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def _whole(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
+    """Parts are split along the first dimension, or each is whole."""
+    return parts[0] if parts[0].shape == shape else torch.cat(list(parts))
+
+
+def _save(path: Path, tensors: dict[str, Tensor]) -> None:
+    """All or nothing; the same bytes for the same tensors."""
+    ordered = {name: tensors[name].contiguous().clone() for name in sorted(tensors)}
+    write_file(path, save(ordered), replace=True)

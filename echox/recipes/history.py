@@ -1,0 +1,48 @@
+"""What a run's folder tells of its past."""
+
+import json
+import re
+from pathlib import Path
+
+from echox.errors import EchoxError
+from echox.recipes.run import CHECKPOINTS, METRICS
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """All that was recorded, in order; whole lines only."""
+    path = folder / METRICS
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def last_validation(folder: Path) -> dict[str, float]:
+    """The last validation's metrics; empty before the first."""
+    lines = [line for line in read_metrics(folder) if any(name.startswith("valid/") for name in line)]
+    return lines[-1] if lines else {}
+
+
+def last_step(folder: Path) -> int:
+    """Step of the last checkpoint; 0 without one."""
+    names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
+    return max((int(name[1]) for name in names if name), default=0)
+
+
+def best_step(folder: Path) -> int:
+    """Step of the checkpoint with the best score; the last one where none was validated."""
+    scores = (folder / CHECKPOINTS / "scores").glob("step_*.txt")
+    known = [(float(path.read_text()), int(path.stem.removeprefix("step_"))) for path in scores]
+    kept = [(score, step) for score, step in known if (folder / CHECKPOINTS / f"step_{step}").is_dir()]
+    return max(kept)[1] if kept else last_step(folder)
+
+
+def check_workers(folder: Path, workers: int) -> None:
+    """A run goes on with as many workers as it began with: each has saved its own state.
+
+    Raises:
+        EchoxError: it was another number.
+    """
+    step = last_step(folder)
+    ranks = list((folder / CHECKPOINTS / f"step_{step}" / "trainer").glob("rank_*.pt"))
+    if ranks and len(ranks) != workers:
+        problem = f"was trained by {len(ranks)} workers up to step {step} and cannot go on with {workers}"
+        raise EchoxError(f"{folder}: {problem}; give as many, or another folder for --out")

@@ -1,0 +1,69 @@
+"""Metrics of a run: in metrics.jsonl, on TensorBoard, and told to the caller; each step once, however often resumed."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from fairseq2.metrics.recorders import MetricRecorder
+from torch import Tensor
+from typing_extensions import override
+
+from echox.recipes.history import last_step, read_metrics
+from echox.recipes.run import METRICS
+from storage.local import write_file
+
+Report = Callable[[Mapping[str, float]], None]
+NAMES = {
+    "elements_per_second": "tokens_per_second",
+    "num_examples": "examples",
+    "peak_active_mem_bytes": "memory_bytes",
+}
+"""fairseq2's names of what is kept under another one."""
+LEFT_OUT = re.compile(
+    r"num_elements|elements_per_batch|batch_size|data_epoch|lapse_time|wall_time|padding.*|.*_mem_ratio|.*reserved.*"
+)
+"""What nobody asks for."""
+
+
+class RunRecorder(MetricRecorder):
+    """Keeps what the trainer publishes."""
+
+    def __init__(self, folder: Path, report: Report) -> None:
+        """For a run in `folder`, which goes on at its last checkpoint if it has one."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        step = last_step(folder)
+        self._file = folder / METRICS
+        self._report = report
+        _keep_until(self._file, step)
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    @override
+    def record_metric_values(self, category: str, values: Mapping[str, object], step_nr: int | None = None) -> None:
+        prefix = "" if category == "train" else f"{category}/"
+        kept = {
+            prefix + NAMES.get(name, name): _number(value)
+            for name, value in values.items()
+            if not LEFT_OUT.fullmatch(name)
+        }
+        for name, value in kept.items():
+            self._board.add_scalar(name if prefix else f"train/{name}", value, step_nr)
+        line = {"step": float(step_nr or 0), **kept}
+        with self._file.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self._report(line)
+
+    @override
+    def close(self) -> None:
+        self._board.close()
+
+
+def _keep_until(file: Path, step: int) -> None:
+    kept = [line for line in read_metrics(file.parent) if line["step"] <= step]
+    write_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode(), replace=True)
+
+
+def _number(value: object) -> float:
+    return float(cast("Any", value).item() if isinstance(value, Tensor) else cast("Any", value))

@@ -1,0 +1,105 @@
+"""The inner steps of training and validation, the same for all stages."""
+
+from contextlib import nullcontext
+from typing import Any, cast
+
+import torch
+from fairseq2.metrics import Mean, MetricBag, Sum
+from fairseq2.nn.data_parallel import get_data_parallel_facade
+from fairseq2.recipe.evaluator import EvalUnit
+from fairseq2.recipe.trainer import TrainUnit
+from torch import Tensor, nn
+from typing_extensions import override
+
+from echox.data.pipeline import LengthLimit
+from echox.objectives import Objective
+from echox.recipes.stage import Stage
+
+AnyStage = Stage[Any, Any, Any]
+
+
+class Ratio(Mean):
+    """A mean that may be 0; torcheval's takes that for an oversight, and warns."""
+
+    @override
+    def compute(self) -> Tensor:
+        weighted_sum, weights = cast("tuple[Tensor, Tensor]", (self.weighted_sum, self.weights))
+        return weighted_sum / weights
+
+
+class Training(TrainUnit[Any]):
+    """One batch of training."""
+
+    def __init__(self, stage: AnyStage, model: nn.Module, limit: LengthLimit) -> None:
+        """For a model that may be wrapped; `limit` counts what is too long."""
+        self._stage = stage
+        self._model = model
+        self._limit = limit
+
+    @override
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        _add_losses(metric_bag, self._stage)
+        for name in ("num_examples", "num_elements", "total_num_examples"):
+            metric_bag.add(name, Sum())
+
+    @override
+    def process_batch(self, batch: Any, metric_bag: MetricBag) -> tuple[Tensor, int | None]:
+        prepared = self._prepare(batch)
+        objective = self._stage.objective(self._model, batch, prepared)
+        _update_losses(metric_bag, objective)
+        for name in ("num_examples", "total_num_examples"):
+            metric_bag.get(name, Sum).update(batch.num_examples)
+        metric_bag.get("num_elements", Sum).update(batch.num_positions)
+        return objective.total, objective.count
+
+    def _prepare(self, batch: Any) -> Any:
+        facade = get_data_parallel_facade(self._model)
+        gathered = facade.summon_full_parameters() if self._stage.prepares else nullcontext()
+        with torch.no_grad(), gathered:
+            return self._stage.prepare(unwrapped(self._model), batch)
+
+    @override
+    def process_metric_values(self, values: Any) -> None:
+        values["skipped"] = self._limit.skipped
+
+
+class Validation(EvalUnit[Any]):
+    """One batch of validation; the workers may have different numbers of them."""
+
+    def __init__(self, stage: AnyStage, model: nn.Module) -> None:
+        self._stage = stage
+        self._model = unwrapped(model)
+
+    @override
+    def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
+        _add_losses(metric_bag, self._stage)
+        metric_bag.add("num_examples", Sum())
+        for name in self._stage.measures:
+            metric_bag.add(name, Ratio())
+
+    @override
+    def process_batch(self, batch: Any, metric_bag: MetricBag) -> None:
+        prepared = self._stage.prepare(self._model, batch)
+        _update_losses(metric_bag, self._stage.objective(self._model, batch, prepared))
+        metric_bag.get("num_examples", Sum).update(batch.num_examples)
+        for name, share in self._stage.measure(self._model, batch, prepared).items():
+            if share.whole:
+                metric_bag.get(name, Ratio).update(share.part / share.whole, weight=share.whole)
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside DDP; FSDP2 leaves it what it is."""
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def _add_losses(metric_bag: MetricBag, stage: AnyStage) -> None:
+    for name in ("loss", *stage.parts):
+        metric_bag.add(name, Ratio())
+
+
+def _update_losses(metric_bag: MetricBag, objective: Objective) -> None:
+    with torch.no_grad():
+        if objective.count:
+            metric_bag.get("loss", Ratio).update(objective.total.detach() / objective.count, weight=objective.count)
+        for name, value in objective.parts.items():
+            metric_bag.get(name, Ratio).update(value, weight=objective.count)

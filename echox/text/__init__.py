@@ -1,0 +1,1 @@
+"""Text as the language model's tokens: tokenizers and prompts."""

@@ -1,0 +1,94 @@
+"""How the stages weigh their losses, against a few lines of their own."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional
+
+from echox.errors import EchoxError
+from echox.losses import Predictions
+from echox.models.echo import Echo, EchoOutput, Segments
+from echox.models.ragged import Ragged
+from echox.models.s2t import S2T, S2TOutput
+from echox.objectives import EchoLossConfig, S2TLossConfig, echo_objective, s2t_objective, t2c_objective
+from tests.echox.models.shapes import ARCHITECTURE, PLACEHOLDER, inputs
+
+WORD_IDS = Ragged.of([[1, 2, 3], [4], [5, 6, 7, 8]])
+
+
+@pytest.fixture(scope="module")
+def output() -> EchoOutput:
+    torch.manual_seed(0)
+    batch = inputs()
+    model = Echo(ARCHITECTURE, PLACEHOLDER).eval()
+    return model(batch, Segments.whole(batch.response.lengths_B), WORD_IDS, with_response=True)
+
+
+@pytest.fixture(scope="module")
+def heard() -> S2TOutput:
+    torch.manual_seed(0)
+    batch = inputs()
+    return S2T(ARCHITECTURE, PLACEHOLDER).eval()(batch)
+
+
+def answer_loss(response: Predictions | None) -> float:
+    assert response is not None
+    log_probs_NV = response.logits_NV.detach().log_softmax(-1)
+    return -sum(row[target].item() for row, target in zip(log_probs_NV, response.targets_N, strict=True))
+
+
+def ctc_of(output: S2TOutput, index: int) -> float:
+    logits_FV = output.ctc.logits.rows()[index].detach()
+    tokens_C = output.ctc.transcript.rows()[index]
+    lengths = (torch.tensor([len(logits_FV)]), torch.tensor([len(tokens_C)]))
+    loss = functional.ctc_loss(logits_FV.log_softmax(-1)[:, None], tokens_C[None], *lengths, PLACEHOLDER, "sum")
+    return loss.item()
+
+
+def test_s2t_is_the_answer_and_three_tenths_of_ctc_per_token(heard: S2TOutput) -> None:
+    """Examples with 4, 2 and 6 tokens of response; transcripts of 3, none and 2."""
+    found = s2t_objective(heard, S2TLossConfig())
+    expected = answer_loss(heard.response) + 0.3 * (4 / 3 * ctc_of(heard, 0) + 6 / 2 * ctc_of(heard, 2))
+    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    assert found.count == 12
+    assert found.parts["response"].item() == pytest.approx(answer_loss(heard.response) / 12, rel=1e-5)
+
+
+def test_t2c_is_the_mean_over_words_and_ends(output: EchoOutput) -> None:
+    found = t2c_objective(output.words)
+    mean = functional.cross_entropy(output.words.logits_NV, output.words.targets_N)
+    assert found.count == 8 + 3
+    assert found.total.item() / found.count == pytest.approx(mean.item(), rel=1e-5)
+
+
+def distances(output: EchoOutput) -> list[float]:
+    """1 - cos of each token, over all segments."""
+    pairs = zip(output.denoised.flat().detach(), output.text.flat(), strict=True)
+    return [1 - (a @ b).item() / math.sqrt((a @ a).item() * (b @ b).item()) for a, b in pairs]
+
+
+def test_echo_is_words_and_denoising_and_the_answer(output: EchoOutput) -> None:
+    words = functional.cross_entropy(output.words.logits_NV, output.words.targets_N, reduction="sum").item()
+    assert len(distances(output)) == 3 + 1 + 5
+    found = echo_objective(output, EchoLossConfig(denoising_weight=0.7, s2t_weight=0.5))
+    expected = words + 0.7 * sum(distances(output)) + 0.5 * answer_loss(output.response)
+    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    assert found.count == 11
+    without = echo_objective(output, EchoLossConfig(denoising_weight=0.0))
+    assert without.total.item() == pytest.approx(words, rel=1e-6)
+
+
+def test_dynamic_denoising_is_a_fifth_of_the_mean_over_words(output: EchoOutput) -> None:
+    """As in the released code: the mean over words, and the sum over tokens averaged over segments."""
+    mean = functional.cross_entropy(output.words.logits_NV, output.words.targets_N).item()
+    cosine = sum(distances(output)) / 3
+    assert cosine > 0.2 * mean, "else the weight is 1 and the test shows nothing"
+    found = echo_objective(output, EchoLossConfig(denoising="dynamic"))
+    assert found.total.item() / found.count == pytest.approx(mean + 0.2 * mean, rel=1e-5)
+
+
+def test_the_answers_loss_needs_the_answers_scores(output: EchoOutput) -> None:
+    with pytest.raises(EchoxError, match="without `with_response`"):
+        echo_objective(replace(output, response=None), EchoLossConfig(s2t_weight=1.0))
