@@ -13,8 +13,9 @@ from rich.console import Console
 from pipelines.build_state import STEPS, Build, Built, StepName
 from pipelines.config import BuildConfig
 from pipelines.handover import begin, built
+from pipelines.ray_env import check_address
 from pipelines.runners import is_job_server, run_steps, step_runner
-from pipelines.session import Session, check_address
+from pipelines.session import Session
 from storage.manifests import latest
 from storage.store import Store
 

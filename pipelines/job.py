@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +31,8 @@ log = logging.getLogger(__name__)
 def run_steps(arguments: Values) -> Iterator[Values]:
     """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
     from pipelines.handover import Handover, advance
-    from pipelines.session import THIS_CLUSTER, RunConfig, Session
+    from pipelines.ray_env import THIS_CLUSTER
+    from pipelines.session import RunConfig, Session
 
     handover = Handover(**arguments["handover"])
     config = RunConfig.model_validate(arguments["run"])
@@ -40,7 +42,17 @@ def run_steps(arguments: Values) -> Iterator[Values]:
             yield handover.to_dict()
 
 
-WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps}
+def train_stage(arguments: Values) -> Iterator[Values]:
+    """One training stage, on the cluster that runs this job; its result."""
+    from echox.training import TrainingRequest
+    from pipelines.ray_env import THIS_CLUSTER
+    from pipelines.train import TrainingConfig, train_on_ray
+
+    config = TrainingConfig.model_validate(arguments["config"])
+    yield asdict(train_on_ray(config, TrainingRequest(**arguments["request"]), THIS_CLUSTER))
+
+
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": train_stage}
 """What a job can be asked for."""
 
 

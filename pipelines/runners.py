@@ -9,7 +9,8 @@ from rich.console import Console
 from pipelines.config import BuildConfig
 from pipelines.handover import STEP_NAMES, Handover, advance
 from pipelines.jobs import Job, JobFailed, Jobs, RunningJob
-from pipelines.session import RunConfig, Session, check_address
+from pipelines.ray_env import check_address
+from pipelines.session import RunConfig, Session
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]

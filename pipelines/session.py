@@ -2,17 +2,12 @@
 
 import json
 import logging
-import os
 import pickle
-import re
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,7 +16,7 @@ from rich.console import Console
 
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.progress import bar
-from pipelines.ray_env import prepare
+from pipelines.ray_env import connected
 from pipelines.step import Step, Task, perform
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
@@ -31,13 +26,6 @@ PATIENCE_SECONDS = 120
 SLOWEST = 10.0
 """Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
 slower than planned for; a deadlock would otherwise be silent."""
-TEMP_PREFIX = "echox-ray-"
-ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
-CONNECT_SECONDS = 10.0
-THIS_CLUSTER = "auto"
-"""The address of the cluster that runs this process."""
-OBJECT_STORE_BYTES = 256 * 2**20
-"""Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
 
 
 class RunConfig(BaseModel):
@@ -70,7 +58,7 @@ class Session:
         self.config = config
         self.console = console
         self._address = ray_address
-        self._temp: str | None = None
+        self._ray = ExitStack()
         self._started = False
 
     def __enter__(self) -> Self:
@@ -83,14 +71,8 @@ class Session:
 
     def close(self) -> None:
         """Stop the Ray session, if one was started."""
-        if self._started:
-            import ray
-
-            ray.shutdown()
-            self._started = False
-        if self._temp is not None:
-            shutil.rmtree(self._temp, ignore_errors=True)
-            self._temp = None
+        self._ray.close()
+        self._started = False
 
     def run(
         self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
@@ -154,28 +136,10 @@ class Session:
     def _start_ray(self) -> None:
         if self._started:
             return
-        prepare()
-        import ray
+        self._ray.enter_context(connected(self._address, self.config.workers))
+        self._started = True
         from ray.data import DataContext
 
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._address is None:
-            remove_left_behind()
-            self._temp = tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-")
-            cpus = self.config.workers or os.cpu_count()
-            options |= {
-                "address": "local",
-                "num_cpus": cpus,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": self._temp,
-            }
-        else:
-            if self._address != THIS_CLUSTER:
-                check_reachable(self._address)
-            options["address"] = self._address
-        ray.init(**options)
-        self._started = True
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = DataContext.get_current()
         context.enable_progress_bars = False
@@ -200,40 +164,6 @@ def worker_count(config: RunConfig, tasks: int, needs: Mapping[str, float], ther
     """As many workers as the cluster holds, of those that are allowed and of use."""
     fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
     return max(1, min(tasks, config.workers or fitting, fitting))
-
-
-def check_address(address: str) -> None:
-    """Refuse what is no address of a Ray cluster, or one where nothing listens, before anything is made.
-
-    Raises:
-        UserError: naming the remedy.
-    """
-    if not ADDRESS.fullmatch(address):
-        raise UserError(f"--ray {address}: an address reads HOST:PORT, as `ray start` printed it, e.g. ray-head:6379")
-    check_reachable(address)
-
-
-def check_reachable(address: str) -> None:
-    """Refuse a Ray address where nothing listens; Ray itself would wait for minutes.
-
-    Raises:
-        UserError: naming the remedy.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--ray {address}: no Ray cluster answers there ({error}); give host:port as `ray start` printed it"
-        ) from error
-
-
-def remove_left_behind() -> None:
-    """Remove the files of Ray sessions whose build was killed; their names tell whose they are."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
-        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Worker:
