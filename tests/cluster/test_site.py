@@ -119,7 +119,7 @@ def jobs(site: Site, flow_run: UUID) -> list[str]:
 def test_a_worker_node_dies_in_quantize(site: Site, start: Start, undisturbed: Files) -> None:
     store = site.store("node")
     build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "quantize"))
+    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
     site.ray.kill_worker()
     assert receipts(store, "quantize") < receipts(site.store("undisturbed"), "quantize"), "killed too late"
     site.ray.add_worker()
@@ -130,7 +130,7 @@ def test_a_worker_node_dies_in_quantize(site: Site, start: Start, undisturbed: F
 def test_a_ray_worker_dies_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
     store = site.store("ray-worker")
     build = start(store, "run.ray_above_seconds=0")
-    wait_for("a work unit", lambda: receipts(store, "encode"))
+    wait_for("a work unit", lambda: receipts(store, "encode"), BUILD_SECONDS)
     raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in site.ray.workers]
     workers = [child for raylet in raylets for child in raylet.children(recursive=True)]
     victim = next(worker for worker in workers if "MapWorker" in " ".join(worker.cmdline()))
@@ -154,7 +154,7 @@ def test_s3_refuses_a_tenth_of_the_requests(site: Site, start: Start, undisturbe
 def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, undisturbed: Files) -> None:
     store = site.store("server")
     build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"))
+    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
     site.prefect.kill()
     time.sleep(30)
     site.prefect.start()
