@@ -1,6 +1,5 @@
 """Fixtures of the training package's tests."""
 
-
 import pytest
 
 from tests.echox.corpora import write_corpus
