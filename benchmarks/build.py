@@ -35,7 +35,7 @@ from timed_steps import TimedSession, Timing, timing_of
 from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
-from pipelines.build import STEPS, Build
+from pipelines.build_state import STEPS, Build
 from pipelines.config import BuildConfig, check_config
 from pipelines.fit_quantizer import SPEEDS, load_quantizer
 from storage.manifests import Manifest

@@ -1,7 +1,7 @@
 """Batched greedy decoding with a cache of keys and values: answers in text, and words from text or from states."""
 
 # Shapes: B = sequences, P = positions of a prefix, H = width of the language model, L = positions, D = width of the
-# decoder, V = vocabulary, R = tokens written.
+# decoder, V = vocabulary, R = tokens written, A = sequences that are in the cache.
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -107,30 +107,57 @@ def write(writer: Writer, prefix: Ragged, *, end: int, limit: int, banned_V: Ten
         limit: most ids to write for each.
         banned_V: ids that are never chosen.
     """
-    from fairseq2.nn import IncrementalStateBag
-
-    lengths_B = prefix.lengths_B
-    start, width = int(lengths_B.min()), prefix.values_BL.size(1)
-    cache = IncrementalStateBag(max_num_steps=width + limit + 1)
-    states_BD = writer.states(prefix.values_BL[:, :start], cache)[:, -1]
-    cache.increment_step_nr(start)
+    start, width = int(prefix.lengths_B.min()), prefix.values_BL.size(1)
+    running = _Running(writer, prefix, start, width + limit)
     states: list[Tensor] = []
     tokens: list[Tensor] = []
-    open_B = torch.ones_like(lengths_B, dtype=torch.bool)
     for position in range(start, width + limit):
-        token_B = _best(writer.logits(states_BD), banned_V)
-        states.append(states_BD)
-        tokens.append(token_B)
-        writing_B = position >= lengths_B
-        open_B &= ~(writing_B & (token_B == end)) & (position + 1 < lengths_B + limit)
-        if not open_B.any():
+        token_A = _best(writer.logits(running.states_AD), banned_V)
+        states.append(running.spread(running.states_AD))
+        tokens.append(running.spread(token_A))
+        lengths_A = prefix.lengths_B[running.rows_A]
+        writing_A = position >= lengths_A
+        closed_A = (writing_A & (token_A == end)) | (position + 1 >= lengths_A + limit)
+        if running.close(closed_A):
             break
-        inputs_BH = writer.embed(token_B)
+        inputs_AH = writer.embed(token_A)
         if position < width:
-            inputs_BH = torch.where(writing_B[:, None], inputs_BH, prefix.values_BL[:, position])
-        states_BD = writer.states(inputs_BH[:, None], cache)[:, 0]
-        cache.increment_step_nr()
-    return _written(torch.stack(tokens, 1), torch.stack(states, 1), lengths_B - start, end, limit)
+            inputs_AH = torch.where(writing_A[:, None], inputs_AH, prefix.values_BL[running.rows_A, position])
+        running.advance(inputs_AH)
+    return _written(torch.stack(tokens, 1), torch.stack(states, 1), prefix.lengths_B - start, end, limit)
+
+
+class _Running:
+    """The sequences in the cache (A of B); closed ones are taken out of it once they are half of them."""
+
+    def __init__(self, writer: Writer, prefix: Ragged, start: int, longest: int) -> None:
+        from fairseq2.nn import IncrementalStateBag
+
+        self.writer = writer
+        self.size = len(prefix.lengths_B)
+        self.rows_A = torch.arange(self.size, device=prefix.lengths_B.device)
+        self.open_A = torch.ones_like(self.rows_A, dtype=torch.bool)
+        self.cache = IncrementalStateBag(max_num_steps=longest + 1)
+        self.states_AD = writer.states(prefix.values_BL[:, :start], self.cache)[:, -1]
+        self.cache.increment_step_nr(start)
+
+    def spread(self, values_A: Tensor) -> Tensor:
+        """(B, ...) from (A, ...); zeros where a sequence has left."""
+        return values_A.new_zeros(self.size, *values_A.shape[1:]).index_copy(0, self.rows_A, values_A)
+
+    def close(self, closed_A: Tensor) -> bool:
+        """Note which sequences are closed; True when all are."""
+        self.open_A &= ~closed_A
+        return not bool(self.open_A.any())
+
+    def advance(self, inputs_AH: Tensor) -> None:
+        """One position further."""
+        if 2 * int(self.open_A.sum()) <= len(self.rows_A):
+            stay_A = self.open_A.nonzero()[:, 0]
+            self.cache.reorder(stay_A)
+            self.rows_A, self.open_A, inputs_AH = self.rows_A[stay_A], self.open_A[stay_A], inputs_AH[stay_A]
+        self.states_AD = self.writer.states(inputs_AH[:, None], self.cache)[:, 0]
+        self.cache.increment_step_nr()
 
 
 def _written(tokens_BL: Tensor, states_BLD: Tensor, start_B: Tensor, end: int, limit: int) -> Written:

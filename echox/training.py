@@ -12,11 +12,7 @@ if TYPE_CHECKING:
     from echox.recipes.run import Run
 
 Stage = Literal["s2t", "t2c", "echo"]
-REQUIRED: Mapping[str, frozenset[str]] = {
-    "s2t": frozenset(),
-    "t2c": frozenset(),
-    "echo": frozenset({"s2t", "t2c"}),
-}
+REQUIRED: Mapping[Stage, tuple[Stage, ...]] = {"s2t": (), "t2c": (), "echo": ("s2t", "t2c")}
 """Stages that a stage stands on."""
 
 
@@ -81,8 +77,8 @@ def check_parts(request: TrainingRequest, fingerprints: Mapping[str, str], runs:
     Raises:
         EchoxError: naming the run and the remedy.
     """
-    if missing := REQUIRED[request.stage] - runs.keys():
-        names = " and ".join(f"--{stage}" for stage in sorted(missing))
+    if missing := [stage for stage in REQUIRED[request.stage] if stage not in runs]:
+        names = " and ".join(f"--{stage}" for stage in missing)
         raise EchoxError(f"stage {request.stage} stands on finished runs: name {names}")
     for stage, run in runs.items():
         _ = run.weights

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,15 +16,18 @@ from pipelines.boundary import guarded
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
-    from pipelines.build import Built
+    from pipelines.build_state import Built
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Speech to unit-language corpora: build, inspect, verify, versions, encode.",
+    help="Speech to unit-language corpora: build, inspect, verify, versions, approve, encode.",
 )
+
+NEEDS_A_LOOK = 3
+"""Exit code of a build whose version a person must approve."""
 
 Corpus = Annotated[str, typer.Argument(help="Store, or STORE@VERSION.", metavar="STORE[@VERSION]", show_default=False)]
 
@@ -45,33 +49,54 @@ def echox(
 
 @app.command(epilog="Example: echox build examples/sample.yaml --set quantizer.k=200 --store s3://bucket/corpus")
 def build(config: ConfigFile, changes: Changes = None, store: StorePlace = None, ray: RayAddress = None) -> None:
-    """Build a corpus, or bring it up to date: what is done already is not done again."""
-    from pipelines.build import build as build_corpus
+    """Build a corpus, or bring it up to date: what is done already is not done again.
+
+    Where PREFECT_API_URL is set, the build reports to that Prefect server.
+    """
     from pipelines.config import load_config
 
     out = Console(stderr=True, markup=False)
-    built = build_corpus(load_config(config, changes or (), store), out, ray)
-    _report(built, out)
+    values = load_config(config, changes or (), store)
+    if "PREFECT_API_URL" in os.environ:
+        from flows.corpus import build_as_flow
+
+        _report(build_as_flow(values, ray), out)
+    else:
+        from pipelines.build import build as build_corpus
+
+        _report(build_corpus(values, out, ray), out)
 
 
 def _report(built: "Built", out: Console) -> None:
     """Leave the page of the version in the store, and show what was made."""
     from flows.facts import facts
-    from flows.page import page
+    from flows.page import leave_report
     from flows.tables import tables
     from storage.store import Store
 
     manifest = built.manifest
-    store, path = Store.open(manifest.store), f"reports/{manifest.version:08d}.html"
-    found = facts(store, manifest)
-    if not store.exists(path):
-        store.put(path, page(found).encode())
-    if not built.new:
+    found = facts(Store.open(manifest.store), manifest)
+    report = leave_report(Store.open(manifest.store), found)
+    if built.new:
+        Console(markup=False).print(tables(found))
+        counts = f"entries: {built.added:,} new, {built.kept:,} kept"
+        out.print(f"version {manifest.version} of {manifest.store}; {counts}; report: {report}", soft_wrap=True)
+    else:
         out.print(f"nothing to do: version {manifest.version} of {manifest.store} is up to date", soft_wrap=True)
-        return
-    Console(markup=False).print(tables(found))
-    counts = f"entries: {built.added:,} new, {built.kept:,} kept"
-    out.print(f"version {manifest.version} of {manifest.store}; {counts}; report: {store.url(path)}", soft_wrap=True)
+    if found["status"] == "candidate":
+        out.print(f"needs a look: {'; '.join(manifest.review)}; then: echox approve {manifest.uri}", soft_wrap=True)
+        raise typer.Exit(NEEDS_A_LOOK)
+
+
+@app.command(epilog="Example: echox approve examples/sample-corpus@2")
+def approve(corpus: Corpus) -> None:
+    """Approve a version that a build left as a candidate, so that it may be trained on."""
+    from storage.approvals import approve as approved
+    from storage.manifests import resolve
+
+    store, manifest = resolve(corpus)
+    done = approved(store, manifest)
+    print(f"{manifest.uri}: {'approved' if done else 'nothing to approve'}")  # noqa: T201
 
 
 @app.command(epilog="Example: echox inspect examples/sample-corpus@1 --json")

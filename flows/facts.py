@@ -5,6 +5,7 @@ from typing import Any
 
 from pipelines.rejects import examples
 from pipelines.statistics import DatasetStatistics, from_manifest, overall
+from storage.approvals import status
 from storage.artifacts import CARD
 from storage.manifests import Manifest
 from storage.store import Store
@@ -26,6 +27,8 @@ def facts(store: Store, manifest: Manifest) -> Facts:
         "version": manifest.version,
         "parent": manifest.parent,
         "created": manifest.created,
+        "status": status(store, manifest),
+        "review": manifest.review,
         "made_with": made_with,
         "entries": manifest.statistics["entries"],
         **dataset_facts(total),
@@ -46,6 +49,7 @@ def summary(store: Store, manifest: Manifest) -> Facts:
     return {
         "version": manifest.version,
         "created": manifest.created,
+        "status": status(store, manifest),
         "hours": total.hours,
         "utterances": total.utterances,
         "total_ratio": total.compression.total_ratio,

@@ -142,6 +142,7 @@ def versions_grid(summaries: Sequence[Facts]) -> Grid:
         Column("ratio"),
         Column("quan-\ntizer", number=False),
         Column("unit\nlang.", number=False),
+        Column("status", number=False),
     )
     return Grid("Versions", columns, [_version_row(values) for values in summaries])
 
@@ -156,6 +157,7 @@ def _version_row(values: Facts) -> list[str]:
         f"{values['vocab_size']:,}",
         f"{values['total_ratio']:.2f}x",
         *(values["artifacts"][name][:SHOWN_DIGITS] for name in ("quantizer", "unit_language")),
+        "" if values["status"] == "accepted" else values["status"],
     ]
 
 
@@ -181,6 +183,8 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
     """What the version was made from and with: a name and a text each."""
     yield "parent", str(facts["parent"] or "none")
     yield "created", facts["created"]
+    if facts["review"]:
+        yield "status", f"{facts['status']}: {'; '.join(facts['review'])}"
     yield "entries", f"{facts['entries']:,}"
     yield from definition_rows(facts)
     for source in facts["lineage"]["sources"]:

@@ -11,10 +11,19 @@ from flows.grids import (
     rejects_grid,
     word_lengths,
 )
+from storage.store import Store
 
 _TEMPLATES = Environment(
     loader=PackageLoader("flows"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
 )
+
+
+def leave_report(store: Store, facts: Facts) -> str:
+    """Put the page of a version into its store, if it is not there yet; returns its path or URL."""
+    path = f"reports/{facts['version']:08d}.html"
+    if not store.exists(path):
+        store.put(path, page(facts).encode())
+    return store.url(path)
 
 
 def page(facts: Facts) -> str:

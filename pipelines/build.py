@@ -5,238 +5,36 @@ did not come to its end (its receipts lie in the store). So a build that was kil
 finished does nothing, and new audio costs only itself.
 """
 
-import re
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
-from itertools import chain
-from typing import Any, Literal
 
 from rich.console import Console
 
-from pipelines import ingest, shard
-from pipelines.commit import assemble, check_accounts, check_nothing_left_out
+from pipelines.build_state import STEPS, Build, Built, StepName
 from pipelines.config import BuildConfig
-from pipelines.encode import SPEED as ENCODE_SPEED
-from pipelines.encode import Encode
-from pipelines.errors import UserError
-from pipelines.fingerprint import fingerprint
-from pipelines.fit_quantizer import ON_GPU, SPEEDS, clusters, fit_quantizer, quantizer_spec
-from pipelines.fit_unit_language import fit_unit_language
-from pipelines.ingest import Ingest, WorkUnit
-from pipelines.quantize import Quantize
-from pipelines.rejects import check_rejects, check_some_left, check_speech
-from pipelines.session import Session, check_reachable
-from pipelines.shard import Shard
-from storage.artifacts import ArtifactRef
-from storage.manifests import Manifest, commit, latest
-from storage.receipts import Receipt
+from pipelines.handover import begin, built
+from pipelines.ray_env import check_address
+from pipelines.runners import is_job_server, run_steps, step_runner
+from pipelines.session import Session
+from storage.manifests import latest
 from storage.store import Store
-
-StepName = Literal["ingest", "fit_quantizer", "quantize", "fit_unit_language", "encode", "shard"]
-"""The steps in their order."""
-ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build ended with.
-
-    Attributes:
-        manifest: the corpus version.
-        new: whether this build made it; otherwise it was there and nothing had changed.
-        kept: how many of its entries stood in the version before as they are.
-        added: how many are new.
-    """
-
-    manifest: Manifest
-    new: bool
-    kept: int
-    added: int
-
-    @classmethod
-    def of(cls, manifest: Manifest, parent: Manifest | None) -> "Built":
-        """The result of a build that began at `parent` and ended at `manifest`, which may be the same."""
-        before = {receipt.fingerprint for receipt in parent.steps["ingest"]} if parent else set[str]()
-        rows = {True: 0, False: 0}
-        for receipt in manifest.steps["ingest"]:
-            rows[receipt.fingerprint in before] += receipt.rows_in
-        return cls(manifest, manifest is not parent, kept=rows[True], added=rows[False])
-
-
-@dataclass
-class Build:
-    """The state of a build between its steps: receipts and artifacts so far, and what the last version gives.
-
-    Attributes:
-        config: what to build.
-        session: where steps run.
-        parent: the last version of the corpus, if any.
-        steps: receipts by step.
-        artifacts: quantizer and unit language.
-        specs: by step, a fingerprint of all that decides whether the last version's result is still the one wanted.
-    """
-
-    config: BuildConfig
-    session: Session
-    parent: Manifest | None
-    steps: dict[str, list[Receipt]] = field(default_factory=dict[str, list[Receipt]])
-    artifacts: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
-    specs: dict[str, str] = field(default_factory=dict[str, str])
-
-    def ingest(self) -> None:
-        """List and check what is new in the sources."""
-        step = Ingest(self.config.work_units.minutes)
-        chunk = self.config.work_units.items
-        self.specs["ingest"] = fingerprint(step.name, step.revision, asdict(step), chunk)
-        parent = self.parent if self._unchanged("ingest") else None
-        kept = parent.steps["ingest"] if parent else []
-        with self.session.console.status("listing the sources"):
-            tasks = list(ingest.plan(self.session.store, step, self.config.sources, parent, chunk))
-        if self.parent and parent is None:
-            check_nothing_left_out(self.session.store, self.parent, tasks)
-        self.steps["ingest"] = [*kept, *self.session.run(step, tasks, speed=ingest.SPEED)]
-        check_some_left(self.session.store, self.steps, "ingest")
-
-    def fit_quantizer(self) -> None:
-        """The quantizer: the last version's unless its configuration changed.
-
-        Raises:
-            UserError: more rejects than allowed already, or too little speech.
-        """
-        features, config = self.config.features, self.config.quantizer
-        if self.parent is None or self.steps["ingest"] != self.parent.steps["ingest"]:
-            check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)  # before the long steps
-        self.specs["quantizer"] = quantizer_spec(features, config)
-        if self.parent and self._keeps("quantizer"):
-            self.artifacts["quantizer"] = self.parent.artifacts["quantizer"]
-        else:
-            if config.centroids is None:
-                check_speech(self.session.store, self.steps, config.k)
-            self.artifacts["quantizer"] = fit_quantizer(
-                self.session, self.units, self.dataset_samples, features, config
-            )
-
-    def quantize(self) -> None:
-        """Units of every utterance."""
-        step = Quantize(self.artifacts["quantizer"].fingerprint)
-        tasks = [step.unit_task(unit) for unit in self.units]
-        kind = self.config.features.kind
-        self.steps["quantize"] = self.session.run(
-            step, tasks, speed=SPEEDS[kind], known=self._known("quantize"), gpu=kind in ON_GPU
-        )
-        check_some_left(self.session.store, self.steps, "quantize")
-
-    def fit_unit_language(self) -> None:
-        """The unit language: the last version's unless its configuration or the quantizer changed."""
-        config, quantizer = self.config.unit_language, self.artifacts["quantizer"].fingerprint
-        self.specs["unit_language"] = fingerprint(config.model_dump(), quantizer)
-        if self.parent and self._keeps("unit_language"):
-            self.artifacts["unit_language"] = self.parent.artifacts["unit_language"]
-        else:
-            self.artifacts["unit_language"] = fit_unit_language(
-                self.session,
-                self.units,
-                self.steps["quantize"],
-                self.dataset_samples,
-                config,
-                quantizer=quantizer,
-                k=clusters(self.session.store, quantizer),
-            )
-
-    def encode(self) -> None:
-        """Words of every utterance."""
-        step = Encode(self.artifacts["unit_language"].fingerprint, self.artifacts["quantizer"].fingerprint)
-        pairs = zip(self.units, self.steps["quantize"], strict=True)
-        tasks = [step.unit_task(quantized, unit.seconds) for unit, quantized in pairs]
-        self.steps["encode"] = self.session.run(step, tasks, speed=ENCODE_SPEED, known=self._known("encode"))
-
-    def shard(self) -> None:
-        """Training shards of the work units that no shard of the last version holds."""
-        step = Shard(self.config.shards.model_dump(mode="json"))
-        language = self.artifacts["unit_language"].fingerprint
-        self.specs["shard"] = fingerprint(self.specs["ingest"], step.revision, asdict(step), language)
-        kept, done = self._kept_shards()
-        tasks = list(shard.plan(step, self.units[done:], self.steps["encode"][done:]))
-        self.steps["shard"] = [*kept, *self.session.run(step, tasks, speed=shard.SPEED)]
-
-    def finish(self) -> Built:
-        """Check that every utterance is accounted for, then commit; nothing is committed when nothing changed.
-
-        Raises:
-            UserError: more rejects than allowed.
-            CommitConflict: another build committed first.
-        """
-        parent = self.parent
-        if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
-            self.steps,
-            self.artifacts,
-            self.specs,
-        ):
-            return Built.of(parent, parent)
-        check_accounts(self.steps)
-        check_rejects(self.session.store, self.steps, self.config.max_reject_ratio)
-        lineage = {"specs": self.specs, "versions": library_versions()}
-        with self.session.console.status("statistics and commit"):
-            manifest = assemble(
-                self.session.store,
-                parent,
-                steps=self.steps,
-                artifacts=self.artifacts,
-                config=recorded_config(self.config),
-                lineage=lineage,
-            )
-            return Built.of(commit(self.session.store, manifest), parent)
-
-    @property
-    def units(self) -> list[WorkUnit]:
-        """All work units, those of the last version first."""
-        return work_units(self.steps["ingest"])
-
-    @property
-    def dataset_samples(self) -> dict[str, int]:
-        """Length of each dataset in samples at 16 kHz."""
-        totals: dict[str, int] = {}
-        for name, counts in chain.from_iterable(r.stats["datasets"].items() for r in self.steps["ingest"]):
-            totals[name] = totals.get(name, 0) + counts["samples"]
-        return totals
-
-    def _unchanged(self, name: str) -> bool:
-        return self.parent is not None and self.parent.lineage["specs"].get(name) == self.specs[name]
-
-    def _keeps(self, artifact: str) -> bool:
-        return self._unchanged(artifact) and not self.config.refit
-
-    def _kept_shards(self) -> tuple[list[Receipt], int]:
-        """Shards of the last version that still hold what they should, and how many work units are in them."""
-        if self.parent is None or not self._unchanged("shard"):
-            return [], 0
-        encoded = self.parent.steps["encode"]
-        unchanged = self.steps["encode"][: len(encoded)] == encoded
-        return (self.parent.steps["shard"], len(encoded)) if unchanged else ([], 0)
-
-    def _known(self, step: str) -> Sequence[Receipt]:
-        return self.parent.steps[step] if self.parent else ()
-
-
-STEPS: Mapping[StepName, Any] = {
-    "ingest": Build.ingest,
-    "fit_quantizer": Build.fit_quantizer,
-    "quantize": Build.quantize,
-    "fit_unit_language": Build.fit_unit_language,
-    "encode": Build.encode,
-    "shard": Build.shard,
-}
 
 
 def build(config: BuildConfig, console: Console, ray_address: str | None = None) -> Built:
     """Build the corpus of `config`, or bring it up to date.
 
+    Args:
+        config: what to build.
+        console: where progress is shown.
+        ray_address: `HOST:PORT` of a Ray cluster, which this process then drives; `http://HOST:PORT` of its job
+            server, which then runs each step as a job; None for a Ray of this machine's own.
+
     Raises:
         UserError: something in the config, the sources or the rejects is not as it must be, or no Ray is there.
         StorageError: the store refuses.
     """
+    if is_job_server(ray_address):
+        return _build_by_jobs(config, console, ray_address)
     with _begun(config, console, ray_address) as state:
         for step in STEPS.values():
             step(state)
@@ -267,35 +65,6 @@ def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Ge
         yield Build(config, session, latest(store))
 
 
-def check_address(address: str) -> None:
-    """Refuse what is no address of a Ray cluster, or one where nothing listens, before anything is made.
-
-    Raises:
-        UserError: naming the remedy.
-    """
-    if not ADDRESS.fullmatch(address):
-        raise UserError(f"--ray {address}: an address reads HOST:PORT, as `ray start` printed it, e.g. ray-head:6379")
-    check_reachable(address)
-
-
-def work_units(receipts: Sequence[Receipt]) -> list[WorkUnit]:
-    """The work units that these receipts of `ingest` made, in order."""
-    units: list[WorkUnit] = []
-    for receipt in receipts:
-        files = [file for file in receipt.files if file.table == "utterances"]
-        units += [
-            WorkUnit(file.path, file.sha256, file.rows, seconds)
-            for file, seconds in zip(files, receipt.stats["seconds"], strict=True)
-        ]
-    return units
-
-
-def recorded_config(config: BuildConfig) -> dict[str, Any]:
-    """The part of the config that decides what the corpus is, as JSON values."""
-    return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio"})
-
-
-def library_versions() -> dict[str, str]:
-    """Versions of the libraries that the values depend on."""
-    names = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
-    return {name: version(name) for name in names}
+def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:
+    with step_runner(config, ray_address, console) as run:
+        return built(run_steps(begin(config), run))

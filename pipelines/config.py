@@ -13,6 +13,7 @@ from pipelines.config_faults import Change, Fault, faults_of, report, spelt
 from pipelines.config_file import apply_change, read_config
 from pipelines.config_paths import path_faults
 from pipelines.errors import UserError
+from pipelines.gates import GatesConfig
 from pipelines.ingest import WorkUnitsConfig
 from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
@@ -46,6 +47,8 @@ class BuildConfig(BaseModel):
     """How utterances are grouped."""
     max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0, allow_inf_nan=False)
     """The build fails before the commit when a larger share of all entries was rejected."""
+    gates: GatesConfig = GatesConfig()
+    """How far a new version may move from the last one before a person must approve it."""
     refit: bool = False
     """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
     run: RunConfig = RunConfig()

@@ -6,7 +6,8 @@ import typer
 from rich.console import Console
 
 from pipelines.boundary import guarded
-from pipelines.build import Build, StepName, run_until
+from pipelines.build import run_until
+from pipelines.build_state import Build, StepName
 from pipelines.config import load_config
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 

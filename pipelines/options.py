@@ -14,6 +14,9 @@ StorePlace = Annotated[str | None, typer.Option("--store", help="Folder or s3://
 RayAddress = Annotated[
     str | None,
     typer.Option(
-        "--ray", metavar="HOST:PORT", help="Ray cluster for the large steps; default: a Ray of this machine's own."
+        "--ray",
+        metavar="ADDRESS",
+        help="HOST:PORT of a Ray cluster for the large steps, or http://HOST:PORT of its job server, where each step "
+        "then runs as a job; default: a Ray of this machine's own.",
     ),
 ]

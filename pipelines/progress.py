@@ -4,14 +4,43 @@ import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
 log = logging.getLogger(__name__)
 
 LOG_EVERY_SECONDS = 30.0
+TELL_EVERY_SECONDS = 5.0
+"""Between two records for whoever shows progress elsewhere: they are below the level of what people read."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a step is; log records carry it as `progress`.
+
+    Attributes:
+        step: name of the step.
+        done: seconds of audio.
+        total: seconds of audio.
+        elapsed: seconds since the step began.
+    """
+
+    step: str
+    done: float
+    total: float
+    elapsed: float
+
+    @property
+    def left(self) -> float:
+        """Seconds to the end, as it goes now."""
+        return (self.total - self.done) * self.elapsed / self.done if self.done else float("inf")
+
+    def __str__(self) -> str:
+        return f"{self.step}: {describe(self.done, self.total, self.elapsed)}, {self.left:.0f} s left"
 
 
 class AudioRateColumn(ProgressColumn):
@@ -31,24 +60,30 @@ def describe(done_seconds: float, total_seconds: float, elapsed_seconds: float) 
 class Bar:
     """One step's progress: a bar on a terminal, a log line now and then elsewhere."""
 
-    def __init__(self, name: str, total_seconds: float, progress: Progress | None) -> None:
+    def __init__(self, name: str, total_seconds: float, shown: RichProgress | None) -> None:
         self.name = name
         self.total = total_seconds
         self.done = 0.0
-        self.started = self.logged = time.monotonic()
-        self._progress = progress
-        self._task = progress.add_task(name, total=total_seconds) if progress else None
+        self.started = self.logged = self.told = time.monotonic()
+        self._shown = shown
+        self._task = shown.add_task(name, total=total_seconds) if shown else None
 
     def advance(self, seconds: float) -> None:
         """Count `seconds` of audio as done."""
         self.done += seconds
-        if self._progress is not None and self._task is not None:
-            self._progress.advance(self._task, seconds)
-        elif time.monotonic() - self.logged >= LOG_EVERY_SECONDS:
-            self.logged = time.monotonic()
-            elapsed = self.logged - self.started
-            left = (self.total - self.done) * elapsed / self.done if self.done else float("inf")
-            log.info("%s: %s, %.0f s left", self.name, describe(self.done, self.total, elapsed), left)
+        if self._shown is not None and self._task is not None:
+            self._shown.advance(self._task, seconds)
+        now = time.monotonic()
+        if self._shown is None and now - self.logged >= LOG_EVERY_SECONDS:
+            self.logged = now
+            self._tell(logging.INFO)
+        elif now - self.told >= TELL_EVERY_SECONDS or self.done >= self.total:
+            self._tell(logging.DEBUG)
+
+    def _tell(self, level: int) -> None:
+        self.told = time.monotonic()
+        progress = Progress(self.name, self.done, self.total, self.told - self.started)
+        log.log(level, "%s", progress, extra={"progress": progress})
 
 
 @contextmanager
@@ -58,5 +93,5 @@ def bar(name: str, total_seconds: float, console: Console) -> Generator[Bar]:
         yield Bar(name, total_seconds, None)
         return
     columns = (TextColumn("{task.description:>18}"), BarColumn(), AudioRateColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
+    with RichProgress(*columns, console=console) as progress:
         yield Bar(name, total_seconds, progress)

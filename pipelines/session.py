@@ -2,37 +2,36 @@
 
 import json
 import logging
-import os
 import pickle
-import shutil
-import socket
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.progress import bar
+from pipelines.ray_env import connected
 from pipelines.step import Step, Task, perform
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
+CLUSTER_PATIENCE_SECONDS = 900
+"""A cluster may have to start machines first."""
 SLOWEST = 10.0
 """Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
 slower than planned for; a deadlock would otherwise be silent."""
-TEMP_PREFIX = "echox-ray-"
-CONNECT_SECONDS = 10.0
-OBJECT_STORE_BYTES = 256 * 2**20
-"""Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
+
+
+RayStep = Literal["ingest", "sample_features", "quantize", "encode", "shard"]
+"""Names of steps that run on Ray; `sample_features` is the sample that the quantizer is fitted to."""
 
 
 class RunConfig(BaseModel):
@@ -41,11 +40,15 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes at most; default: as many as the Ray cluster has CPUs or, for features, GPUs for."""
-    gpus_per_worker: float = Field(default=1.0, ge=0.0, allow_inf_nan=False)
-    """GPUs of a worker that computes features, where the cluster has any; shares are fine, 0 = compute on CPUs."""
+    """Worker processes at most; default: as many as the Ray cluster has CPUs or, for features, GPUs for when a step
+    begins. A number larger than that makes an autoscaler bring nodes."""
+    gpus_per_worker: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
+    """GPUs of a worker that computes features; shares are fine, 0 = compute on CPUs. Default: one where the cluster has
+    any. A number asks for them also where an autoscaler must bring them first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
     """CPUs that Ray reserves for such a worker: they decode for the GPU."""
+    resources: dict[RayStep, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = {}
+    """Custom resources of Ray that a worker of a step asks for besides, to choose nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
     """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
 
@@ -65,7 +68,7 @@ class Session:
         self.config = config
         self.console = console
         self._address = ray_address
-        self._temp: str | None = None
+        self._ray = ExitStack()
         self._started = False
 
     def __enter__(self) -> Self:
@@ -78,14 +81,8 @@ class Session:
 
     def close(self) -> None:
         """Stop the Ray session, if one was started."""
-        if self._started:
-            import ray
-
-            ray.shutdown()
-            self._started = False
-        if self._temp is not None:
-            shutil.rmtree(self._temp, ignore_errors=True)
-            self._temp = None
+        self._ray.close()
+        self._started = False
 
     def run(
         self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
@@ -132,14 +129,21 @@ class Session:
         import ray.data
 
         there = ray.cluster_resources()
-        needs = worker_needs(self.config, gpu, there)
+        needs = worker_needs(self.config, step.name, gpu, there)
+        check_needs(needs, there, self._address)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=worker_count(self.config, len(todo), needs, there))
         slowest = max(task.seconds for task in todo) / speed * SLOWEST
-        ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(PATIENCE_SECONDS + slowest)
+        patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
+        ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
         job = pickle.dumps((step, self.store))
         rows = [{"job": job, "task": json.dumps(asdict(task))} for task in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker, batch_size=1, compute=pool, num_cpus=needs["CPU"], num_gpus=needs["GPU"]
+            Worker,
+            batch_size=1,
+            compute=pool,
+            num_cpus=needs["CPU"],
+            num_gpus=needs["GPU"],
+            resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
         for row in outputs.iter_rows():
             if row["error"]:
@@ -149,76 +153,48 @@ class Session:
     def _start_ray(self) -> None:
         if self._started:
             return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Under `uv run`, Ray would upload the current folder and start every worker through uv.
-        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-        import ray
+        self._ray.enter_context(connected(self._address, self.config.workers))
+        self._started = True
         from ray.data import DataContext
 
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self._address is None:
-            remove_left_behind()
-            self._temp = tempfile.mkdtemp(prefix=f"{TEMP_PREFIX}{os.getpid()}-")
-            cpus = self.config.workers or os.cpu_count()
-            options |= {
-                "address": "local",
-                "num_cpus": cpus,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": self._temp,
-            }
-        else:
-            check_reachable(self._address)
-            options["address"] = self._address
-        ray.init(**options)
-        self._started = True
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
 
 
-def worker_needs(config: RunConfig, gpu: bool, there: Mapping[str, float]) -> dict[str, float]:
-    """What a worker asks of Ray: a core, or a GPU and the cores that decode for it.
+def worker_needs(config: RunConfig, step: str, gpu: bool, there: Mapping[str, float]) -> dict[str, float]:
+    """What a worker asks of Ray: a core, or a GPU and the cores that decode for it; and custom resources.
 
     Args:
         config: how to run.
+        step: name of the step.
         gpu: whether the worker gains by a GPU.
         there: resources of the cluster by name.
     """
-    share = config.gpus_per_worker
-    if gpu and share and there.get("GPU", 0) >= share:
-        return {"CPU": config.cpus_per_gpu_worker, "GPU": share}
-    return {"CPU": 1, "GPU": 0}
+    custom = next((amounts for name, amounts in config.resources.items() if name == step), {})
+    share = (1.0 if there.get("GPU", 0) >= 1 else 0.0) if config.gpus_per_worker is None else config.gpus_per_worker
+    if gpu and share:
+        return {"CPU": config.cpus_per_gpu_worker, "GPU": share, **custom}
+    return {"CPU": 1, "GPU": 0, **custom}
+
+
+def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address: str | None) -> None:
+    """Refuse to wait for what this machine has not; a cluster may grow.
+
+    Raises:
+        UserError: naming the field.
+    """
+    for name, amount in needs.items():
+        if address is None and there.get(name, 0) < amount:
+            field = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker"}.get(name, "run.resources")
+            raise UserError(f"{field}: a worker would need {amount:g} {name}, this machine has {there.get(name, 0):g}")
 
 
 def worker_count(config: RunConfig, tasks: int, needs: Mapping[str, float], there: Mapping[str, float]) -> int:
-    """As many workers as the cluster holds, of those that are allowed and of use."""
+    """As many workers as are allowed, or as the cluster holds now, of those that are of use."""
     fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
-    return max(1, min(tasks, config.workers or fitting, fitting))
-
-
-def check_reachable(address: str) -> None:
-    """Refuse a Ray address where nothing listens; Ray itself would wait for minutes.
-
-    Raises:
-        UserError: naming the remedy.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"--ray {address}: no Ray cluster answers there ({error}); give host:port as `ray start` printed it"
-        ) from error
-
-
-def remove_left_behind() -> None:
-    """Remove the files of Ray sessions whose build was killed; their names tell whose they are."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
-        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+    return max(1, min(tasks, config.workers or fitting))
 
 
 class Worker:

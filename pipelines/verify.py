@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.build import work_units
+from pipelines.build_state import work_units
 from pipelines.commit import check_accounts
 from pipelines.fit_unit_language import load_unit_language
 from pipelines.readers.base import digest16

@@ -38,6 +38,7 @@ class Manifest:
         config: configuration of the build.
         lineage: what it was made from and with.
         statistics: numbers to show.
+        review: what a person should look at before the version is trained on; empty for most.
         created: UTC, ISO 8601.
         store: URI of the store that it was read from or committed to; not part of the file.
     """
@@ -49,6 +50,7 @@ class Manifest:
     config: dict[str, Any]
     lineage: dict[str, Any]
     statistics: dict[str, Any]
+    review: list[str] = field(default_factory=list[str])
     created: str = field(default_factory=_now)
     store: str = ""
 

@@ -141,10 +141,15 @@ class Echo(nn.Module):
         return self.t2c.frame(content, self.s2t.llm.embed)
 
     def freeze(self, *, train_s2t: bool = False) -> None:
-        """Let gradients flow only to the denoising adapter, the Echo decoder and, if asked for, what s2t trains."""
+        """Let gradients flow only to the denoising adapter, the Echo decoder and, if asked for, what s2t trains.
+
+        CTC has no part in this stage, so its head stays; the language model's head learns from the response's loss
+        alone, which must then be asked for.
+        """
         self.requires_grad_(True)
         if train_s2t:
             self.s2t.freeze()
+            self.s2t.adapter.ctc_head.requires_grad_(False)
         else:
             self.s2t.requires_grad_(False)
         self.t2c.requires_grad_(False)

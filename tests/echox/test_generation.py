@@ -1,6 +1,7 @@
 """Decoding with a cache, in batches: the same as without, one by one."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from echox.errors import EchoxError
 from echox.generation import Writer, answer, write, write_text, write_words
 from echox.models.echo import Echo
+from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged
 from tests.echox.models.shapes import ARCHITECTURE, END, PLACEHOLDER, TEXT, WORDS, inputs, one
 
@@ -115,3 +117,36 @@ def test_nothing_is_written_beyond_the_limit(model: Echo) -> None:
     with torch.no_grad():
         written = write(model.s2t.llm, prefix(), end=-1, limit=1)
     assert written.tokens.lengths_B.tolist() == [1] * len(LENGTHS)
+
+
+class Counting:
+    """A language model that notes how many sequences it is asked for."""
+
+    def __init__(self, llm: LanguageModel) -> None:
+        self.llm, self.sizes = llm, list[int]()
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        return self.llm.embed(ids)
+
+    def states(self, inputs_BLH: torch.Tensor, cache: Any = None) -> torch.Tensor:
+        self.sizes.append(len(inputs_BLH))
+        return self.llm.states(inputs_BLH, cache)
+
+    def logits(self, states: torch.Tensor) -> torch.Tensor:
+        return self.llm.logits(states)
+
+
+def test_sequences_that_have_ended_are_not_computed_any_more(model: Echo) -> None:
+    """Prefixes of 1 and of 30 positions, 3 tokens each: the short ones are done while the long one is still read."""
+    model.eval()
+    counting = Counting(model.s2t.llm)
+    lengths_B = torch.tensor([1, 30, 1, 2])
+    batch = Ragged(torch.randn(4, 30, 32), lengths_B)
+    with torch.no_grad():
+        written = write(counting, batch, end=-1, limit=3)
+        alone = write(counting, one(batch, 1), end=-1, limit=3)
+    assert counting.sizes[:4] == [4, 4, 4, 2]
+    assert set(counting.sizes[5:]) == {1}
+    assert written.tokens.lengths_B.tolist() == [3, 3, 3, 3]
+    assert written.tokens.rows()[1].tolist() == alone.tokens.rows()[0].tolist()
+    torch.testing.assert_close(written.states.rows()[1], alone.states.rows()[0], atol=1e-5, rtol=1e-4)

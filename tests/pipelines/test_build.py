@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.build import Built, run_until
+from pipelines.build import run_until
+from pipelines.build_state import Built
 from pipelines.config import check_config
 from pipelines.errors import UserError
 from pipelines.statistics import from_manifest, overall

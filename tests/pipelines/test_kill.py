@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psutil
 import pytest
 
-from pipelines.build import Built
+from pipelines.build_state import Built
 from pipelines.verify import verify
 from storage.manifests import resolve
 

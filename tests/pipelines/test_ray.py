@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import Built
+from pipelines.build_state import Built
 from pipelines.errors import UserError
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import yaml
 
-from pipelines.build import Built
+from pipelines.build_state import Built
 from pipelines.verify import verify
 from storage.manifests import Manifest, resolve
 from storage.store import Store

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.build import Built
+from pipelines.build_state import Built
 from pipelines.verify import verify
 from storage.manifests import resolve
 from storage.store import Store

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from pipelines.session import RunConfig, Session, worker_count, worker_needs
+from pipelines.errors import UserError
+from pipelines.session import RunConfig, Session, check_needs, worker_count, worker_needs
 from pipelines.step import Output, Payload, Reject, Step, Task
 from storage.receipts import Receipt, read_receipt
 from storage.schemas import SCHEMAS
@@ -187,6 +188,10 @@ def test_another_configuration_is_other_work(session: Session, step: Spell, tmp_
         ({}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 2),
         ({"gpus_per_worker": 0.5, "cpus_per_gpu_worker": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.5}, 4),
         ({"gpus_per_worker": 0}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
+        ({"gpus_per_worker": 1}, True, {"CPU": 8}, {"CPU": 4, "GPU": 1}, 1),  # an autoscaler may bring them
+        ({"workers": 9}, False, {"CPU": 2}, {"CPU": 1, "GPU": 0}, 9),
+        ({"resources": {"quantize": {"a": 0.5}}}, False, {"CPU": 8, "a": 1}, {"CPU": 1, "GPU": 0, "a": 0.5}, 2),
+        ({"resources": {"encode": {"a": 0.5}}}, False, {"CPU": 8}, {"CPU": 1, "GPU": 0}, 8),
         ({"workers": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
         ({}, True, {"CPU": 4, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
     ],
@@ -195,6 +200,13 @@ def test_workers_take_gpus_where_there_are_any(
     settings: dict[str, Any], gpu: bool, there: dict[str, float], needs: dict[str, float], workers: int
 ) -> None:
     config = RunConfig(**settings)
-    assert worker_needs(config, gpu, there) == needs
+    assert worker_needs(config, "quantize", gpu, there) == needs
     assert worker_count(config, 100, needs, there) == workers
     assert worker_count(config, 1, needs, there) == 1
+
+
+def test_this_machine_does_not_grow() -> None:
+    needs = worker_needs(RunConfig(gpus_per_worker=0.5), "quantize", True, {"CPU": 8})
+    with pytest.raises(UserError, match=r"run.gpus_per_worker: a worker would need 0.5 GPU, this machine has 0"):
+        check_needs(needs, {"CPU": 8}, None)
+    check_needs(needs, {"CPU": 8}, "head:6379")

@@ -84,6 +84,9 @@ def test_with_s2t_what_its_stage_trains_is_trained_too(model: Echo) -> None:
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert "s2t.adapter.projection.weight" in trained
     assert not [name for name in trained if name.startswith("t2c.") or name.endswith("embed.weight")]
+    output = model(inputs(), SEGMENTS, WORD_IDS, with_response=True)
+    echo_objective(output, EchoLossConfig(s2t_weight=1.0)).total.backward()
+    assert {name for name, parameter in model.named_parameters() if parameter.grad is not None} == trained
 
 
 def test_t2c_inside_echo_reads_the_same_text_as_alone(model: Echo) -> None:

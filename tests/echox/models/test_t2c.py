@@ -57,6 +57,7 @@ def test_it_reads_the_language_models_own_embeddings_and_never_changes_them() ->
     before = llm.table.clone()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
     cross_entropy(model(TEXTS, WORD_IDS)).backward()
+    assert [name for name, weight in model.named_parameters() if weight.grad is None] == ["text_embedding.weight"]
     optimizer.step()
     assert torch.equal(model.text_embedding(torch.arange(TEXT)), before)
     assert not torch.equal(model.words.word_embedding.weight[1], T2C(CONFIG, llm.table).words.word_embedding.weight[1])

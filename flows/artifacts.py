@@ -1,0 +1,47 @@
+"""What a run leaves in the UI of a Prefect server; the store holds the same, for those who have no server."""
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+
+from flows.facts import Facts
+from flows.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
+
+
+def publish_artifacts(facts: Facts, report: str) -> None:
+    """Compression as a table; hours, rejects and lineage as a page; the report as a link.
+
+    Args:
+        facts: of the version.
+        report: URL or path of its page in the store.
+    """
+    compression = compression_grid(facts)
+    heads = [column.name for column in compression.columns]
+    rows = [dict(zip(heads, row, strict=True)) for row in compression.rows]
+    create_table_artifact(rows, key="compression", description=compression.note)
+    create_markdown_artifact(markdown(facts, report), key="corpus", description=f"{facts['store']}@{facts['version']}")
+    link = report if "://" in report else f"file://{report}"
+    create_link_artifact(link, key="report", link_text=f"report of version {facts['version']}")
+
+
+def markdown(facts: Facts, report: str) -> str:
+    """The page of a version."""
+    parts = [f"# Version {facts['version']} of `{facts['store']}`"]
+    if facts["review"]:
+        parts += [f"**{facts['status']}**", *(f"- {reason}" for reason in facts["review"])]
+    grids = (corpus_grid(facts), rejects_grid(facts), examples_grid(facts))
+    parts += [_table(grid) for grid in grids if grid.rows]
+    parts += ["## Lineage", "\n".join(f"- {name}: {_code(text)}" for name, text in lineage_rows(facts))]
+    parts += [f"Store: {_code(facts['store'])}", f"Report: {_code(report)}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(grid: Grid) -> str:
+    lines = [_row([column.name for column in grid.columns]), "|" + " --- |" * len(grid.columns), *map(_row, grid.rows)]
+    return f"## {grid.title}\n\n" + "\n".join(lines)
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'") + "`"

@@ -1,0 +1,113 @@
+"""The flow `build-corpus`: one task a step, so that each is shown, retried and kept by itself."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import INPUTS, RUN_ID
+from prefect.client.schemas.objects import FlowRun, State, TaskRun
+from prefect.flows import Flow
+from prefect.runtime import flow_run
+from prefect.states import Completed
+from prefect.tasks import Task
+from rich.console import Console
+
+from flows.artifacts import publish_artifacts
+from flows.facts import facts
+from flows.page import leave_report
+from flows.relay import relayed
+from pipelines.build_state import Built
+from pipelines.config import BuildConfig, check_config
+from pipelines.errors import UserError
+from pipelines.handover import STEP_NAMES, Handover, begin, built
+from pipelines.jobs import Jobs
+from pipelines.runners import RunStep, is_job_server, step_runner
+from storage.manifests import resolve
+from storage.store import Store
+from unitlang.errors import UnitlangError
+
+NEEDS_A_LOOK = "NeedsALook"
+"""Name of the state of a run whose version a person must approve."""
+FLOW_RUN = "prefect-flow-run"
+"""The metadata of a Ray job that tells whose it is."""
+RETRY_SECONDS = (10, 60)
+
+Values = dict[str, Any]
+Summary = dict[str, Any]
+"""Of a build: its corpus and what to know of it; JSON values."""
+
+
+def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """A mistake of the user stays one."""
+    return not isinstance(state.data, UserError | UnitlangError)
+
+
+def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
+    """Stop the Ray jobs of a run that was cancelled or has died."""
+    address = flow_run.parameters.get("ray")
+    if is_job_server(address):
+        Jobs(address).stop_all(FLOW_RUN, str(flow_run.id))
+
+
+@task(
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=list(RETRY_SECONDS),
+    retry_condition_fn=worth_trying_again,
+    cache_policy=(RUN_ID + INPUTS) - "run",
+    persist_result=True,
+    result_serializer="json",
+)
+def run_step(step: str, handover: Values, run: RunStep) -> Values:
+    """One step of a build; a flow run that is started again does not repeat those that are done."""
+    with relayed():
+        return run(Handover(**handover), step).to_dict()
+
+
+def run_build(config: BuildConfig, ray: str | None) -> Built:
+    """All steps, each as a task of the flow run that this is called in."""
+    handover = begin(config).to_dict()
+    metadata = {FLOW_RUN: str(flow_run.id)}
+    with step_runner(config, ray, Console(stderr=True, markup=False), metadata) as run:
+        for step in STEP_NAMES:
+            handover = run_step.with_options(name=step)(step, handover, run)
+    return built(Handover(**handover))
+
+
+@task(name="report")
+def publish(done: Built) -> Summary:
+    """Leave the page of the version in the store, and the artifacts in the UI."""
+    store = Store.open(done.manifest.store)
+    found = facts(store, done.manifest)
+    publish_artifacts(found, leave_report(store, found))
+    names = ("version", "store", "status", "review", "hours")
+    counts = {"new": done.new, "kept": done.kept, "added": done.added}
+    return {"corpus": done.manifest.uri, **counts, **{name: found[name] for name in names}}
+
+
+@flow(
+    name="build-corpus",
+    flow_run_name="build {config.store}",
+    on_cancellation=[stop_jobs],
+    on_crashed=[stop_jobs],
+)
+def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Summary]:
+    """Build a corpus, or bring it up to date; a version that moved too far ends in the state `NeedsALook`.
+
+    Args:
+        config: what to build; paths are absolute, or URLs.
+        ray: `http://HOST:PORT` of a Ray cluster's job server, or `HOST:PORT` of the cluster; otherwise a Ray of the
+            machine that this flow runs on.
+    """
+    checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
+    summary = publish(run_build(checked, ray))
+    if summary["status"] == "candidate":
+        return Completed(name=NEEDS_A_LOOK, message="; ".join(summary["review"]), data=summary)
+    return summary
+
+
+def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
+    """The build as a flow run of this process, which reports to the server at `PREFECT_API_URL`."""
+    state: State[Any] = build_corpus(config, ray, return_state=True)
+    summary: Summary = state.result()
+    manifest = resolve(summary["corpus"])[1]
+    return Built(manifest, summary["new"], summary["kept"], summary["added"])

@@ -1,0 +1,58 @@
+"""The flows `train-echox` and `refresh`: training stages from a corpus version, and builds that lead to training."""
+
+from typing import Any
+
+from prefect import flow, task
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from echox.training import Stage
+from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, stop_jobs, worth_trying_again
+from flows.relay import relayed
+from pipelines.config import BuildConfig
+from pipelines.train import TrainingConfig, train_stage
+
+RETRY_SECONDS = 60
+Values = dict[str, Any]
+
+
+@task(task_run_name="{stage}", retries=1, retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=worth_trying_again)
+def train_one(config: TrainingConfig, stage: Stage, corpus: str, ray: str | None) -> Values:
+    """One stage; what it had learnt when it failed is kept."""
+    with relayed():
+        return train_stage(config, stage, corpus, ray).to_dict()
+
+
+@flow(name="train-echox", flow_run_name="train on {corpus}", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
+def train_echox(corpus: str, training: TrainingConfig, ray: str | None = None) -> list[Values]:
+    """Train stages on a corpus version, and register their runs in its store.
+
+    Args:
+        corpus: STORE@VERSION, or STORE for the last version; no candidate.
+        training: which stages, how and where.
+        ray: `http://HOST:PORT` of a Ray cluster's job server, or `HOST:PORT` of the cluster; otherwise a Ray of the
+            machine that this flow runs on.
+    """
+    runs = [train_one(training, stage, corpus, ray) for stage in training.stages]
+    rows = [{"run": run["name"], "steps": run["steps"], **run["metrics"]} for run in runs]
+    create_table_artifact(rows, key="training", description=f"Last validation of each stage on {corpus}")
+    return runs
+
+
+@flow(name="refresh", flow_run_name="refresh {config.store}")
+def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = None) -> Summary | State[Summary]:
+    """Build; train if a new version came out that no person needs to look at.
+
+    Args:
+        config: the build; paths are absolute, or URLs.
+        training: which stages, how and where.
+        ray: as of `build-corpus` and `train-echox`.
+    """
+    state: State[Any] = build_corpus(config, ray, return_state=True)
+    summary: Summary = state.result()
+    if state.name == NEEDS_A_LOOK:
+        return Completed(name=NEEDS_A_LOOK, message=state.message, data=summary)
+    if summary["new"]:
+        train_echox(summary["corpus"], training, ray)
+    return summary

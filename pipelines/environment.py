@@ -1,0 +1,63 @@
+"""What runs here, and must run on a cluster too: the code, and the versions of the packages that it depends on."""
+
+import re
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import echox
+import pipelines
+import storage
+import unitlang
+from pipelines.errors import UserError
+
+PACKAGES = (echox, pipelines, storage, unitlang)
+"""What a job needs of this program."""
+_NAME = re.compile(r"[\w.-]+")
+
+
+def code_folders() -> list[str]:
+    """The folders of these packages."""
+    return [str(Path(package.__path__[0])) for package in PACKAGES]
+
+
+def code_revision() -> str:
+    """A hash of the program's source files."""
+    digest = sha256()
+    for folder in map(Path, code_folders()):
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(str(path.relative_to(folder.parent)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def environment() -> dict[str, str]:
+    """Versions of Python and of the packages that this program asks for."""
+    names = (_NAME.match(requirement) for requirement in requires("echox") or ())
+    found = {name[0]: version(name[0]) for name in names if name}
+    return {"python": "{}.{}".format(*sys.version_info), **found}
+
+
+def check_environment(wanted: Mapping[str, str]) -> None:
+    """Refuse to compute with other versions than the program that asked for it has.
+
+    Raises:
+        UserError: naming the packages.
+    """
+    here = {name: _version(name) for name in wanted}
+    other = [f"{name} {here[name]} instead of {wanted[name]}" for name in wanted if here[name] != wanted[name]]
+    if other:
+        raise UserError(
+            f"--ray: the cluster's environment is not the one of this program: {', '.join(other)}; "
+            "make its image with `uv sync --frozen` from the same uv.lock (docs/cluster.md)"
+        )
+
+
+def _version(name: str) -> str:
+    if name == "python":
+        return "{}.{}".format(*sys.version_info)
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(absent)"

@@ -1,0 +1,90 @@
+"""What a Ray job of ours runs: `python -m pipelines.job`, with a request in its environment; `pipelines.jobs` sends it.
+
+Its log is JSON lines, among them what it made or why it failed.
+"""
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.boundary import guarded
+from pipelines.environment import check_environment
+from pipelines.errors import USER_ERRORS, UserError
+from pipelines.job_log import JsonLines
+from storage.store import Store
+
+REQUEST = "ECHOX_JOB"
+"""The variable that holds the request, as JSON."""
+Values = dict[str, Any]
+"""JSON values."""
+
+log = logging.getLogger(__name__)
+
+
+def run_steps(arguments: Values) -> Iterator[Values]:
+    """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
+    from pipelines.handover import Handover, advance
+    from pipelines.ray_env import THIS_CLUSTER
+    from pipelines.session import RunConfig, Session
+
+    handover = Handover(**arguments["handover"])
+    config = RunConfig.model_validate(arguments["run"])
+    with Session(Store.open(handover.store), config, THIS_CLUSTER, Console(quiet=True)) as session:
+        for step in arguments["steps"]:
+            handover = advance(handover, step, session)
+            yield handover.to_dict()
+
+
+def train_stage(arguments: Values) -> Iterator[Values]:
+    """One training stage, on the cluster that runs this job; its result."""
+    from echox.training import TrainingRequest
+    from pipelines.ray_env import THIS_CLUSTER
+    from pipelines.train import TrainingConfig, train_on_ray
+
+    config = TrainingConfig.model_validate(arguments["config"])
+    yield asdict(train_on_ray(config, TrainingRequest(**arguments["request"]), THIS_CLUSTER))
+
+
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": train_stage}
+"""What a job can be asked for."""
+
+
+def answer(request: Values) -> None:
+    """Do what is asked for, and log each thing that is made, or the error."""
+    try:
+        check_environment(request["environment"])
+        for made in WORK[request["work"]](request["arguments"]):
+            log.debug("done", extra={"outcome": {"done": made}})
+    except Exception as error:
+        failed = {"error": str(error), "kind": kind_of(error), "traceback": traceback.format_exc()}
+        log.debug("failed", extra={"outcome": failed})
+        raise
+
+
+def kind_of(error: Exception) -> str:
+    """Whose fault it is: the user's, a store's or source's, or the program's."""
+    if isinstance(error, UserError):
+        return "user"
+    return "place" if isinstance(error, USER_ERRORS) else "failure"
+
+
+def main() -> None:
+    """Answer the request."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for package in ("echox", "pipelines", "storage", "unitlang"):
+        logging.getLogger(package).setLevel(logging.DEBUG)
+    log.setLevel(logging.DEBUG)  # it runs as `__main__`
+    guarded(lambda: answer(json.loads(os.environ[REQUEST])))
+
+
+if __name__ == "__main__":
+    main()

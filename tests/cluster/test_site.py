@@ -1,0 +1,290 @@
+"""Scheduled builds on a cluster, with everything dying in turn: the corpus is that of an undisturbed build."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import Cancelling, Scheduled
+
+from storage.manifests import resolve
+from tests.cluster.builds import BUILD_SECONDS, CLI, Start, check_same, end, files, receipts, verify
+from tests.cluster.conftest import ROOT, Site, kill, wait_for
+from tests.speech import write_speech
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]
+
+STOPPED_SECONDS = 15.0
+FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
+Config = dict[str, Any]
+Files = dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def speech(site: Site) -> Path:
+    return write_speech(site.folder / "speech", 40)
+
+
+@pytest.fixture(scope="module")
+def values(speech: Path) -> Config:
+    """A build of some fifteen work units; its longest step, `quantize`, runs on Ray."""
+    return {
+        "sources": [{"kind": "folder", "path": str(speech), "dataset": "clips"}],
+        "quantizer": {"k": 20, "iterations": 5, "sample_hours": 0.005},
+        "unit_language": {"vocab_size": 60},
+        "shards": {"hours": 0.005},
+        "work_units": {"minutes": 0.09, "items": 8},
+        "run": {"ray_above_seconds": 0.21},
+    }
+
+
+@pytest.fixture(scope="module")
+def start(site: Site, values: Config) -> Start:
+    """Starts `echox build` into a store, with its steps as jobs; `changes` are those of `--set`."""
+
+    def begin(store: str, *changes: str) -> psutil.Popen:
+        path = site.folder / "build.yaml"
+        path.write_text(json.dumps({**values, "store": store}))
+        options = [option for change in changes for option in ("--set", change)]
+        command = [*CLI, "build", str(path), "--ray", site.ray.jobs, *options]
+        return psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return begin
+
+
+@pytest.fixture(scope="module")
+def undisturbed(site: Site, start: Start) -> Files:
+    """The files of a corpus that nothing disturbed."""
+    store = site.store("undisturbed")
+    end(start(store))
+    return files(store)
+
+
+@pytest.fixture(scope="module")
+def client(site: Site) -> Iterator[SyncPrefectClient]:
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def nightly(site: Site, worker: psutil.Popen, client: SyncPrefectClient) -> UUID:
+    """The deployment `nightly` of `prefect.yaml`, as the docs say it is made."""
+    speech = write_speech(site.folder / "nightly", 8)
+    environment = {"ECHOX_STORE": site.store("nightly"), "ECHOX_SPEECH": str(speech), "ECHOX_RAY": site.ray.jobs}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    deployed = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    return client.read_deployment_by_name("build-corpus/nightly").id
+
+
+def run(client: SyncPrefectClient, deployment: UUID, **config: Any) -> FlowRun:
+    """A run by hand; `config` changes its parameters."""
+    parameters = client.read_deployment(deployment).parameters
+    changed = {**parameters, "config": {**parameters["config"], **config}}
+    return client.create_flow_run_from_deployment(deployment, parameters=changed)
+
+
+def ended(client: SyncPrefectClient, flow_run: UUID) -> FlowRun:
+    """A run that has ended."""
+
+    def final() -> FlowRun | None:
+        found = client.read_flow_run(flow_run)
+        return found if found.state is not None and found.state.type in FINAL else None
+
+    return wait_for("the end of the run", final, BUILD_SECONDS)
+
+
+def jobs(site: Site, flow_run: UUID) -> list[str]:
+    """States of the Ray jobs of a run."""
+    from ray.job_submission import JobSubmissionClient  # after the site has set what Ray reads when it is imported
+
+    listed = JobSubmissionClient(site.ray.jobs).list_jobs()
+    return [str(job.status) for job in listed if (job.metadata or {}).get("prefect-flow-run") == str(flow_run)]
+
+
+def test_a_worker_node_dies_in_quantize(site: Site, start: Start, undisturbed: Files) -> None:
+    store = site.store("node")
+    build = start(store)
+    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
+    site.ray.kill_worker()
+    assert receipts(store, "quantize") < receipts(site.store("undisturbed"), "quantize"), "killed too late"
+    site.ray.add_worker()
+    end(build)
+    check_same(store, undisturbed)
+
+
+def test_a_ray_worker_dies_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
+    store = site.store("ray-worker")
+    build = start(store, "run.ray_above_seconds=0")
+    wait_for("a work unit", lambda: receipts(store, "encode"), BUILD_SECONDS)
+    raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in site.ray.workers]
+    workers = [child for raylet in raylets for child in raylet.children(recursive=True)]
+    victim = next(worker for worker in workers if "MapWorker" in " ".join(worker.cmdline()))
+    victim.kill()
+    assert receipts(store, "encode") < receipts(site.store("undisturbed"), "encode"), "killed too late"
+    end(build)
+    check_same(store, undisturbed)
+
+
+def test_s3_refuses_a_tenth_of_the_requests(site: Site, start: Start, undisturbed: Files) -> None:
+    store = site.store("busy")
+    site.s3.refuse, site.s3.refused = 0.1, 0
+    try:
+        end(start(store))
+    finally:
+        site.s3.refuse = 0.0
+    assert site.s3.refused > 20
+    check_same(store, undisturbed)
+
+
+def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, undisturbed: Files) -> None:
+    store = site.store("server")
+    build = start(store)
+    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
+    site.prefect.kill()
+    time.sleep(30)
+    site.prefect.start()
+    end(build)
+    check_same(store, undisturbed)
+
+
+def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
+    store = site.store("two")
+    builds = [start(store), start(store, "unit_language.vocab_size=50")]
+    said = [build.communicate(timeout=BUILD_SECONDS)[0] for build in builds]
+    assert sorted(build.returncode for build in builds) == [0, 2], said
+    assert any("another build committed version 1" in text for text in said)
+    verify(store)
+
+
+def test_the_same_build_twice_at_once_is_one(site: Site, start: Start, undisturbed: Files) -> None:
+    store = site.store("twins")
+    for build in [start(store), start(store)]:
+        end(build)
+    check_same(store, undisturbed)
+
+
+def test_the_schedule_builds_and_a_run_by_hand_adds_what_is_new(
+    site: Site, client: SyncPrefectClient, nightly: UUID
+) -> None:
+    scheduled = wait_for("a scheduled run", lambda: scheduled_run(client, nightly), 90)
+    client.set_flow_run_state(scheduled.id, Scheduled(scheduled_time=datetime.now(UTC)))  # the night falls now
+    first = ended(client, scheduled.id)
+    assert first.auto_scheduled
+    assert first.state is not None
+    assert first.state.is_completed(), first.state.message
+    write_speech(site.folder / "nightly", 2, start=100)
+    second = ended(client, run(client, nightly).id)
+    assert second.state is not None
+    assert second.state.is_completed(), second.state.message
+    manifest = resolve(site.store("nightly"))[1]
+    assert manifest.version == 2
+    assert manifest.statistics["entries"] == 10
+    verify(site.store("nightly"))
+    artifacts = {artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == first.id}
+    assert {"compression", "corpus", "report", "quantize"} <= artifacts
+
+
+def scheduled_run(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None:
+    """The next run of a deployment's schedule."""
+    runs = client.read_flow_runs(deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])))
+    return next((found for found in runs if found.auto_scheduled), None)
+
+
+def test_a_wrong_config_never_starts(client: SyncPrefectClient, nightly: UUID) -> None:
+    with pytest.raises(Exception, match=r"(?s)k.*less than the minimum|409|422"):
+        run(client, nightly, quantizer={"k": 0})
+
+
+def test_the_process_of_a_flow_dies(
+    site: Site, client: SyncPrefectClient, nightly: UUID, worker: psutil.Popen, values: Config, undisturbed: Files
+) -> None:
+    store = site.store("flow")
+    flow_run = run(client, nightly, **values, store=store)
+    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
+    for process in psutil.Process(worker.pid).children():
+        kill(process)
+    crashed = ended(client, flow_run.id)
+    assert crashed.state is not None
+    assert crashed.state.is_crashed()
+    wait_for("the end of its job", lambda: set(jobs(site, flow_run.id)) <= {"STOPPED", "SUCCEEDED"})
+    again = ended(client, run(client, nightly, **values, store=store).id)
+    assert again.state is not None
+    assert again.state.is_completed(), again.state.message
+    check_same(store, undisturbed)
+
+
+def test_a_cancelled_run_stops_its_job(
+    site: Site, client: SyncPrefectClient, nightly: UUID, values: Config, undisturbed: Files, start: Start
+) -> None:
+    store = site.store("cancelled")
+    flow_run = run(client, nightly, **values, store=store)
+    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
+    assert jobs(site, flow_run.id) == ["RUNNING"]
+    client.set_flow_run_state(flow_run.id, Cancelling())
+    wait_for("the job's end", lambda: jobs(site, flow_run.id) == ["STOPPED"], STOPPED_SECONDS)
+    end(start(store))
+    check_same(store, undisturbed)
+
+
+def test_a_build_that_was_killed_finds_its_job_running(
+    site: Site, values: Config, undisturbed: Files, start: Start
+) -> None:
+    store = site.store("attach")
+    first = start(store)
+    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
+    kill(first)
+    said = end(start(store))
+    assert "was running already" in " ".join(said.split())
+    check_same(store, undisturbed)
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Path]:
+    """A disk of so many bytes, where this process may mount one."""
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, undisturbed: Files) -> None:
+    with small_disk(site.folder / "spill", "1m") as disk:
+        (disk / "full").write_bytes(bytes(2**20))
+        store = site.store("spill")
+        site.ray.kill_worker()
+        site.ray.kill_worker()
+        site.ray.add_worker(num_cpus=2, object_spilling_directory=str(disk))
+        end(start(store))
+        check_same(store, undisturbed)
+        site.ray.kill_worker()
+    site.ray.add_worker()
+    site.ray.add_worker()
+
+
+def test_a_full_disk_is_told_and_with_room_the_build_goes_on(site: Site, start: Start, undisturbed: Files) -> None:
+    with small_disk(site.folder / "disk", "100k") as disk:
+        store = str(disk / "store")
+        said = " ".join(end(start(store), code=2).split())
+        assert "No space left on device" in said
+        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
+        end(start(store))
+        check_same(store, undisturbed)
