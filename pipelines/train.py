@@ -9,7 +9,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePath
@@ -33,6 +33,10 @@ log = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 METRICS = "metrics.jsonl"
 """In a run's folder: what its first worker tells."""
+
+
+RESULT = "result.json"
+"""In a run's folder: what its workers ended with."""
 
 
 class TrainingConfig(BaseModel):
@@ -131,8 +135,8 @@ def train_on_ray(config: TrainingConfig, request: TrainingRequest, ray_address: 
                 failure_config=FailureConfig(max_failures=config.max_failures),
             ),
         )
-        metrics = trainer.fit().metrics
-    return TrainingResult(**(metrics or {}))
+        trainer.fit()
+    return TrainingResult(**json.loads(Path(request.out, RESULT).read_text()))
 
 
 def worker(values: Mapping[str, Any]) -> None:
@@ -155,7 +159,8 @@ def worker(values: Mapping[str, Any]) -> None:
         "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
     }
     result = train(TrainingRequest(**values), lambda _: None)
-    ray.train.report(asdict(result))
+    if context.get_world_rank() == 0:  # Ray would keep it only beside a checkpoint of its own
+        Path(values["out"], RESULT).write_text(json.dumps(asdict(result)))
 
 
 @contextmanager
@@ -172,21 +177,20 @@ def metrics_logged(folder: Path) -> Generator[None]:
 
 
 def _watch(path: Path, stop: threading.Event) -> None:
-    seen = path.stat().st_size if path.exists() else 0
+    told = len(_lines(path))
     last = False
     while not last:
         last = stop.wait(WATCH_SECONDS)
-        for line in _new_lines(path, seen):
-            seen += len(line)
+        lines = _lines(path)
+        for line in lines[told:]:
             log.info("%s", _readable(json.loads(line)))
+        told = len(lines)  # fewer than before where a resumed run has taken back what came after its checkpoint
 
 
-def _new_lines(path: Path, seen: int) -> Iterator[bytes]:
-    if not path.exists():
-        return
-    with path.open("rb") as file:
-        file.seek(seen)
-        yield from (line for line in file if line.endswith(b"\n"))
+def _lines(path: Path) -> list[str]:
+    """The whole lines of a file; none before it is there."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [line for line in lines if line.endswith("\n")]
 
 
 def _readable(metrics: Mapping[str, float]) -> str:
