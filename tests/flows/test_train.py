@@ -19,7 +19,7 @@ def test_mistakes_are_told_with_exit_code_2(echox: Echox, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_each_stage_learns_the_sample(echox: Echox, tmp_path: Path) -> None:
     assert echox("build", EXAMPLES / "sample.yaml", "--store", tmp_path / "corpus").returncode == 0
     runs = {stage: tmp_path / stage for stage in ("s2t", "t2c", "echo")}
