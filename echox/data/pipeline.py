@@ -37,7 +37,7 @@ HOPELESS = 100_000
 
 @dataclass(frozen=True)
 class Worker:
-    """Which batches are this worker's.
+    """One of those that share the batches.
 
     Attributes:
         rank: every batch whose number is `rank` modulo `workers`.
