@@ -19,7 +19,7 @@ def test_mistakes_are_told_with_exit_code_2(echox: Echox, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_each_stage_learns_the_sample(echox: Echox, tmp_path: Path) -> None:
     assert echox("build", EXAMPLES / "sample.yaml", "--store", tmp_path / "corpus").returncode == 0
     runs = {stage: tmp_path / stage for stage in ("s2t", "t2c", "echo")}
@@ -33,6 +33,6 @@ def test_each_stage_learns_the_sample(echox: Echox, tmp_path: Path) -> None:
         last = [line for line in lines if "loss" in line][-1]
         assert last["step"] == result["steps"]
         assert last["loss"] < bound, stage
-        assert f"step {result['steps']}, loss " in done.stderr
+        assert f"step {result['steps']}, " in done.stderr
         assert "valid/unit_error_rate" in result["metrics"] or stage == "s2t"
         assert load_file(Path(result["checkpoint"]) / "model.safetensors")

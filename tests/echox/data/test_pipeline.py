@@ -10,7 +10,7 @@ import pytest
 
 from echox.data.config import DataConfig
 from echox.data.corpus import Corpus, hold_out
-from echox.data.pipeline import Epochs, LengthLimit, Share, Source, bucket_sizes
+from echox.data.pipeline import Epochs, LengthLimit, Source, Worker, bucket_sizes
 from echox.data.text_to_words import T2CBatch, T2CExample, t2c_reading
 from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
@@ -76,7 +76,7 @@ def test_no_batch_is_larger_than_allowed_and_like_lengths_come_together(source: 
 
 def test_two_workers_share_what_one_worker_accumulates(source: Source[Any]) -> None:
     alone = [texts(batch) for batch in islice(training(source), 20)]
-    shared = [islice(training(replace(source, share=Share(rank, 2))), 10) for rank in range(2)]
+    shared = [islice(training(replace(source, worker=Worker(rank, 2))), 10) for rank in range(2)]
     assert [texts(batch) for pair in zip(*shared, strict=True) for batch in pair] == alone
 
 
@@ -98,7 +98,7 @@ def test_a_validation_is_the_same_each_time_and_never_trained_on(source: Source[
     validation.reset()
     assert [texts(batch) for batch in validation] == first
     assert Counter(text for batch in first for text in batch) == rows(source, valid=True)
-    shared = [texts(batch) for rank in range(2) for batch in replace(source, share=Share(rank, 2)).validation()]
+    shared = [texts(batch) for rank in range(2) for batch in replace(source, worker=Worker(rank, 2)).validation()]
     assert sorted(shared) == sorted(first)
 
 
