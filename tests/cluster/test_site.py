@@ -82,7 +82,12 @@ def client(site: Site) -> Iterator[SyncPrefectClient]:
 def nightly(site: Site, worker: psutil.Popen, client: SyncPrefectClient) -> UUID:
     """The deployment `nightly` of `prefect.yaml`, as the docs say it is made."""
     speech = write_speech(site.folder / "nightly", 8)
-    environment = {"ECHOX_STORE": site.store("nightly"), "ECHOX_SPEECH": str(speech), "ECHOX_RAY": site.ray.jobs}
+    environment = {
+        "ECHOX_STORE": site.store("nightly"),
+        "ECHOX_SPEECH": str(speech),
+        "ECHOX_RAY": site.ray.jobs,
+        "ECHOX_RUNS": str(site.folder / "runs"),
+    }
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     deployed = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
