@@ -5,14 +5,14 @@ from typing import Any
 
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, RUN_ID
-from prefect.client.schemas.objects import FlowRun, State, TaskRun
-from prefect.flows import Flow
-from prefect.runtime import flow_run
+from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 from rich.console import Console
 
+from echox.errors import EchoxError
 from flows.artifacts import publish_artifacts
+from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.facts import facts
 from flows.page import leave_report
 from flows.relay import relayed
@@ -20,16 +20,14 @@ from pipelines.build_state import Built
 from pipelines.config import BuildConfig, check_config
 from pipelines.errors import UserError
 from pipelines.handover import STEP_NAMES, Handover, begin, built
-from pipelines.jobs import Jobs
-from pipelines.runners import RunStep, is_job_server, step_runner
+from pipelines.jobs import JobStopped
+from pipelines.runners import RunStep, step_runner
 from storage.manifests import resolve
 from storage.store import Store
 from unitlang.errors import UnitlangError
 
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
-FLOW_RUN = "prefect-flow-run"
-"""The metadata of a Ray job that tells whose it is."""
 RETRY_SECONDS = (10, 60)
 
 Values = dict[str, Any]
@@ -38,15 +36,8 @@ Summary = dict[str, Any]
 
 
 def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """A mistake of the user stays one."""
-    return not isinstance(state.data, UserError | UnitlangError)
-
-
-def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
-    """Stop the Ray jobs of a run that was cancelled or has died."""
-    address = flow_run.parameters.get("ray")
-    if is_job_server(address):
-        Jobs(address).stop_all(FLOW_RUN, str(flow_run.id))
+    """A mistake of the user stays one, and what somebody stopped was not to go on."""
+    return not isinstance(state.data, UserError | UnitlangError | EchoxError | JobStopped)
 
 
 @task(
@@ -66,8 +57,8 @@ def run_step(step: str, handover: Values, run: RunStep) -> Values:
 def run_build(config: BuildConfig, ray: str | None) -> Built:
     """All steps, each as a task of the flow run that this is called in."""
     handover = begin(config).to_dict()
-    metadata = {FLOW_RUN: str(flow_run.id)}
-    with step_runner(config, ray, Console(stderr=True, markup=False), metadata) as run:
+    console = Console(stderr=True, markup=False)
+    with step_runner(config, ray, console, owner()) as run, cancellation_watched(ray):
         for step in STEP_NAMES:
             handover = run_step.with_options(name=step)(step, handover, run)
     return built(Handover(**handover))

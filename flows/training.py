@@ -8,7 +8,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from echox.training import Stage
-from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, stop_jobs, worth_trying_again
+from flows.cancellation import cancellation_watched, owner, stop_jobs
+from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, worth_trying_again
 from flows.relay import relayed
 from pipelines.config import BuildConfig
 from pipelines.train import TrainingConfig, train_stage
@@ -20,8 +21,8 @@ Values = dict[str, Any]
 @task(task_run_name="{stage}", retries=1, retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=worth_trying_again)
 def train_one(config: TrainingConfig, stage: Stage, corpus: str, ray: str | None) -> Values:
     """One stage; what it had learnt when it failed is kept."""
-    with relayed():
-        return train_stage(config, stage, corpus, ray).to_dict()
+    with relayed(), cancellation_watched(ray):
+        return train_stage(config, stage, corpus, ray, owner()).to_dict()
 
 
 @flow(name="train-echox", flow_run_name="train on {corpus}", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])

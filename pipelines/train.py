@@ -89,7 +89,13 @@ def run_name(config: TrainingConfig, stage: Stage, corpus: str) -> str:
     return f"{PurePath(config.preset).stem}-v{version}-{stage}-{fingerprint(corpus, config.preset, settings)[:8]}"
 
 
-def train_stage(config: TrainingConfig, stage: Stage, corpus: str, ray_address: str | None = None) -> RunCard:
+def train_stage(
+    config: TrainingConfig,
+    stage: Stage,
+    corpus: str,
+    ray_address: str | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> RunCard:
     """Train a stage and register its run in the corpus' store.
 
     Args:
@@ -97,6 +103,7 @@ def train_stage(config: TrainingConfig, stage: Stage, corpus: str, ray_address: 
         stage: which.
         corpus: STORE@VERSION.
         ray_address: `http://HOST:PORT` of a job server, `HOST:PORT` of a cluster, or None for a Ray of this machine.
+        metadata: kept by the cluster beside the job.
 
     Raises:
         EchoxError: preset, settings or earlier runs do not fit the corpus.
@@ -105,7 +112,7 @@ def train_stage(config: TrainingConfig, stage: Stage, corpus: str, ray_address: 
     request = plan(config, stage, corpus)
     check(request)
     if is_job_server(ray_address):
-        result = _as_job(config, request, ray_address)
+        result = _as_job(config, request, Jobs(ray_address), metadata or {})
     else:
         result = train_on_ray(config, request, ray_address)
     card = _card(request, result)
@@ -197,9 +204,11 @@ def _readable(metrics: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {value:.5g}" for name, value in metrics.items())
 
 
-def _as_job(config: TrainingConfig, request: TrainingRequest, address: str) -> TrainingResult:
+def _as_job(
+    config: TrainingConfig, request: TrainingRequest, jobs: Jobs, metadata: Mapping[str, str]
+) -> TrainingResult:
     arguments = {"config": config.model_dump(mode="json"), "request": asdict(request)}
-    job = Jobs(address).start(Job("train", arguments, f"train-{request.stage}", arguments))
+    job = jobs.start(Job("train", arguments, f"train-{request.stage}", arguments, metadata=metadata))
     try:
         return TrainingResult(**next(iter(job)))
     except BaseException:  # also Ctrl-C and SIGTERM: nobody would wait for the job any more

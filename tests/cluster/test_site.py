@@ -20,6 +20,8 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelling, Scheduled
 
 from storage.manifests import resolve
+from storage.runs import find_run, run_names
+from storage.store import Store
 from tests.cluster.builds import BUILD_SECONDS, CLI, Start, check_same, end, files, receipts, verify
 from tests.cluster.conftest import ROOT, Site, kill, wait_for
 from tests.speech import write_speech
@@ -96,10 +98,12 @@ def nightly(site: Site, worker: psutil.Popen, client: SyncPrefectClient) -> UUID
     return client.read_deployment_by_name("build-corpus/nightly").id
 
 
-def run(client: SyncPrefectClient, deployment: UUID, **config: Any) -> FlowRun:
-    """A run by hand; `config` changes its parameters."""
+def run(client: SyncPrefectClient, deployment: UUID, training: Config | None = None, **config: Any) -> FlowRun:
+    """A run by hand; `training` and `config` change its parameters."""
     parameters = client.read_deployment(deployment).parameters
     changed = {**parameters, "config": {**parameters["config"], **config}}
+    if training is not None:
+        changed["training"] = {**parameters["training"], **training}
     return client.create_flow_run_from_deployment(deployment, parameters=changed)
 
 
@@ -213,6 +217,29 @@ def scheduled_run(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None
 def test_a_wrong_config_never_starts(client: SyncPrefectClient, nightly: UUID) -> None:
     with pytest.raises(Exception, match=r"(?s)k.*less than the minimum|409|422"):
         run(client, nightly, quantizer={"k": 0})
+
+
+def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
+    site: Site, client: SyncPrefectClient, nightly: UUID, values: Config
+) -> None:
+    refresh = client.read_deployment_by_name("refresh/refresh").id
+    speech = write_speech(site.folder / "refresh", 8)
+    sources = [{"kind": "folder", "path": str(speech), "dataset": "clips", "task": "tts"}]
+    config = {**values, "sources": sources, "store": site.store("refresh")}
+    quick = {"stages": ["t2c"], "settings": {"t2c": ["schedule.steps=2"]}}
+    trained = ended(client, run(client, refresh, quick, **config).id)
+    assert trained.state is not None
+    assert trained.state.name == "Completed", trained.state.message
+    store = Store.open(site.store("refresh"))
+    (name,) = run_names(store)
+    assert find_run(store, name).corpus == f"{store.uri}@1"
+    assert Path(find_run(store, name).checkpoint).is_dir()
+    write_speech(speech, 8, start=100)
+    moved = ended(client, run(client, refresh, quick, **config, gates={"hours": 0.5}).id)
+    assert moved.state is not None
+    assert (moved.state.name, moved.state.is_completed()) == ("NeedsALook", True)
+    assert "hours went from" in str(moved.state.message)
+    assert run_names(store) == [name], "a candidate is not trained on"
 
 
 def test_the_process_of_a_flow_dies(
