@@ -57,16 +57,18 @@ def check(request: TrainingRequest) -> None:
 
     Raises:
         EchoxError: naming the field and the remedy.
-        StorageError: there is no such corpus.
+        StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
     from echox.data.corpus import Corpus, hold_out
     from echox.presets import load_architecture
     from echox.recipes.run import open_parts
     from echox.recipes.settings import load_settings
+    from storage.approvals import check_trainable
 
     config = load_settings(request.stage, request.preset, request.settings)
     load_architecture(request.preset)
     corpus = Corpus.open(request.corpus)
+    check_trainable(corpus.store, corpus.manifest)
     hold_out(corpus, request.stage, config.data.held_out)
     check_parts(request, corpus.fingerprints, open_parts(request.parts))
 

@@ -131,7 +131,7 @@ def examples_grid(facts: Facts) -> Grid:
 
 
 def versions_grid(summaries: Sequence[Facts]) -> Grid:
-    """One row a version; times are UTC, as everywhere."""
+    """One row a version, with its status where one is or was a candidate; times are UTC, as everywhere."""
     columns = (
         Column("no."),
         Column("created", number=False),
@@ -142,9 +142,12 @@ def versions_grid(summaries: Sequence[Facts]) -> Grid:
         Column("ratio"),
         Column("quan-\ntizer", number=False),
         Column("unit\nlang.", number=False),
-        Column("status", number=False),
     )
-    return Grid("Versions", columns, [_version_row(values) for values in summaries])
+    rows = [_version_row(values) for values in summaries]
+    if all(values["status"] == "accepted" for values in summaries):
+        return Grid("Versions", columns, rows)
+    told = [[*row, values["status"]] for row, values in zip(rows, summaries, strict=True)]
+    return Grid("Versions", (*columns, Column("status", number=False)), told)
 
 
 def _version_row(values: Facts) -> list[str]:
@@ -157,7 +160,6 @@ def _version_row(values: Facts) -> list[str]:
         f"{values['vocab_size']:,}",
         f"{values['total_ratio']:.2f}x",
         *(values["artifacts"][name][:SHOWN_DIGITS] for name in ("quantizer", "unit_language")),
-        "" if values["status"] == "accepted" else values["status"],
     ]
 
 

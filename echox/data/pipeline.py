@@ -36,8 +36,8 @@ HOPELESS = 100_000
 
 
 @dataclass(frozen=True)
-class Share:
-    """Which batches are this worker's.
+class Worker:
+    """One of those that share the batches.
 
     Attributes:
         rank: every batch whose number is `rank` modulo `workers`.
@@ -97,14 +97,14 @@ class Source(Generic[ExampleT]):
         reading: how the stage reads its table.
         holdout: which rows validate.
         config: how examples become batches.
-        share: which batches are this worker's.
+        worker: which batches are this one's.
     """
 
     corpus: Corpus
     reading: Reading[ExampleT]
     holdout: Holdout
     config: DataConfig
-    share: Share = Share()
+    worker: Worker = Worker()
 
     def training(self, seed: int, limit: LengthLimit) -> DataPipeline:
         """Endless, shuffled batches; each epoch in another order."""
@@ -112,7 +112,7 @@ class Source(Generic[ExampleT]):
         # Not `repeat`: saved between two epochs, it takes itself for empty when it is restored (fairseq2 0.8.1).
         groups = DataPipeline.count().map(epochs.__getitem__)
         items = self._items(groups, self.holdout.is_train, limit).shuffle(self.config.shuffle_rows, seed)
-        return self._collated(self._bucketed(items).shard(self.share.rank, self.share.workers))
+        return self._collated(self._bucketed(items).shard(self.worker.rank, self.worker.workers))
 
     def validation(self) -> DataPipeline:
         """The batches of one validation, always the same ones; some workers may get one more than others."""
@@ -121,7 +121,7 @@ class Source(Generic[ExampleT]):
         batches = self._bucketed(items)
         if self.config.valid_batches is not None:
             batches = batches.take(self.config.valid_batches)
-        return self._collated(batches.shard(self.share.rank, self.share.workers, allow_uneven=True))
+        return self._collated(batches.shard(self.worker.rank, self.worker.workers, allow_uneven=True))
 
     def _row_groups(self) -> list[RowGroup]:
         store, paths = self.corpus.store, self.corpus.paths(self.reading.table)

@@ -15,7 +15,7 @@ from torch import nn
 from typing_extensions import override
 
 from echox.data.corpus import hold_out
-from echox.data.pipeline import LengthLimit, Share, Source
+from echox.data.pipeline import LengthLimit, Source, Worker
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
@@ -90,4 +90,4 @@ class StageRecipe(Recipe):
     def _source(self, gangs: Gangs) -> Source[Any]:
         setting, reading = self._stage.setting, self._stage.reading()
         holdout = hold_out(setting.corpus, reading.table, setting.config.data.held_out)
-        return Source(setting.corpus, reading, holdout, setting.config.data, Share(gangs.dp.rank, gangs.dp.size))
+        return Source(setting.corpus, reading, holdout, setting.config.data, Worker(gangs.dp.rank, gangs.dp.size))

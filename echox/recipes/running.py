@@ -77,10 +77,10 @@ def train_stage(name: str, setting: Setting[Any], folder: Path, report: Report |
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
         run_recipe(StageRecipe(stage, recorder), to_sections(setting.config), folder, no_rich=True)
-    if recorder is not None:
-        model = stage.build()
-        stage.freeze(model)
-        export(folder, model)
+        if recorder is not None:
+            model = stage.build()
+            stage.freeze(model)
+            export(folder, model)
 
 
 def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:

@@ -24,7 +24,7 @@ TINY: dict[str, Any] = {
 """What a model of random weights needs to learn a few minutes of speech on a CPU."""
 DEFAULTS: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     "tiny": {
-        "s2t": TINY | {"schedule": _schedule(120)},
+        "s2t": TINY | {"schedule": _schedule(140), "data": TINY["data"] | {"batch_length": 1536}},
         "t2c": TINY | {"schedule": _schedule(200)},
         "echo": TINY | {"schedule": _schedule(60), "max_answer": 32, "max_words": 128},
     },

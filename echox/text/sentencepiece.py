@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -15,6 +16,8 @@ SPEECH = "<|speech|>"
 SPECIAL = (BEGIN_OF_TEXT, START_HEADER, END_HEADER, END_OF_TURN, SPEECH)
 """Control tokens: no text is ever encoded to them."""
 UNKNOWN = 0
+MAX_LINES = 200_000
+"""Lines to learn from, the first ones; more change little."""
 MAX_LINE_BYTES = 4192
 """SentencePiece's own limit; it skips longer lines."""
 
@@ -38,13 +41,13 @@ class SentencePieceTokenizer:
         """Learns a BPE vocabulary; the same texts in the same order give the same bytes.
 
         Args:
-            texts: lines; read once.
+            texts: of any number of lines; read once, as far as `MAX_LINES`.
             vocab_size: most ids, of which 256 bytes, 5 special tokens and `<unk>` are a part; fewer for few texts.
 
         Raises:
             EchoxError: no text at all, or a vocabulary too small for the texts' characters.
         """
-        lines = [line for text in texts for line in text.splitlines() if line.strip()]
+        lines = list(islice((line for text in texts for line in text.splitlines() if line.strip()), MAX_LINES))
         if not lines:
             raise EchoxError("the corpus has no texts to learn a tokenizer from; name an `llm.checkpoint` instead")
         model = io.BytesIO()

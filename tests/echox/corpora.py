@@ -66,9 +66,9 @@ def rows(language: UnitLanguage, count: int, seed: int, split: str | None) -> di
     return tables
 
 
-def write_corpus(folder: Path, count: int = 40, *, seed: int = 0, split: str | None = None) -> str:
+def write_corpus(place: Path | str, count: int = 40, *, seed: int = 0, split: str | None = None) -> str:
     """The URI of a new version with so many more examples of each table, in two files of a table."""
-    store, language = Store.open(folder, create=True), unit_language()
+    store, language = Store.open(place, create=True), unit_language()
     receipts: list[Receipt] = []
     for part in range(2):
         made = rows(language, count // 2, 10 * seed + part, split)

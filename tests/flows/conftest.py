@@ -22,7 +22,7 @@ def echox() -> Echox:
 
     def run(*arguments: str | Path) -> Process:
         command = [*CLI, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
     return run
 

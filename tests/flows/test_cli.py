@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.flows.conftest import write_clips
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +198,24 @@ def test_a_failure_ends_with_1_and_a_traceback(store: Path) -> None:
     assert "No space left on device" in result.stderr.splitlines()[-1]
 
 
+def test_a_version_that_moved_too_far_waits_for_a_person(config: Path, tmp_path: Path, echox: Echox) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(config.parent, folder, ignore=shutil.ignore_patterns("corpus"))
+    build = ("build", folder / "build.yaml")
+    assert echox(*build).returncode == 0
+    write_clips(folder / "read" / "more", 8, seed=2)
+    moved = echox(*build, "--set", "gates.hours=0.5")
+    store = folder / "corpus"
+    assert moved.returncode == 3
+    told = f"needs a look: hours went from 0.005 to 0.009 since version 1 (gate 50.0%); then: echox approve {store}@2"
+    assert moved.stderr.strip().splitlines()[-1] == told
+    assert "candidate" in echox("versions", store).stdout
+    assert echox(*build).returncode == 3, "a build that finds nothing new still has a candidate"
+    assert echox("approve", f"{store}@2").stdout == f"{store}@2: approved\n"
+    assert echox("approve", f"{store}@2").stdout == f"{store}@2: nothing to approve\n"
+    assert echox(*build).returncode == 0
+
+
 def test_an_interrupted_build_says_how_to_go_on(tmp_path: Path) -> None:
     pipe = tmp_path / "build.yaml"
     os.mkfifo(pipe)
@@ -209,7 +229,7 @@ def test_an_interrupted_build_says_how_to_go_on(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
-@pytest.mark.parametrize("command", ["build", "inspect", "verify", "versions", "encode"])
+@pytest.mark.parametrize("command", ["build", "inspect", "verify", "versions", "approve", "encode"])
 def test_help_shows_an_example(command: str, echox: Echox) -> None:
     result = echox(command, "--help")
     assert result.returncode == 0

@@ -1,5 +1,6 @@
 import io
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from transformers import WhisperFeatureExtractor
 
 from echox.data.corpus import Corpus
 from echox.data.features import SpeechFeatures
-from echox.data.speech import spoken_reading
+from echox.data.speech import SpokenBatch, spoken_reading
 from echox.presets import PRESETS
 from echox.text.prompts import Prompter
 from echox.text.sentencepiece import SentencePieceTokenizer
@@ -50,7 +51,7 @@ def test_a_batch_holds_its_rows(tones: str, table: str) -> None:
     prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(), 300))
     reading = spoken_reading(table, prompter, SpeechFeatures(TINY))
     rows = read_table(corpus.store, corpus.paths(table)[0], ["example_id", *reading.columns]).to_pylist()[:6]
-    batch = reading.collate([reading.example(row) for row in rows])
+    batch = cast(SpokenBatch, reading.collate([reading.example(row) for row in rows]))
     for index, row in enumerate(rows):
         inputs = batch.inputs
         assert inputs.speech.rows()[index].shape == (row["num_samples"] // 160, 80)

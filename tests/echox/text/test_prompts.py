@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import cast
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -30,7 +31,7 @@ def test_llama3_is_the_chat_template(folder: Path, system: str | None, request_t
     )
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": f"{SPEECH}\n{request_text.strip()}"})
-    prompt = reference.apply_chat_template(messages, add_generation_prompt=True)
+    prompt = cast(list[int], reference.apply_chat_template(messages, add_generation_prompt=True))
     assert prompter.speech_request(request_text) == prompt
     whole = reference.apply_chat_template([*messages, {"role": "assistant", "content": " It is. "}])
     assert prompt + prompter.answer(" It is. ") == whole
