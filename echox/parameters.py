@@ -18,6 +18,8 @@ from echox.models.s2t import S2T
 from echox.models.t2c import T2C
 from echox.presets import Architecture, load_architecture
 
+STAGES = ("s2t", "t2c", "echo")
+
 
 @dataclass(frozen=True)
 class Count:
@@ -40,8 +42,7 @@ def count(module: nn.Module) -> Count:
 
 def stage_counts(architecture: Architecture) -> dict[str, dict[str, Count]]:
     """For each stage, its parts and `all` of them, frozen as the stage freezes them."""
-    with torch.device("meta"):
-        return {"s2t": _s2t(architecture), "t2c": _t2c(architecture), "echo": _echo(architecture)}
+    return {stage: _parts(stage_model(architecture, stage)) for stage in STAGES}
 
 
 def table(counts: dict[str, dict[str, Count]]) -> str:
@@ -54,20 +55,31 @@ def table(counts: dict[str, dict[str, Count]]) -> str:
     return "\n".join(lines)
 
 
-def _s2t(architecture: Architecture) -> dict[str, Count]:
-    model = S2T(architecture, placeholder=0)
+def stage_model(architecture: Architecture, stage: str) -> S2T | T2C | Echo:
+    """A stage's model on the meta device, frozen as the stage freezes it."""
+    with torch.device("meta"):
+        if stage == "t2c":
+            return T2C(architecture.t2c, torch.empty(architecture.llm.vocabulary, architecture.llm.decoder.width))
+        model = S2T(architecture, placeholder=0) if stage == "s2t" else Echo(architecture, placeholder=0)
     model.freeze()
+    return model
+
+
+def _parts(model: S2T | T2C | Echo) -> dict[str, Count]:
+    if isinstance(model, S2T):
+        return _s2t(model)
+    return _t2c(model) if isinstance(model, T2C) else _echo(model)
+
+
+def _s2t(model: S2T) -> dict[str, Count]:
     return {**_counts(encoder=model.encoder, adapter=model.adapter), **_llm(model.llm), "all": count(model)}
 
 
-def _t2c(architecture: Architecture) -> dict[str, Count]:
-    model = T2C(architecture.t2c, torch.empty(architecture.llm.vocabulary, architecture.llm.decoder.width))
+def _t2c(model: T2C) -> dict[str, Count]:
     return _counts(text_embedding=model.text_embedding, decoder=model.words, all=model)
 
 
-def _echo(architecture: Architecture) -> dict[str, Count]:
-    model = Echo(architecture, placeholder=0)
-    model.freeze()
+def _echo(model: Echo) -> dict[str, Count]:
     return _counts(s2t=model.s2t, t2c=model.t2c, denoising=model.denoising, decoder=model.words, all=model)
 
 

@@ -1,0 +1,228 @@
+"""What one example costs each stage: floating-point operations, and bytes that the backward pass waits for.
+
+Operations are those of matrix products, 2 for each weight and position; attention counts as full, not causal. Where a
+gradient passes a frozen weight the backward pass has as many again, where it also trains the weight twice as many
+(Kaplan et al., 2020, arXiv:2001.08361, section 2.1, whose 2 + 4 is that of weights that are all trained). Bytes are
+those that autograd keeps of bfloat16 training as `echox` does it: norms read float32, products bfloat16.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from echox.errors import EchoxError
+from echox.models.decoder import DecoderConfig
+from echox.models.encoder import EncoderConfig
+from echox.models.lora import LoraConfig
+from echox.models.t2c import T2CConfig
+from echox.presets import Architecture
+
+HALF, WHOLE = 2, 4
+"""Bytes of bfloat16 and of float32."""
+Gradient = Literal["none", "through", "first", "all"]
+"""Of a part: no backward pass; passes frozen weights on its way to trained ones; trains the weights, before which
+nothing is trained; trains the weights and goes on."""
+BACKWARD: dict[Gradient, int] = {"none": 0, "through": 1, "first": 1, "all": 2}
+"""Operations of the backward pass, in those of the forward pass."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """How long an example is.
+
+    Attributes:
+        states: of the encoder (50/s); those of a whole window where it always sees one.
+        heard: positions that speech takes in the language model.
+        prompt: tokens around it.
+        response: tokens of the answer, or of T2C's text.
+        words: of the spoken answer.
+        segments: pieces that the answer is cut into.
+    """
+
+    states: int = 0
+    heard: int = 0
+    prompt: int = 0
+    response: int = 0
+    words: int = 0
+    segments: int = 1
+
+
+@dataclass(frozen=True)
+class Work:
+    """Of one example.
+
+    Attributes:
+        forward: operations.
+        backward: operations.
+        again: operations of the forward pass that activation checkpointing repeats.
+        saved: bytes that the backward pass needs.
+        layers: bytes of them inside layers that can be recomputed.
+        inputs: bytes of those layers' inputs, which are kept instead.
+        layer: bytes of the largest of those layers, which come back one at a time.
+        scores: bytes that are there besides while the loss's gradient goes through the largest head.
+    """
+
+    forward: float = 0.0
+    backward: float = 0.0
+    again: float = 0.0
+    saved: float = 0.0
+    layers: float = 0.0
+    inputs: float = 0.0
+    layer: float = 0.0
+    scores: float = 0.0
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(
+            self.forward + other.forward,
+            self.backward + other.backward,
+            self.again + other.again,
+            self.saved + other.saved,
+            self.layers + other.layers,
+            self.inputs + other.inputs,
+            max(self.layer, other.layer),
+            max(self.scores, other.scores),
+        )
+
+    def bytes(self, *, recompute: bool) -> float:
+        """At the worst moment, with layers recomputed or kept."""
+        kept = self.saved - self.layers + self.inputs + self.layer if recompute else self.saved
+        return kept + self.scores
+
+    def operations(self, *, recompute: bool) -> float:
+        """Of both passes."""
+        return self.forward + self.backward + (self.again if recompute else 0.0)
+
+
+def stage_work(architecture: Architecture, stage: str, example: Example) -> Work:
+    """A training step's share for one example; stage echo without the writing of pseudo-labels, see `writing`.
+
+    Raises:
+        EchoxError: the encoder is to be trained, or the language model in full: only LoRA is accounted for.
+    """
+    if architecture.encoder.trainable or architecture.llm.trainable == "all":
+        raise EchoxError("costs are known for frozen encoders and LoRA; choose echox-3b, echox-8b or one like them")
+    if stage == "s2t":
+        return _s2t(architecture, example, trains=True)
+    if stage == "t2c":
+        return _word_decoder(architecture.t2c, example)
+    return _s2t(architecture, example, trains=False) + _echo(architecture, example)
+
+
+def writing(architecture: Architecture, example: Example) -> float:
+    """Operations of making pseudo-labels: S2T's answer, then T2C's words, both with a cache."""
+    llm, words = architecture.llm, architecture.t2c
+    heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
+    answer = decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
+    answer += head_work(llm.decoder.width, llm.vocabulary, example.response, "none")
+    spoken = decoder_work(words.decoder, example.response + example.words, example.segments, "none")
+    spoken += head_work(words.decoder.width, words.text_vocabulary + words.rows, example.words, "none")
+    return (heard + answer + spoken).forward
+
+
+def linear(weights: int, positions: float, gradient: Gradient) -> Work:
+    """Matrix products alone."""
+    forward = 2.0 * weights * positions
+    return Work(forward, BACKWARD[gradient] * forward)
+
+
+def decoder_work(
+    config: DecoderConfig, positions: float, sequences: int, gradient: Gradient, lora: LoraConfig | None = None
+) -> Work:
+    """Llama-style layers over `positions` in so many sequences of like length."""
+    width, inner, heads = config.width, config.feed_forward, config.key_value_heads
+    keys = width // config.heads * heads
+    weights = 2 * width * width + 2 * width * keys + 3 * width * inner
+    products = linear(weights, positions, gradient)
+    attention = 4.0 * width * positions**2 / sequences  # scores and sums; their gradients are two products each
+    trained: Gradient = "none" if gradient == "none" else "all"
+    updates = linear(_lora_weights(lora, width, keys), positions, trained) if lora else Work()
+    forward = products.forward + attention + updates.forward
+    backward = products.backward + updates.backward + (0 if gradient == "none" else 2 * attention)
+    saved = 0.0 if gradient == "none" else positions * _layer_bytes(config, gradient == "all", lora)
+    layers, inputs = config.layers, 0.0 if gradient == "none" else positions * width * HALF * config.layers
+    again = 0.0 if gradient == "none" else forward * layers
+    return Work(forward * layers, backward * layers, again, saved * layers, saved * layers, inputs, saved)
+
+
+def head_work(width: int, vocabulary: int, targets: float, gradient: Gradient) -> Work:
+    """A head and its softmax: float32 log-probabilities wait; their gradient and that of the scores come on top."""
+    products = linear(width * vocabulary, targets, gradient)
+    if gradient == "none":
+        return products
+    scores = targets * vocabulary
+    return Work(products.forward, products.backward, saved=scores * WHOLE, scores=scores * 2 * WHOLE)
+
+
+def _s2t(architecture: Architecture, example: Example, *, trains: bool) -> Work:
+    llm = architecture.llm
+    heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=trains)
+    if not trains:  # stage echo, whose S2T gives states only
+        return heard + decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
+    states = decoder_work(llm.decoder, _listening(example), 1, "through", llm.lora)
+    return heard + states + head_work(llm.decoder.width, llm.vocabulary, example.response, "through")
+
+
+def _listening(example: Example) -> int:
+    return example.heard + example.prompt + example.response
+
+
+def _encoder(config: EncoderConfig, states: int) -> Work:
+    """Whisper's, frozen: two convolutions of three taps, the second with stride 2, and layers."""
+    weights = 3 * (2 * config.mels * config.width + config.width**2)
+    weights += config.layers * (4 * config.width**2 + 2 * config.width * config.feed_forward)
+    attention = 4.0 * states**2 * config.width * config.layers
+    return linear(weights, states, "none") + Work(forward=attention)
+
+
+def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> Work:
+    """Projection, one layer, CTC's head over all frames, look-back from the kept ones."""
+    config, llm = architecture.adapter, architecture.llm
+    width, frames = llm.decoder.width, example.states / config.stack
+    gradient: Gradient = "all" if trains else "none"
+    stacked = config.stack * architecture.encoder.width
+    projection = linear(stacked * width, frames, "first" if trains else "none")
+    layer = projection + linear(8 * width**2, frames, gradient)  # 4 of attention, 4 of a feed-forward of 2 H
+    back = linear(2 * width**2, frames, gradient) + linear(2 * width**2, example.heard, gradient)
+    attended = 4.0 * width * (frames**2 + frames * example.heard)
+    attention = Work(attended, 2 * attended if trains else 0.0, saved=_adapter_bytes(stacked, width, example, frames))
+    head = head_work(width, llm.vocabulary, frames, gradient)
+    unused = Work(scores=frames * llm.vocabulary * HALF)  # CTC's scores while stage echo goes forward
+    return layer + back + head + (attention if trains else Work(attended) + unused)
+
+
+def _adapter_bytes(stacked: int, width: int, example: Example, frames: float) -> float:
+    """Inputs of projection, three norms, attention, feed-forward and CTC's head; of look-back."""
+    layer = HALF * stacked + width * (3 * WHOLE + 11 * HALF)
+    return frames * (layer + 3 * HALF * width) + example.heard * width * (WHOLE + 3 * HALF)
+
+
+def _word_decoder(config: T2CConfig, example: Example) -> Work:
+    """T2C, and the Echo decoder with as many states as T2C has tokens; a begin and an end around each one's words."""
+    width, targets = config.decoder.width, example.words + example.segments
+    positions = example.response + targets
+    projection = linear(config.text_width * width, positions, "all") + Work(saved=positions * config.text_width * HALF)
+    layers = decoder_work(config.decoder, positions, example.segments, "all")
+    return projection + layers + head_work(width, config.text_vocabulary + config.rows, targets, "all")
+
+
+def _echo(architecture: Architecture, example: Example) -> Work:
+    """The denoising adapter and the Echo decoder; the S2T before them has no backward pass."""
+    width, inner = architecture.llm.decoder.width, architecture.echo.inner
+    up, down = (linear(width * inner, example.response, gradient) for gradient in ("first", "all"))
+    saved = Work(saved=example.response * (HALF * width + 3 * HALF * inner + 2 * WHOLE * width))
+    return up + down + saved + _word_decoder(architecture.t2c, example)
+
+
+def _lora_weights(config: LoraConfig, width: int, keys: int) -> int:
+    outputs = {"q": width, "k": keys, "v": keys, "o": width}
+    return sum(config.rank * (width + outputs[target]) for target in config.targets)
+
+
+def _layer_bytes(config: DecoderConfig, trained: bool, lora: LoraConfig | None) -> int:
+    """Of one position: two norms, attention (keys and values repeated for all heads), the gated feed-forward."""
+    norms = 2 * config.width * WHOLE
+    attention = 4 * config.width * HALF
+    feed_forward = 3 * config.feed_forward * HALF
+    if trained:  # the products' inputs too, and what the norms make
+        return norms * 2 + attention + feed_forward + 2 * config.width * HALF + config.feed_forward * HALF
+    dropped = len(lora.targets) * config.width * (HALF + 1) if lora else 0  # inputs of the updates, and masks
+    return norms + attention + feed_forward + dropped
