@@ -100,14 +100,28 @@ class Jobs:
 
     def start(self, job: Job) -> "RunningJob":
         """Attach to the job that does this work already, or submit it."""
+        submitted, running = self._look(job)
+        if running is None:
+            try:
+                running = self._submit(job, submitted + 1)
+                log.info("submitted Ray job %s", running)
+                return RunningJob(self._client, running)
+            except RuntimeError:  # another process may have submitted it meanwhile
+                _, running = self._look(job)
+                if running is None:
+                    raise
+        log.info("attached to Ray job %s, which was running already", running)
+        return RunningJob(self._client, running)
+
+    def _look(self, job: Job) -> tuple[int, str | None]:
+        """How often this work was submitted, and the submission that runs and includes it, if any."""
         same = [other for other in self._client.list_jobs() if (other.submission_id or "").startswith(job.prefix)]
-        for other in same:
-            if other.status not in ENDED and int((other.metadata or {})[POSITION]) <= job.position:
-                log.info("attached to Ray job %s, which was running already", other.submission_id)
-                return RunningJob(self._client, str(other.submission_id))
-        submission = self._submit(job, len(same) + 1)
-        log.info("submitted Ray job %s", submission)
-        return RunningJob(self._client, submission)
+        fitting = [
+            str(other.submission_id)
+            for other in same
+            if other.status not in ENDED and int((other.metadata or {})[POSITION]) <= job.position
+        ]
+        return len(same), fitting[0] if fitting else None
 
     def stop_all(self, key: str, value: str) -> list[str]:
         """Stop the running jobs whose metadata say so; returns their ids."""
@@ -172,7 +186,7 @@ class RunningJob:
                 status = self._client.get_job_status(self.submission)
                 text = self._client.get_job_logs(self.submission)
                 heard = time.monotonic()
-            except requests.RequestException as error:
+            except (requests.RequestException, RuntimeError) as error:  # of Ray's client: the server is busy
                 if time.monotonic() - heard > PATIENCE_SECONDS:
                     message = f"Ray job {self.submission}: its cluster does not answer any more: {error}"
                     raise JobFailed(message) from error
