@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, RUN_ID
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 from prefect.tasks import Task
 from rich.console import Console
@@ -29,6 +31,7 @@ from unitlang.errors import UnitlangError
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
 RETRY_SECONDS = (10, 60)
+PATIENCE_SECONDS = 10.0
 
 Values = dict[str, Any]
 Summary = dict[str, Any]
@@ -97,8 +100,27 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
 
 
 def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
-    """The build as a flow run of this process, which reports to the server at `PREFECT_API_URL`."""
+    """The build as a flow run of this process, which reports to the server at `PREFECT_API_URL`.
+
+    Raises:
+        UserError: no server answers there.
+    """
+    check_server()
     state: State[Any] = build_corpus(config, ray, return_state=True)
     summary: Summary = state.result()
     manifest = resolve(summary["corpus"])[1]
     return Built(manifest, summary["new"], summary["kept"], summary["added"])
+
+
+def check_server() -> None:
+    """Refuse to begin where the server that should be reported to does not answer.
+
+    Raises:
+        UserError: naming the remedy.
+    """
+    url = PREFECT_API_URL.value()
+    try:
+        httpx.get(f"{url}/health", timeout=PATIENCE_SECONDS).raise_for_status()
+    except httpx.HTTPError as error:
+        remedy = "start one with `prefect server start`, or unset PREFECT_API_URL to build without a server"
+        raise UserError(f"PREFECT_API_URL {url}: no Prefect server answers there ({error}); {remedy}") from error

@@ -188,6 +188,14 @@ def test_mistakes_end_with_2_and_a_message(
     assert result.stdout == ""
 
 
+def test_a_server_that_does_not_answer_is_told(config: Path, echox: Echox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:1/api")
+    result = echox("build", config)
+    assert result.returncode == 2
+    assert "PREFECT_API_URL http://127.0.0.1:1/api: no Prefect server answers there" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+
+
 def test_a_failure_ends_with_1_and_a_traceback(store: Path) -> None:
     with Path("/dev/full").open("w") as full:  # a disk without space
         result = subprocess.run(
