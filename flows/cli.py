@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Speech to unit-language corpora, and EchoX trained on them: build, inspect, verify, versions, approve, encode, train.",
+    help="Speech to unit-language corpora, and EchoX trained on them.",
 )
 
 NEEDS_A_LOOK = 3
