@@ -16,8 +16,9 @@ from rich.console import Console
 
 from pipelines.boundary import guarded
 from pipelines.environment import check_environment
-from pipelines.errors import USER_ERRORS, UserError
+from pipelines.errors import USER_ERRORS
 from pipelines.job_log import JsonLines
+from storage.errors import StorageError
 from storage.store import Store
 
 REQUEST = "ECHOX_JOB"
@@ -69,10 +70,10 @@ def answer(request: Values) -> None:
 
 
 def kind_of(error: Exception) -> str:
-    """Whose fault it is: the user's, a store's or source's, or the program's."""
-    if isinstance(error, UserError):
-        return "user"
-    return "place" if isinstance(error, USER_ERRORS) else "failure"
+    """Whose fault it is: a store's, which may be in order later; the user's; or the program's."""
+    if isinstance(error, StorageError):
+        return "store"
+    return "user" if isinstance(error, USER_ERRORS) else "failure"
 
 
 def main() -> None:

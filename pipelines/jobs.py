@@ -206,7 +206,7 @@ class RunningJob:
             return self._death()
         if failed["kind"] == "user":
             return UserError(failed["error"])
-        if failed["kind"] == "place":
+        if failed["kind"] == "store":
             return StorageError(failed["error"])
         return JobFailed(f"Ray job {self.submission} failed: {failed['error']}\n{failed['traceback']}")
 

@@ -15,9 +15,9 @@ from uuid import UUID
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.states import Cancelling, Scheduled
+from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
 from storage.manifests import resolve
 from storage.runs import find_run, run_names
@@ -171,6 +171,12 @@ def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, 
     check_same(store, undisturbed)
 
 
+def test_a_mistake_is_told_as_without_a_cluster(site: Site, start: Start) -> None:
+    said = end(start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001"), code=2)
+    assert "frames cannot make k = 9000 clusters: give more audio or lower k" in " ".join(said.split())
+    assert "Traceback" not in said
+
+
 def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
     store = site.store("two")
     builds = [start(store), start(store, "unit_language.vocab_size=50")]
@@ -254,10 +260,14 @@ def test_the_process_of_a_flow_dies(
     assert crashed.state is not None
     assert crashed.state.is_crashed()
     wait_for("the end of its job", lambda: set(jobs(site, flow_run.id)) <= {"STOPPED", "SUCCEEDED"})
-    again = ended(client, run(client, nightly, **values, store=store).id)
+    client.set_flow_run_state(flow_run.id, AwaitingRetry(), force=True)  # the button "Retry" of the UI
+    again = ended(client, flow_run.id)
     assert again.state is not None
     assert again.state.is_completed(), again.state.message
     check_same(store, undisturbed)
+    of_run = FlowRunFilter(id=FlowRunFilterId(any_=[flow_run.id]))
+    states = {(task.name.rpartition("-")[0], task.state_name) for task in client.read_task_runs(flow_run_filter=of_run)}
+    assert {("ingest", "Cached"), ("quantize", "Completed")} <= states, "a step that was done is not done again"
 
 
 def test_a_cancelled_run_stops_its_job(
