@@ -81,15 +81,17 @@ class State:
         weights: frozen ones in bfloat16, trained ones in float32.
         optimizer: gradients and AdamW's two means of the trained ones.
         copies: bfloat16 weights that are made for a step.
+        start: before it is spread, each worker makes the whole model in float32; later on this is not needed.
     """
 
     weights: float
     optimizer: float
     copies: float
+    start: float
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """All of it, once training has begun."""
         return self.weights + self.optimizer + self.copies
 
 
@@ -105,7 +107,7 @@ def state(model: nn.Module, gpus: int, *, writes: bool) -> State:
     own = HALF * (weights.total - weights.trained) + WHOLE * weights.trained
     moments = 3 * WHOLE * weights.trained
     copies = HALF * weights.trained if gpus == 1 else _gathered(model, writes=writes)
-    return State(own / gpus, moments / gpus, copies)
+    return State(own / gpus, moments / gpus, copies, WHOLE * weights.total)
 
 
 def _gathered(model: nn.Module, *, writes: bool) -> float:
@@ -203,11 +205,12 @@ def report(architecture: Architecture, cluster: Cluster) -> Iterator[str]:
     found = [budget(architecture, stage, cluster) for stage in STAGES]
     spread = "FSDP2" if cluster.gpus > 1 else "one process"
     yield f"GB on each of {cluster.gpus} x {cluster.memory / GB:.0f} GB ({spread}, bf16, AdamW)"
-    yield f"{'':6}{'weights':>9}{'optimizer':>11}{'copies':>9}{'sum':>9}{'an example':>12}{'recomputed':>12}"
+    held_names = f"{'start':>7}{'weights':>9}{'optimizer':>11}{'copies':>9}{'sum':>9}"
+    yield f"{'':6}{held_names}{'an example':>12}{'recomputed':>12}"
     for one in found:
         held = one.state
         amounts = f"{held.weights / GB:9.1f}{held.optimizer / GB:11.1f}{held.copies / GB:9.1f}{held.total / GB:9.1f}"
-        yield f"{one.stage:6}{amounts}{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
+        yield f"{one.stage:6}{held.start / GB:7.1f}{amounts}{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
     yield f"\n{'':6}{'length':>8}{'fit':>6}{'batch_length':>14}{'fit, recomputed':>17}{'batch_length':>14}"
     for one in found:
         fit = [f"{count:{wide}}{count * one.length:14,}" for count, wide in zip(one.fit, (6, 17), strict=True)]
