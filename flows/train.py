@@ -1,6 +1,7 @@
 """`echox train`: one of EchoX's three training stages, in this process."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -37,7 +38,8 @@ def train(
     )
     check(request)
     result = train_stage(request, show)
-    print(json.dumps(asdict(result), indent=1))  # noqa: T201
+    if os.environ.get("RANK", "0") == "0":  # one of torchrun's workers is enough
+        print(json.dumps(asdict(result), indent=1))  # noqa: T201
 
 
 def show(metrics: Mapping[str, float]) -> None:
