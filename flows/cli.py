@@ -29,6 +29,9 @@ app = typer.Typer(
 NEEDS_A_LOOK = 3
 """Exit code of a build whose version a person must approve."""
 
+SERVER_RETRIES = "9"
+"""With Prefect's doubling pauses a build outlives a server that is away for minutes; its own 5 are one minute."""
+
 Corpus = Annotated[str, typer.Argument(help="Store, or STORE@VERSION.", metavar="STORE[@VERSION]", show_default=False)]
 
 
@@ -58,6 +61,7 @@ def build(config: ConfigFile, changes: Changes = None, store: StorePlace = None,
     out = Console(stderr=True, markup=False)
     values = load_config(config, changes or (), store)
     if "PREFECT_API_URL" in os.environ:
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", SERVER_RETRIES)
         from flows.corpus import build_as_flow
 
         _report(build_as_flow(values, ray), out)
