@@ -1,0 +1,55 @@
+"""Killed and resumed, and spread over workers, training learns the same."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from echox.errors import EchoxError
+from echox.training import Stage
+from tests.echox.runs import ask, equal, finish, losses, metrics, start, train_here, train_with
+
+pytestmark = pytest.mark.slow
+
+
+def last_weights(out: Path, step: int) -> dict[str, torch.Tensor]:
+    path = out / f"checkpoints/step_{step}/model/pp_00/tp_00/sdp_00.pt"
+    return torch.load(path, weights_only=True)
+
+
+@pytest.mark.parametrize("stage", ["t2c", "s2t"])
+def test_killed_and_resumed_it_ends_with_the_same_bits(tones: str, tmp_path: Path, stage: Stage) -> None:
+    steps = ("schedule.steps=20", "parallel.accumulate=2")
+    whole, broken = (ask(stage, tones, tmp_path / name, *steps) for name in ("whole", "broken"))
+    finish(start(whole))
+    finish(start(broken, kill_at=6), expected=-signal.SIGKILL)
+    assert 6 <= metrics(tmp_path / "broken")[-1]["step"] < 20
+    train_here(broken)
+    assert equal(last_weights(tmp_path / "whole", 20), last_weights(tmp_path / "broken", 20))
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def test_two_workers_learn_what_one_with_accumulation_learns(tones: str, tmp_path: Path) -> None:
+    steps = "schedule.steps=12"
+    train_here(ask("t2c", tones, tmp_path / "one", steps, "parallel.accumulate=2"))
+    for strategy in ("ddp", "fsdp"):
+        out = tmp_path / strategy
+        train_with(2, ask("t2c", tones, out, steps, f"parallel.strategy={strategy}"))
+        assert losses(out) == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
+        valid = [
+            [line["valid/loss"] for line in metrics(run) if "valid/loss" in line] for run in (out, tmp_path / "one")
+        ]
+        assert valid[0] == pytest.approx(valid[1], rel=1e-3)
+    with pytest.raises(EchoxError, match="by 2 workers"):
+        train_here(ask("t2c", tones, tmp_path / "ddp", steps, "parallel.strategy=ddp"))
+
+
+def test_echo_writes_its_targets_on_two_workers(tones: str, tmp_path: Path) -> None:
+    quick, parts = ("schedule.steps=4",), {name: str(tmp_path / name) for name in ("s2t", "t2c")}
+    for stage in ("s2t", "t2c"):
+        train_here(ask(stage, tones, tmp_path / stage, *quick))
+    settings = (*quick, "max_answer=12", "max_words=24", "loss.s2t_weight=1")
+    for strategy in ("ddp", "fsdp"):
+        train_with(2, ask("echo", tones, tmp_path / strategy, *settings, f"parallel.strategy={strategy}", **parts))
+    assert losses(tmp_path / "ddp") == pytest.approx(losses(tmp_path / "fsdp"), rel=1e-2)

@@ -1,0 +1,35 @@
+import pytest
+
+from echox.errors import EchoxError
+from echox.recipes.config import EchoStage, T2CStage
+from echox.recipes.settings import load_settings
+
+
+def test_settings_go_over_the_presets_defaults() -> None:
+    plain = load_settings("t2c", "tiny", ())
+    changed = load_settings("t2c", "tiny", ("optimizer.lr=1e-4", "optimizer.lr=0.5", "data.valid_batches=null"))
+    assert isinstance(changed, T2CStage)
+    assert (plain.optimizer.lr, changed.optimizer.lr, changed.data.valid_batches) == (2e-3, 0.5, None)
+    assert changed.optimizer.weight_decay == plain.optimizer.weight_decay
+    assert load_settings("t2c", "tiny", ()) == plain, "a setting must not change the defaults"
+
+
+def test_other_presets_have_the_papers_values() -> None:
+    config = load_settings("echo", "echox-8b", ("loss.denoising=dynamic", "segments=null"))
+    assert isinstance(config, EchoStage)
+    assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (1e-5, (0.9, 0.95), 0.1)
+    assert (config.loss.denoising, config.segments, config.targets) == ("dynamic", None, "pseudo")
+
+
+def test_all_faults_are_told_together() -> None:
+    wrong = ("optimizer.lrr=1", "schedule.log_every=7", "seed=-1", "targets=own", "loss.sparkle=1")
+    with pytest.raises(EchoxError) as error:
+        load_settings("echo", "tiny", wrong)
+    for name in ("optimizer.lrr", "schedule", "seed", "targets", "loss.sparkle"):
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize("setting", ["optimizer.lr", "=3", "seed.lr=1", "optimizer={", "seed=3\nseed: 4"])
+def test_malformed_settings_are_refused(setting: str) -> None:
+    with pytest.raises(EchoxError):
+        load_settings("t2c", "tiny", ("seed=1", setting))
