@@ -14,10 +14,10 @@ from rich.console import Console
 from pipelines.build import build
 from pipelines.config import check_config
 
-ACCENTS = ("en-us", "en", "en-gb-scotland", "en-gb-x-rp")
+ACCENTS = ("en-us", "en")
 VARIANTS = (
-    *("m1", "m2", "m3", "m4", "m5", "m6", "f1", "f2", "f3", "Alex", "Alicia", "Andrea", "Andy", "anika", "benjamin"),
-    *("boris", "caleb", "david", "Denis", "ed", "Gene", "Hugo", "iven", "Jacky", "john", "linda", "Marco", "Mike"),
+    *("m1", "m2", "m3", "m5", "f1", "f2", "f3", "Alex", "Alicia", "Andrea", "Andy", "anika", "benjamin", "boris"),
+    *("david", "Denis", "Gene", "Hugo", "linda", "Mike"),
 )
 """espeak-ng's voices that ask in training."""
 VALID_VARIANTS = ("Diogo", "Henrique")
@@ -59,7 +59,7 @@ def make_corpus(folder: Path, facts: Sequence[Fact], sizes: Sizes, seed: int, co
         "store": "store",
         "sources": [{"kind": "conversation", "dataset": "facts", "path": str(dialogues)}],
         "features": {"kind": "mfcc"},
-        "quantizer": {"k": CLUSTERS, "sample_hours": 1.0},
+        "quantizer": {"k": CLUSTERS, "sample_hours": 0.3},
         "unit_language": {"vocab_size": WORDS},
         "max_reject_ratio": 0.0,
         "run": {"workers": 1, "ray_above_seconds": 1e9},
@@ -84,7 +84,7 @@ def speak_all(folder: Path, facts: Sequence[Fact], sizes: Sizes, draw: random.Ra
 def asking(variants: Sequence[str], draw: random.Random) -> Voice:
     """A voice that asks, a little different each time."""
     name = f"{draw.choice(ACCENTS)}+{draw.choice(variants)}"
-    return Voice(name, draw.randint(30, 70), draw.randint(160, 210))
+    return Voice(name, draw.randint(40, 60), draw.randint(165, 195))
 
 
 def answering(split: str, draw: random.Random) -> Voice:

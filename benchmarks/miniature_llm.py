@@ -46,8 +46,8 @@ def teach(folder: Path, pairs: Sequence[Pair], prompter: Prompter, config: Decod
 
 
 def new_llama(config: DecoderConfig, vocabulary: int) -> Any:
-    """Random weights in the shape of `config`."""
-    return LlamaForCausalLM(
+    """Random weights in the shape of `config`; embeddings as large as what the speech adapter's last norm gives."""
+    model: Any = LlamaForCausalLM(
         LlamaConfig(
             hidden_size=config.width,
             num_hidden_layers=config.layers,
@@ -60,8 +60,11 @@ def new_llama(config: DecoderConfig, vocabulary: int) -> Any:
             vocab_size=vocabulary,
             tie_word_embeddings=False,
             attention_dropout=0.0,
+            initializer_range=config.width**-0.5,
         )
     )
+    torch.nn.init.normal_(model.model.embed_tokens.weight)
+    return model
 
 
 def encode(pair: Pair, prompter: Prompter) -> tuple[list[int], int]:
@@ -82,9 +85,9 @@ def predict(model: Any, examples: Sequence[tuple[list[int], int]]) -> tuple[Tens
     return model(ids_BL[:, :-1]).logits, targets_BL
 
 
-@torch.no_grad()
 def answered(model: Any, pairs: Sequence[Pair], prompter: Prompter) -> list[bool]:
     """Which answers the model writes word by word, greedily: those of which it prefers every token."""
     model.eval()
-    logits_BLV, targets_BL = predict(model, [encode(pair, prompter) for pair in pairs])
+    with torch.no_grad():
+        logits_BLV, targets_BL = predict(model, [encode(pair, prompter) for pair in pairs])
     return ((logits_BLV.argmax(-1) == targets_BL) | (targets_BL == IGNORE)).all(1).tolist()

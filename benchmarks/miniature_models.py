@@ -32,9 +32,9 @@ COMMON = (
     "data.threads=1",
     "data.shuffle_rows=4096",
 )
-S2T = ("optimizer.lr=2e-3", "data.batch_length=2048", "max_answer=16", "loss.ctc_weight=0.5")
+S2T = ("optimizer.lr=2.5e-3", "data.batch_length=1024", "max_answer=16", "loss.ctc_weight=1.0")
 T2C = ("optimizer.lr=2e-3", "data.batch_length=2048", "valid_words=64")
-ECHO = ("optimizer.lr=1e-3", "data.batch_length=2048", "max_answer=16", "max_words=64")
+ECHO = ("optimizer.lr=1e-3", "data.batch_length=1024", "max_answer=16", "max_words=64")
 VARIANTS = {
     "echo": (),
     "echo, no denoising": ("loss.denoising_weight=0",),
@@ -128,16 +128,15 @@ class Trainer:
 
     def train(self, stage: Stage, name: str, steps: int, settings: Sequence[str]) -> None:
         """Train a stage into the folder `name`."""
-        schedule = (
-            f"schedule={{steps: {steps}, log_every: 10, validate_every: {steps // 2}, checkpoint_every: {steps // 2}}}"
-        )
+        half = steps // 2
+        schedule = f"{{steps: {steps}, log_every: {half}, validate_every: {half}, checkpoint_every: {half}}}"
         request = TrainingRequest(
             stage=stage,
             corpus=self.corpus,
             preset=self.preset,
             out=str(self.folder / name),
             parts={part: str(self.folder / part) for part in ("s2t", "t2c")} if stage == "echo" else {},
-            settings=(*COMMON, schedule, f"seed={self.seed}", *settings),
+            settings=(*COMMON, f"schedule={schedule}", f"seed={self.seed}", *settings),
         )
         began = time.time()
         result = train(request, lambda _: None)
