@@ -89,7 +89,7 @@ def run(folder: Path, scale: Scale, seeds: int, seconds: float) -> None:
         results.append(one_seed(folder / f"seed{seed}", facts, corpus, scale.steps, seed, console))
         longest = max(longest, time.time() - start)
         console.print(table(results), *aims(results), sep="\n")
-    console.print(f"{len(results)} seeds, {time.time() - began:.0f} s in all")
+    console.print(f"{len(results)} seeds, {time.time() - began:.0f} s in all, {time.process_time():.0f} s of CPU")
 
 
 def one_seed(

@@ -15,6 +15,7 @@ from echox.models.decoder import DecoderConfig
 from echox.models.echo import EchoConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
+from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
 from echox.presets import Architecture, dump_architecture
 from echox.text.prompts import Prompter
@@ -22,6 +23,7 @@ from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.training import Stage, TrainingRequest, train
 
 LLAMA = DecoderConfig(layers=2, width=96, heads=4, key_value_heads=2, feed_forward=256, max_length=256)
+LORA = LoraConfig(rank=16, alpha=16.0, dropout=0.0)
 MOST_TOKENS = 1_024
 COMMON = (
     "parallel.precision=fp32",
@@ -41,6 +43,13 @@ VARIANTS = {
     "echo, annotated": ("targets=annotated",),
 }
 """Settings of stage echo besides its own, by way of answering."""
+
+SHOWN: Mapping[Stage, Sequence[str]] = {
+    "s2t": ("response", "ctc", "exact_match"),
+    "t2c": ("words", "unit_error_rate"),
+    "echo": ("words", "cosine", "unit_error_rate"),
+}
+"""What is told of each stage's last validation."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
             trainable=True,
         ),
         adapter=AdapterConfig(heads=4),
-        llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, trainable="all", checkpoint=str(llm)),
+        llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
         t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_width=LLAMA.width, text_vocabulary=vocabulary, words=8),
         echo=EchoConfig(inner=256),
     )
@@ -139,6 +148,6 @@ class Trainer:
             settings=(*COMMON, f"schedule={schedule}", f"seed={self.seed}", *settings),
         )
         began = time.time()
-        result = train(request, lambda _: None)
-        shown = {key.removeprefix("valid/"): round(value, 3) for key, value in result.metrics.items()}
-        self.console.print(f"seed {self.seed}: {name} {time.time() - began:.0f} s, {shown}")
+        metrics = train(request, lambda _: None).metrics
+        shown = ", ".join(f"{key} {metrics['valid/' + key]:.3f}" for key in SHOWN[stage])
+        self.console.print(f"seed {self.seed}: {name} {time.time() - began:.0f} s; validation: {shown}")
