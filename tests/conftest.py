@@ -1,6 +1,7 @@
 """Fixtures that every test may use."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -9,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 ROOT = Path(__file__).parents[1]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its commands ignore Ctrl-C
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # as `pipelines.session`, for tests that start Ray themselves
 
 

@@ -1,0 +1,145 @@
+"""The claims of EchoX in miniature: a spoken question-answer corpus, a tiny LLM that knows the answers, three stages.
+
+    python benchmarks/miniature.py [--seeds 3] [--minutes 28] [--fast] [--folder FOLDER]
+
+Needs espeak-ng (Debian: `apt-get install espeak-ng`), and half an hour on 2 cores. It
+
+1. invents facts (`miniature_facts.py`) and lets espeak-ng ask for them in many voices and answer in one;
+2. builds the corpus from that: MFCC, 100 units, a unit language (`pipelines.build`);
+3. teaches a tiny Llama the facts as text (`miniature_llm.py`), in the phrasings of the training;
+4. trains s2t and t2c, and echo three times: as published with pseudo-labels, without the denoising loss, and with
+   annotated words in place of pseudo-labels;
+5. asks the questions of the test: all by voices that neither training nor validation heard, half of them in phrasings
+   that neither the LLM's text nor any speech had.
+
+Text answers are right when they are the expected text, word by word. Spoken answers are right when, of all answers that
+the training's corpus has as speech, the expected one is nearest by edit distance of units; the units are those of the
+unit language's words that a model wrote. `recorded answers` are espeak-ng's own in a manner of speaking that no
+training had: what this recogniser gets right at best.
+
+Each number is the mean of the seeds, which draw weights and the order of the data, with the lowest and highest; the
+corpus is the same for all. Aims: S2T at least 90 % of the LLM, echo at least 90 % of the cascade, S2T's text spoken by
+T2C.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from miniature_corpus import Sizes, make_corpus
+from miniature_facts import NAMES, PHRASINGS, Fact, invent
+from miniature_judge import Exam, Recogniser, judge
+from miniature_llm import answered
+from miniature_models import Steps, teach_and_train
+from rich.console import Console
+from rich.table import Table
+
+from echox.data.corpus import Corpus
+
+SPLITS = {"test_known": "known phrasings", "test_new": "new phrasings"}
+AIM = 0.9
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large all is."""
+
+    names: int
+    sizes: Sizes
+    steps: Steps
+
+
+FULL = Scale(len(NAMES), Sizes(2_000, 64, 96), Steps(llm=200, s2t=1_500, t2c=240, echo=240))
+FAST = Scale(2, Sizes(120, 16, 16), Steps(llm=40, s2t=20, t2c=20, echo=10))
+
+Marks = Mapping[str, Sequence[bool]]
+"""Right or wrong for each question, by way of answering."""
+
+
+def main() -> None:
+    """Make, train, ask, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=28.0, help="no seed is begun that would end later")
+    parser.add_argument("--fast", action="store_true", help="whether it runs at all: nothing is learnt")
+    parser.add_argument("--folder", type=Path, help="where everything stays; default: a temporary folder")
+    options = parser.parse_args()
+    if options.folder is not None:
+        options.folder.mkdir(parents=True)
+        run(options.folder, FAST if options.fast else FULL, options.seeds, 60 * options.minutes)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        run(Path(folder), FAST if options.fast else FULL, options.seeds, 60 * options.minutes)
+
+
+def run(folder: Path, scale: Scale, seeds: int, seconds: float) -> None:
+    """The whole benchmark in a folder; the first seed has no deadline."""
+    console, began = Console(), time.time()
+    facts = invent(0, scale.names)
+    corpus = make_corpus(folder, facts, scale.sizes, 0, console)
+    console.print(f"{corpus}: {len(facts)} facts, {scale.sizes.train:,} questions; {time.time() - began:.0f} s")
+    results: list[dict[str, Marks]] = []
+    longest = 0.0
+    while len(results) < seeds and (not results or time.time() - began + longest < seconds):
+        start, seed = time.time(), len(results) + 1
+        results.append(one_seed(folder / f"seed{seed}", facts, corpus, scale.steps, seed, console))
+        longest = max(longest, time.time() - start)
+        console.print(table(results), *aims(results), sep="\n")
+    console.print(f"{len(results)} seeds, {time.time() - began:.0f} s in all, {time.process_time():.0f} s of CPU")
+
+
+def one_seed(
+    folder: Path, facts: Sequence[Fact], corpus: str, steps: Steps, seed: int, console: Console
+) -> dict[str, Marks]:
+    """Train everything once; marks by split of the test."""
+    pairs = [(fact.question(phrasing), fact.answer) for fact in facts for phrasing in PHRASINGS]
+    trained = teach_and_train(folder, pairs, corpus, steps, seed, console)
+    opened = Corpus.open(corpus)
+    recognise = Recogniser(opened)
+    results: dict[str, Marks] = {}
+    for split in SPLITS:
+        exam = Exam(opened, split)
+        spoken = judge(exam, recognise, trained.echo)
+        results[split] = {"LLM, text": answered(trained.llm, exam.pairs, trained.prompter), **spoken}
+    return results
+
+
+def table(results: Sequence[Mapping[str, Marks]]) -> Table:
+    """A row for each way of answering."""
+    head = Table("right answers, %", *SPLITS.values(), "all")
+    for name in results[0]["test_known"]:
+        columns = ([split] for split in SPLITS)
+        head.add_row(name, *(spread(results, name, splits) for splits in (*columns, [*SPLITS])))
+    return head
+
+
+def spread(results: Sequence[Mapping[str, Marks]], name: str, splits: Sequence[str]) -> str:
+    """Mean, lowest and highest of the seeds."""
+    shares = [100 * statistics.mean(mark for split in splits for mark in marks[split][name]) for marks in results]
+    return f"{statistics.mean(shares):.1f} ({min(shares):.1f} to {max(shares):.1f})"
+
+
+def aims(results: Sequence[Mapping[str, Marks]]) -> list[str]:
+    """What the paper's claims come to."""
+    return [aim(results, "S2T", "LLM, text"), aim(results, "echo", "cascade")]
+
+
+def aim(results: Sequence[Mapping[str, Marks]], name: str, other: str) -> str:
+    """One way of answering as a share of another, by seed."""
+    shares = [total(marks, name) / max(total(marks, other), 1) for marks in results]
+    listed = ", ".join(f"{share:.3f}" for share in shares)
+    reached = "reached" if min(shares) >= AIM else "missed"
+    return f"{name} / {other}: {listed}; aim {AIM}: {reached}"
+
+
+def total(marks: Mapping[str, Marks], name: str) -> int:
+    """Right answers of all questions."""
+    return sum(sum(marks[split][name]) for split in SPLITS)
+
+
+if __name__ == "__main__":
+    main()

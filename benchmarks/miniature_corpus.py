@@ -1,0 +1,103 @@
+"""The corpus of `miniature.py`: questions in many voices and answers in one, spoken by espeak-ng, built by `echox`."""
+
+import json
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from miniature_facts import NEW_PHRASINGS, PHRASINGS, Fact
+from miniature_voice import Espeak, Voice
+from rich.console import Console
+
+from pipelines.build import build
+from pipelines.config import check_config
+
+ACCENTS = ("en-us", "en")
+VARIANTS = (
+    *("m1", "m2", "m3", "m5", "f1", "f2", "f3", "Alex", "Alicia", "Andrea", "Andy", "anika", "benjamin", "boris"),
+    *("david", "Denis", "Gene", "Hugo", "linda", "Mike"),
+)
+"""espeak-ng's voices that ask in training."""
+VALID_VARIANTS = ("Diogo", "Henrique")
+"""Those that validate."""
+NEW_VARIANTS = ("m7", "f4", "Lee", "pablo", "paul", "steph", "quincy", "victor")
+"""Those that ask in the test only."""
+SPLITS = {"train": VARIANTS, "valid": VALID_VARIANTS, "test_known": NEW_VARIANTS, "test_new": NEW_VARIANTS}
+ANSWERING = "en-us"
+"""The voice that answers."""
+PITCHES = (40, 50, 60)
+SPEEDS = (145, 160, 175)
+"""How it speaks in training: words per minute. In the test it speaks in between."""
+CLUSTERS = 100
+WORDS = 700
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is spoken.
+
+    Attributes:
+        train: questions in training.
+        valid: questions of the validation.
+        test: questions of the test in known phrasings, and as many in new ones.
+    """
+
+    train: int
+    valid: int
+    test: int
+
+
+def make_corpus(folder: Path, facts: Sequence[Fact], sizes: Sizes, seed: int, console: Console) -> str:
+    """Speak the dialogues and build them; returns STORE@VERSION."""
+    dialogues = folder / "dialogues" / "dialogues.json"
+    dialogues.parent.mkdir(parents=True)
+    records = list(speak_all(dialogues.parent, facts, sizes, random.Random(seed)))
+    dialogues.write_text(json.dumps(records))
+    values = {
+        "store": "store",
+        "sources": [{"kind": "conversation", "dataset": "facts", "path": str(dialogues)}],
+        "features": {"kind": "mfcc"},
+        "quantizer": {"k": CLUSTERS, "sample_hours": 0.3},
+        "unit_language": {"vocab_size": WORDS},
+        "max_reject_ratio": 0.0,
+        "run": {"workers": 1, "ray_above_seconds": 1e9},
+    }
+    return build(check_config(values, "miniature", folder), console).manifest.uri
+
+
+def speak_all(folder: Path, facts: Sequence[Fact], sizes: Sizes, draw: random.Random) -> Iterator[dict[str, Any]]:
+    """All dialogues, as a reader of conversations takes them."""
+    counts = {"train": sizes.train, "valid": sizes.valid, "test_known": sizes.test, "test_new": sizes.test}
+    espeak = Espeak()
+    for split, count in counts.items():
+        phrasings = NEW_PHRASINGS if split == "test_new" else PHRASINGS
+        for number in range(count):
+            fact = facts[number % len(facts)]
+            question = speak(folder, espeak, fact.question(draw.choice(phrasings)), asking(SPLITS[split], draw))
+            answer = speak(folder, espeak, fact.answer, answering(split, draw))
+            turns = [{"from": "user", **question}, {"from": "assistant", **answer}]
+            yield {"id": f"{split}-{number:05}", "split": split, "conversations": turns}
+
+
+def asking(variants: Sequence[str], draw: random.Random) -> Voice:
+    """A voice that asks, a little different each time."""
+    name = f"{draw.choice(ACCENTS)}+{draw.choice(variants)}"
+    return Voice(name, draw.randint(40, 60), draw.randint(165, 195))
+
+
+def answering(split: str, draw: random.Random) -> Voice:
+    """The voice that answers, in one of its manners."""
+    if split.startswith("test"):
+        return Voice(ANSWERING, 45, 152)
+    return Voice(ANSWERING, draw.choice(PITCHES), draw.choice(SPEEDS))
+
+
+def speak(folder: Path, espeak: Espeak, text: str, voice: Voice) -> dict[str, str]:
+    """Text and audio of a turn; what was spoken already is taken again."""
+    spelt = "".join(letter if letter.isalnum() else "_" for letter in text)
+    path = folder / f"{voice.name}-{voice.pitch}-{voice.speed}-{spelt}.wav"
+    if not path.exists():
+        espeak.speak(path, text, voice)
+    return {"value": text, "audio": path.name, "speaker_id": voice.name}

@@ -1,0 +1,153 @@
+"""All that `miniature.py` trains for one seed: the text LLM, then the stages through `echox.training`."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from miniature_llm import Pair, teach
+from rich.console import Console
+
+from echox.models.adapter import AdapterConfig
+from echox.models.decoder import DecoderConfig
+from echox.models.echo import EchoConfig
+from echox.models.encoder import EncoderConfig
+from echox.models.language_model import LanguageModelConfig
+from echox.models.lora import LoraConfig
+from echox.models.t2c import T2CConfig
+from echox.presets import Architecture, dump_architecture
+from echox.text.prompts import Prompter
+from echox.text.sentencepiece import SentencePieceTokenizer
+from echox.training import Stage, TrainingRequest, train
+
+LLAMA = DecoderConfig(layers=2, width=96, heads=4, key_value_heads=2, feed_forward=256, max_length=256)
+LORA = LoraConfig(rank=16, alpha=16.0, dropout=0.0)
+MOST_TOKENS = 1_024
+COMMON = (
+    "parallel.precision=fp32",
+    "optimizer.warmup=0.1",
+    "optimizer.weight_decay=0.01",
+    "optimizer.final_lr=0.05",
+    "data.max_length=128",
+    "data.threads=1",
+    "data.shuffle_rows=4096",
+)
+S2T = ("optimizer.lr=2.5e-3", "data.batch_length=1024", "max_answer=16", "loss.ctc_weight=1.0")
+T2C = ("optimizer.lr=2e-3", "data.batch_length=2048", "valid_words=64")
+ECHO = ("optimizer.lr=1e-3", "data.batch_length=1024", "max_answer=16", "max_words=64")
+VARIANTS = {
+    "echo": (),
+    "echo, no denoising": ("loss.denoising_weight=0",),
+    "echo, annotated": ("targets=annotated",),
+}
+"""Settings of stage echo besides its own, by way of answering."""
+
+SHOWN: Mapping[Stage, Sequence[str]] = {
+    "s2t": ("response", "ctc", "exact_match"),
+    "t2c": ("words", "unit_error_rate"),
+    "echo": ("words", "cosine", "unit_error_rate"),
+}
+"""What is told of each stage's last validation."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """How long each is trained, in optimizer steps."""
+
+    llm: int
+    s2t: int
+    t2c: int
+    echo: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What one seed gives.
+
+    Attributes:
+        llm: the text LLM before it hears.
+        prompter: how it is asked.
+        echo: runs of stage echo by name.
+    """
+
+    llm: Any
+    prompter: Prompter
+    echo: Mapping[str, Path]
+
+
+def teach_and_train(
+    folder: Path, pairs: Sequence[Pair], corpus: str, steps: Steps, seed: int, console: Console
+) -> Trained:
+    """Train everything from random weights of one seed."""
+    folder.mkdir(parents=True)
+    texts = [text for pair in pairs for text in pair]
+    prompter = Prompter(SentencePieceTokenizer.learn(texts, MOST_TOKENS))
+    began = time.time()
+    llm = teach(folder / "llm", pairs, prompter, LLAMA, seed, steps.llm)
+    console.print(f"seed {seed}: LLM {time.time() - began:.0f} s")
+    preset = folder / "architecture.yaml"
+    preset.write_text(yaml.safe_dump(dump_architecture(architecture(folder / "llm", prompter.tokenizer.vocab_size))))
+    trainer = Trainer(folder, corpus, str(preset), seed, console)
+    trainer.train("s2t", "s2t", steps.s2t, S2T)
+    trainer.train("t2c", "t2c", steps.t2c, T2C)
+    for name, changes in VARIANTS.items():
+        trainer.train("echo", name, steps.echo, (*ECHO, *changes))
+    return Trained(llm, prompter, {name: folder / name for name in VARIANTS})
+
+
+def architecture(llm: Path, vocabulary: int) -> Architecture:
+    """As `tiny`, but for a smaller window and the taught LLM."""
+    return Architecture(
+        encoder=EncoderConfig(
+            layers=2,
+            width=64,
+            heads=4,
+            feed_forward=256,
+            mels=80,
+            max_frames=600,
+            full_window=False,
+            trainable=True,
+        ),
+        adapter=AdapterConfig(heads=4),
+        llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
+        t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_width=LLAMA.width, text_vocabulary=vocabulary, words=8),
+        echo=EchoConfig(inner=256),
+    )
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains stages of one seed.
+
+    Attributes:
+        folder: of the runs.
+        corpus: STORE@VERSION.
+        preset: file of the architecture.
+        seed: of all stages.
+        console: where it tells of finished ones.
+    """
+
+    folder: Path
+    corpus: str
+    preset: str
+    seed: int
+    console: Console
+
+    def train(self, stage: Stage, name: str, steps: int, settings: Sequence[str]) -> None:
+        """Train a stage into the folder `name`."""
+        half = steps // 2
+        schedule = f"{{steps: {steps}, log_every: {half}, validate_every: {half}, checkpoint_every: {half}}}"
+        request = TrainingRequest(
+            stage=stage,
+            corpus=self.corpus,
+            preset=self.preset,
+            out=str(self.folder / name),
+            parts={part: str(self.folder / part) for part in ("s2t", "t2c")} if stage == "echo" else {},
+            settings=(*COMMON, f"schedule={schedule}", f"seed={self.seed}", *settings),
+        )
+        began = time.time()
+        metrics = train(request, lambda _: None).metrics
+        shown = ", ".join(f"{key} {metrics['valid/' + key]:.3f}" for key in SHOWN[stage])
+        self.console.print(f"seed {self.seed}: {name} {time.time() - began:.0f} s; validation: {shown}")
