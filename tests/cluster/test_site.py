@@ -173,7 +173,7 @@ def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, 
 
 def test_a_mistake_is_told_as_without_a_cluster(site: Site, start: Start) -> None:
     said = end(start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001"), code=2)
-    assert "frames cannot make k = 9000 clusters: give more audio or lower k" in " ".join(said.split())
+    assert "lower quantizer.k" in " ".join(said.split())
     assert "Traceback" not in said
 
 
