@@ -1,6 +1,7 @@
 """One machine as a whole site: a Prefect server, a Ray cluster of a head and two workers, an S3 server."""
 
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -158,6 +159,7 @@ ENVIRONMENT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # A dead node is noticed in 5 s instead of 30 s.
