@@ -27,7 +27,7 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
         config: what to build.
         console: where progress is shown.
         ray_address: `HOST:PORT` of a Ray cluster, which this process then drives; `http://HOST:PORT` of its job
-            server, which then runs each step as a job; None for a Ray of this machine's own.
+            server, where the whole build then runs as a job; None for a Ray of this machine's own.
 
     Raises:
         UserError: something in the config, the sources or the rejects is not as it must be, or no Ray is there.

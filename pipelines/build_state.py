@@ -1,6 +1,6 @@
 """The state of a build, and its six steps and the commit as functions of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from itertools import chain
@@ -222,7 +222,7 @@ class Build:
         return self.parent.steps[step] if self.parent else ()
 
 
-STEPS: Mapping[StepName, Any] = {
+STEPS: Mapping[str, Callable[[Build], None]] = {
     "ingest": Build.ingest,
     "fit_quantizer": Build.fit_quantizer,
     "quantize": Build.quantize,

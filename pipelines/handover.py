@@ -87,9 +87,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         built = build.finish()
         facts = {"version": built.manifest.version, "new": built.new, "kept": built.kept, "added": built.added}
         return replace(handover, step=step, facts=facts)
-    for name, run in STEPS.items():
-        if name == step:
-            run(build)
+    STEPS[step](build)
     state = _State(
         config=build.config.model_dump(mode="json"),
         parent=build.parent.version if build.parent else None,

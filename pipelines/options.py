@@ -16,7 +16,7 @@ RayAddress = Annotated[
     typer.Option(
         "--ray",
         metavar="ADDRESS",
-        help="HOST:PORT of a Ray cluster for the large steps, or http://HOST:PORT of its job server, where each step "
+        help="HOST:PORT of a Ray cluster for the large steps, or http://HOST:PORT of its job server, where the build "
         "then runs as a job; default: a Ray of this machine's own.",
     ),
 ]

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from echox.recipes.history import read_metrics
 from echox.training import REQUIRED, Stage, TrainingRequest, TrainingResult, check
 from pipelines.environment import code_revision
 from pipelines.fingerprint import fingerprint
@@ -31,10 +32,6 @@ from storage.store import Store
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
-METRICS = "metrics.jsonl"
-"""In a run's folder: what its first worker tells."""
-
-
 RESULT = "result.json"
 """In a run's folder: what its workers ended with."""
 
@@ -174,7 +171,7 @@ def worker(values: Mapping[str, Any]) -> None:
 def metrics_logged(folder: Path) -> Generator[None]:
     """Log the metrics that a run's first worker leaves in its folder, while the run goes on."""
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(folder / METRICS, stop), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(folder, stop), daemon=True)
     watcher.start()
     try:
         yield
@@ -183,21 +180,15 @@ def metrics_logged(folder: Path) -> Generator[None]:
         watcher.join()
 
 
-def _watch(path: Path, stop: threading.Event) -> None:
-    told = len(_lines(path))
+def _watch(folder: Path, stop: threading.Event) -> None:
+    told = len(read_metrics(folder))
     last = False
     while not last:
         last = stop.wait(WATCH_SECONDS)
-        lines = _lines(path)
-        for line in lines[told:]:
-            log.info("%s", _readable(json.loads(line)))
+        lines = read_metrics(folder)
+        for metrics in lines[told:]:
+            log.info("%s", _readable(metrics))
         told = len(lines)  # fewer than before where a resumed run has taken back what came after its checkpoint
-
-
-def _lines(path: Path) -> list[str]:
-    """The whole lines of a file; none before it is there."""
-    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [line for line in lines if line.endswith("\n")]
 
 
 def _readable(metrics: Mapping[str, float]) -> str:
