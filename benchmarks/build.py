@@ -37,6 +37,7 @@ from transformers import HubertModel
 
 from pipelines.build_state import STEPS, Build
 from pipelines.config import BuildConfig, check_config
+from pipelines.devices import prepare_device
 from pipelines.fit_quantizer import SPEEDS, load_quantizer
 from storage.manifests import Manifest
 from storage.store import Store
@@ -159,7 +160,7 @@ def plain_loop(store: Store, manifest: Manifest, workers: int) -> Part:
     quantizer = manifest.artifacts["quantizer"].fingerprint
     jobs = [(store.uri, quantizer, file.path) for file in manifest.files("utterances")]
     began = time.time()
-    with get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
+    with get_context("spawn").Pool(workers, prepare_device) as pool:
         timings = list(pool.imap_unordered(one_unit, jobs, chunksize=1))
     return Part("plain loop", time.time() - began, began, timings)
 

@@ -2,6 +2,8 @@
 
 import os
 
+from threadpoolctl import threadpool_limits
+
 DECODE_THREADS_AT_MOST = 16
 
 
@@ -17,4 +19,5 @@ def prepare_device() -> tuple[str, int]:
     if torch.cuda.is_available():
         return "cuda", min(DECODE_THREADS_AT_MOST, os.cpu_count() or 1)
     torch.set_num_threads(1)
+    threadpool_limits(1, "blas")  # numpy's products (`unitlang.features.products`)
     return "cpu", 1

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
 
 from unitlang.features.moments import HOP, TAPS, Moments
+from unitlang.features.products import product
 from unitlang.frames import FRAME_HOP
 
 CHUNK_FRAMES = {"cpu": 100, "cuda": 3000}
@@ -125,7 +126,7 @@ class PlainConvolution(nn.Module):
         x_LI = x_LI.to(self.weight.dtype).contiguous()
         length, channels = x_LI.shape
         positions = (length - self.taps) // 2 + 1
-        return self.finish(torch.mm(x_LI.as_strided((positions, len(self.weight)), (2 * channels, 1)), self.weight))
+        return self.finish(product(x_LI.as_strided((positions, len(self.weight)), (2 * channels, 1)), self.weight))
 
 
 class TripleConvolution(nn.Module):
@@ -152,12 +153,12 @@ class TripleConvolution(nn.Module):
     def forward(self, x_LI: Tensor) -> Tensor:
         """As many positions as there are rows for, rounded down to threes."""
         triples = (len(x_LI) - 1) // 6
-        x_PO = torch.mm(x_LI[1 : 6 * triples : 2], self.second)
+        x_PO = product(x_LI[1 : 6 * triples : 2], self.second)
         a_RI, b_RI, c_RI, d_RI = (x_LI[start : 6 * triples + 1 : 6][:triples] for start in (0, 2, 4, 6))
         one_RO, two_RO, three_RO = x_PO.view(triples, 3, -1).unbind(1)
-        one_RO.addmm_(a_RI - c_RI, self.first)
-        three_RO.addmm_(d_RI - b_RI, self.third)
-        plus_RO, minus_RO = torch.mm(b_RI + c_RI, self.half_sum), torch.mm(c_RI - b_RI, self.half_difference)
+        one_RO += product(a_RI - c_RI, self.first)
+        three_RO += product(d_RI - b_RI, self.third)
+        plus_RO, minus_RO = product(b_RI + c_RI, self.half_sum), product(c_RI - b_RI, self.half_difference)
         both_RO = plus_RO + minus_RO
         one_RO += both_RO
         two_RO += plus_RO.sub_(minus_RO)

@@ -25,7 +25,7 @@ from unitlang.features.windows import Window, windows
 from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE, num_frames
 from unitlang.precision import full_precision
 
-REVISION = 3
+REVISION = 4
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
 
 BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}

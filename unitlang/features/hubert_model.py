@@ -20,6 +20,7 @@ from torchaudio.models import Wav2Vec2Model
 
 from unitlang.features.front_end import FrontEnd, plain_norm
 from unitlang.features.positions import PositionalConvolution
+from unitlang.features.products import product
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,13 @@ class Linear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
-        self.weight = nn.Parameter(weight.detach().contiguous(), requires_grad=False)
+        self.weight = nn.Parameter(weight.detach().T.contiguous(), requires_grad=False)
         self.bias = None if bias is None else nn.Parameter(bias.detach().contiguous(), requires_grad=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Inputs are the last dimension of `x`."""
-        return functional.linear(x.to(self.weight.dtype), self.weight, self.bias)
+    def forward(self, x_LI: Tensor) -> Tensor:
+        """y_LO"""
+        y_LO = product(x_LI.to(self.weight.dtype), self.weight)
+        return y_LO if self.bias is None else y_LO.add_(self.bias)
 
 
 class Layer(nn.Module):
