@@ -5,7 +5,7 @@ is set.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -36,8 +36,10 @@ from unitlang.kmeans import fit_kmeans
 from unitlang.quantizer import CARD_FILE, Quantizer, QuantizerConfig
 
 REVISION = 2
-SAMPLE_TASK_SAMPLES = 300 * SAMPLE_RATE
-"""Small, so that all workers share the sample, and long enough for what a task costs besides."""
+SAMPLE_TASKS = 64
+"""About so many share the sample, whatever its length and the number of workers: few would leave workers idle."""
+SHORTEST_TASK, LONGEST_TASK = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
+"""Samples: what a task costs besides would show below, a lost task above."""
 KIND = "quantizer"
 SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
 """Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
@@ -194,14 +196,16 @@ def _sample(
     )
 
 
-def _sample_tasks(step: SampleFeatures, speech: Iterable[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
-    """The chosen speech in tasks of about five minutes."""
+def _sample_tasks(step: SampleFeatures, speech: Sequence[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
+    """The chosen speech in tasks of about the same length."""
+    size = sum(piece.samples for _, piece in speech) // SAMPLE_TASKS
+    size = min(max(size, SHORTEST_TASK), LONGEST_TASK)
     held: list[tuple[WorkUnit, Piece]] = []
     samples = 0
     for unit, piece in speech:
         held.append((unit, piece))
         samples += piece.samples
-        if samples >= SAMPLE_TASK_SAMPLES:
+        if samples >= size:
             yield _sample_task(step, held, samples)
             held, samples = [], 0
     if held:
