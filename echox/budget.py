@@ -143,10 +143,10 @@ def example_of(architecture: Architecture, stage: str, *, first: bool = False) -
 
 
 def positions(stage: str, example: Example, stack: int) -> int:
-    """As `data.batch_length` counts an example, whose speech it takes for `PAPER`'s seconds."""
+    """As `data.batch_length` counts an example."""
     if stage == "t2c":
         return example.response + example.words
-    return round(PAPER[stage].seconds * 50 / stack) + example.prompt + example.response
+    return example.states // stack + example.prompt + example.response
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,11 @@ class SpeechFeatures:
             raise ValueError(f"training shards hold mono speech of {SAMPLE_RATE} Hz, not of {rate} Hz")
         return self._log_mel(waveform_N) if self._config.kind == "whisper" else torch.from_numpy(waveform_N)
 
+    def seen(self, num_samples: int) -> int:
+        """Samples that the encoder works on, silence included, of an audio of so many."""
+        whole = self._config.kind == "whisper" and self._config.full_window
+        return self._config.max_frames * HOP if whole else num_samples
+
     def _log_mel(self, waveform_N: Any) -> Tensor:
         samples = self._config.max_frames * HOP
         features = self._extractor(

@@ -15,7 +15,8 @@ from echox.models.s2t import S2TInputs
 from echox.text.prompts import Prompter
 
 SAMPLES_OF_A_POSITION = 640
-"""The adapter's frames, 25/s, of which each takes a position in the prompt unless it is shrunk away."""
+"""The adapter's frames, 25/s, of which each takes a position in the prompt unless it is shrunk away. CTC scores all
+of them, those of the silence too that fills a window of Whisper: in stage s2t they are most of the memory."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class SpokenExample:
 
     Attributes:
         audio: encoded, 16 kHz, mono.
-        num_samples: of the audio.
+        num_samples: that the encoder sees.
         prompt: ids with the placeholder once.
         transcript: ids of what is said; empty where it is unknown.
         response: ids of the answer up to the end of the turn.
@@ -79,7 +80,7 @@ def spoken_reading(table: str, prompter: Prompter, features: SpeechFeatures) -> 
     def example(row: Row) -> SpokenExample:
         return SpokenExample(
             audio=row["audio"],
-            num_samples=row["num_samples"],
+            num_samples=features.seen(row["num_samples"]),
             prompt=prompter.speech_request(row["prompt"]),
             transcript=prompter.tokenizer.encode((row["transcript"] or "").strip()),
             response=prompter.answer(row["response"]),

@@ -103,6 +103,8 @@ class SpokenStage(StageConfig):
 class S2TStage(SpokenStage):
     """Stage s2t."""
 
+    data: DataConfig = DataConfig(batch_length=6_144)
+    """Examples and batches: of `echox-8b`, as many whole windows of Whisper as fit on 80 GB, with a margin."""
     loss: S2TLossConfig = S2TLossConfig()
     """What is minimised."""
 

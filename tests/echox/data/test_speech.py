@@ -60,3 +60,13 @@ def test_a_batch_holds_its_rows(tones: str, table: str) -> None:
         assert prompter.tokenizer.decode(inputs.transcript.rows()[index].tolist()) == (row["transcript"] or "")
         assert batch.words.rows()[index].tolist() == row.get("words", [])
     assert batch.num_examples == 6
+
+
+@pytest.mark.parametrize(("full_window", "frames"), [(False, 250), (True, 75)])
+def test_the_length_counts_what_the_encoder_sees(tones: str, full_window: bool, frames: int) -> None:
+    corpus = Corpus.open(tones)
+    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(), 300))
+    reading = spoken_reading("s2t", prompter, SpeechFeatures(replace(TINY, full_window=full_window, max_frames=300)))
+    row = read_table(corpus.store, corpus.paths("s2t")[0], [*reading.columns]).to_pylist()[0]
+    example = reading.example(row | {"num_samples": 10 * 16_000})
+    assert example.length == frames + len(example.prompt) + len(example.response)
