@@ -22,7 +22,7 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.cluster.conftest import ENVIRONMENT, PrefectServer, ray_cluster  # noqa: E402
+from tests.cluster.servers import ENVIRONMENT, PrefectServer, ray_cluster  # noqa: E402
 
 COMMAND = [sys.executable, "-c", "from flows.cli import main; main()", "build", str(ROOT / "examples" / "sample.yaml")]
 

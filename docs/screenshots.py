@@ -8,22 +8,21 @@ folder.
 
 import argparse
 import os
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from playwright.sync_api import Page, sync_playwright
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.cluster.servers import ENVIRONMENT, PrefectServer  # noqa: E402
+
 IMAGES = ROOT / "docs" / "images"
-SECONDS_TO_START = 90
 SECONDS_TO_RENDER = 4
 FLAGS = (
     "--no-sandbox",
@@ -42,11 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="echox-") as folder, prefect_server(Path(folder)) as url:
-        command = [sys.executable, "-c", "from flows.cli import main; main()"]
-        config = str(ROOT / "examples" / "sample.yaml")
-        subprocess.run(
-            [*command, "build", config, "--store", f"{folder}/corpus"], check=True, stdout=subprocess.DEVNULL
-        )
+        build_sample(Path(folder, "corpus"))
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=options.chromium, args=list(FLAGS))
             page = browser.new_page(viewport=SIZE, device_scale_factor=1, color_scheme="light")  # pyright: ignore[reportArgumentType]
@@ -59,34 +54,11 @@ def main() -> None:
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
     """URL of a server; commands that are started meanwhile report to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    os.environ |= {
-        "PREFECT_HOME": str(folder / "prefect"),
-        "PREFECT_API_URL": f"{url}/api",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        deadline = time.monotonic() + SECONDS_TO_START
-        while not answers(f"{url}/api/health"):
-            if time.monotonic() > deadline:
-                raise TimeoutError("the Prefect server does not start")
-            time.sleep(0.2)
-        yield url
-        server.terminate()
-
-
-def answers(url: str) -> bool:
-    """Whether a server answers."""
-    try:
-        urlopen(url, timeout=5).close()  # noqa: S310 - loopback
-    except (URLError, OSError):
-        return False
-    return True
+    server = PrefectServer(folder / "prefect", folder / "prefect.log")
+    os.environ |= ENVIRONMENT | {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": server.api}
+    server.start()
+    yield server.api.removesuffix("/api")
+    server.kill()
 
 
 def build_sample(store: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.rejects import examples
 from pipelines.statistics import DatasetStatistics, from_manifest, overall
-from storage.approvals import status
+from storage.approvals import approver, status
 from storage.artifacts import CARD
 from storage.manifests import Manifest
 from storage.store import Store
@@ -29,6 +29,7 @@ def facts(store: Store, manifest: Manifest) -> Facts:
         "created": manifest.created,
         "status": status(store, manifest),
         "review": manifest.review,
+        "approved_by": approver(store, manifest),
         "made_with": made_with,
         "entries": manifest.statistics["entries"],
         **dataset_facts(total),

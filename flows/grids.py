@@ -186,7 +186,8 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
     yield "parent", str(facts["parent"] or "none")
     yield "created", facts["created"]
     if facts["review"]:
-        yield "status", f"{facts['status']}: {'; '.join(facts['review'])}"
+        by = f" by {facts['approved_by']}" if facts["approved_by"] else ""
+        yield "status", f"{facts['status']}{by}: {'; '.join(facts['review'])}"
     yield "entries", f"{facts['entries']:,}"
     yield from definition_rows(facts)
     for source in facts["lineage"]["sources"]:

@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 remote = logging.getLogger(f"{__name__}.remote")
 
 POLL_SECONDS = 0.5
+POLL_SHARE = 0.05
+"""Most of the time that is spent on asking: the log comes whole each time, and that of a long build takes a while."""
 PATIENCE_SECONDS = 120.0
 """How long the head of the cluster may be silent."""
 SHOWN_LINES = 20
@@ -182,6 +184,7 @@ class RunningJob:
         """The lines of the log until the job has ended."""
         seen, heard = 0, time.monotonic()
         while True:
+            asked = time.monotonic()
             try:
                 status = self._client.get_job_status(self.submission)
                 text = self._client.get_job_logs(self.submission)
@@ -198,7 +201,7 @@ class RunningJob:
             seen = max(seen, end)
             if status in ENDED:
                 return
-            time.sleep(POLL_SECONDS)
+            time.sleep(max(POLL_SECONDS, (heard - asked) / POLL_SHARE))
 
     def _failure(self, failed: Mapping[str, str] | None) -> Exception:
         """Why a job ended without success."""

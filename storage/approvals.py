@@ -33,8 +33,10 @@ def approve(store: Store, manifest: Manifest) -> bool:
     return True
 
 
-def approver(store: Store, manifest: Manifest) -> str:
-    """Who approved a version, and when."""
+def approver(store: Store, manifest: Manifest) -> str | None:
+    """Who approved a version, and when; None where nobody did."""
+    if status(store, manifest) != "approved":
+        return None
     approval = json.loads(store.get(_path(manifest.version)))
     return f"{approval['by']}, {approval['at']}"
 

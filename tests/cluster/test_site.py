@@ -23,7 +23,8 @@ from storage.manifests import resolve
 from storage.runs import find_run, run_names
 from storage.store import Store
 from tests.cluster.builds import BUILD_SECONDS, CLI, Start, check_same, end, files, receipts, verify
-from tests.cluster.conftest import ROOT, Site, kill, wait_for
+from tests.cluster.conftest import ROOT, Site
+from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400)]

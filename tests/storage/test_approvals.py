@@ -33,6 +33,7 @@ def test_what_nobody_needs_to_look_at_is_accepted(store: Store) -> None:
 def test_a_candidate_is_refused_with_what_to_look_at(store: Store) -> None:
     version = load(store, 2)
     assert status(store, version) == "candidate"
+    assert approver(store, version) is None
     with pytest.raises(StorageError, match=r"store@2 is a candidate: hours went from 10 to 1\..*echox approve"):
         check_trainable(store, version)
 
@@ -41,7 +42,7 @@ def test_an_approval_lasts(store: Store) -> None:
     assert approve(store, load(store, 2))
     assert status(store, load(store, 2)) == "approved"
     assert not approve(store, load(store, 2))
-    assert ", 20" in approver(store, load(store, 2))
+    assert ", 20" in str(approver(store, load(store, 2)))
     check_trainable(store, load(store, 2))
     assert status(store, load(store, 3)) == "candidate"
 

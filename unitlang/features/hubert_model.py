@@ -67,7 +67,7 @@ class Linear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().contiguous(), requires_grad=False)
 
     def forward(self, x_LI: Tensor) -> Tensor:
-        """y_LO"""
+        """Outputs y_LO of each row."""
         y_LO = product(x_LI.to(self.weight.dtype), self.weight)
         return y_LO if self.bias is None else y_LO.add_(self.bias)
 
