@@ -131,7 +131,8 @@ class Session:
         there = ray.cluster_resources()
         needs = worker_needs(self.config, step.name, gpu, there)
         check_needs(needs, there, self._address)
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=worker_count(self.config, len(todo), needs, there))
+        workers = worker_count(self.config, len(todo), needs, there)
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
         slowest = max(task.seconds for task in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
