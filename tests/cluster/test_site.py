@@ -27,7 +27,11 @@ from tests.cluster.conftest import ROOT, Site
 from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
 
-pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(400, func_only=True)]  # the servers have waits of their own
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.slow,
+    pytest.mark.timeout(400, func_only=True),
+]  # the servers have waits of their own
 
 STOPPED_SECONDS = 15.0
 FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
