@@ -12,7 +12,6 @@ from prefect.states import Completed
 from prefect.tasks import Task
 from rich.console import Console
 
-from echox.errors import EchoxError
 from flows.artifacts import publish_artifacts
 from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.facts import facts
@@ -20,13 +19,13 @@ from flows.page import leave_report
 from flows.relay import relayed
 from pipelines.build_state import Built
 from pipelines.config import BuildConfig, check_config
-from pipelines.errors import UserError
+from pipelines.errors import USER_ERRORS, UserError
 from pipelines.handover import STEP_NAMES, Handover, begin, built
 from pipelines.jobs import JobStopped
 from pipelines.runners import RunStep, step_runner
+from storage.errors import Unavailable
 from storage.manifests import resolve
 from storage.store import Store
-from unitlang.errors import UnitlangError
 
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
@@ -39,8 +38,8 @@ Summary = dict[str, Any]
 
 
 def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """A mistake of the user stays one, and what somebody stopped was not to go on."""
-    return not isinstance(state.data, UserError | UnitlangError | EchoxError | JobStopped)
+    """A store that is away may come back; a mistake stays one, and what somebody stopped was not to go on."""
+    return isinstance(state.data, Unavailable) or not isinstance(state.data, (*USER_ERRORS, JobStopped))
 
 
 @task(

@@ -16,9 +16,8 @@ from rich.console import Console
 
 from pipelines.boundary import guarded
 from pipelines.environment import check_environment
-from pipelines.errors import USER_ERRORS
+from pipelines.errors import kind_of
 from pipelines.job_log import JsonLines
-from storage.errors import StorageError
 from storage.store import Store
 
 REQUEST = "ECHOX_JOB"
@@ -67,13 +66,6 @@ def answer(request: Values) -> None:
         failed = {"error": str(error), "kind": kind_of(error), "traceback": traceback.format_exc()}
         log.debug("failed", extra={"outcome": failed})
         raise
-
-
-def kind_of(error: Exception) -> str:
-    """Whose fault it is: a store's, which may be in order later; the user's; or the program's."""
-    if isinstance(error, StorageError):
-        return "store"
-    return "user" if isinstance(error, USER_ERRORS) else "failure"
 
 
 def main() -> None:

@@ -15,19 +15,18 @@ from typing import Any
 import requests
 
 from pipelines.environment import code_folders, code_revision, environment
-from pipelines.errors import UserError
+from pipelines.errors import KINDS, UserError
 from pipelines.fingerprint import fingerprint
 from pipelines.job import REQUEST
 from pipelines.job_log import LogLine, parse
 from pipelines.ray_env import prepare
-from storage.errors import StorageError
 
 log = logging.getLogger(__name__)
 remote = logging.getLogger(f"{__name__}.remote")
 
 POLL_SECONDS = 0.5
-POLL_SHARE = 0.05
-"""Most of the time that is spent on asking: the log comes whole each time, and that of a long build takes a while."""
+LOG_RATE = 1_000_000
+"""Bytes of log to ask for in a second, at most: it comes whole each time, and that of a long build is long."""
 PATIENCE_SECONDS = 120.0
 """How long the head of the cluster may be silent."""
 SHOWN_LINES = 20
@@ -159,7 +158,7 @@ class RunningJob:
         """What the job makes, as it makes it; those that come first go to the first who asks.
 
         Raises:
-            UserError, StorageError: as the job raised it.
+            UserError, Unavailable: as the job raised it.
             JobFailed: with the cause.
             JobStopped: somebody stopped it.
         """
@@ -184,7 +183,6 @@ class RunningJob:
         """The lines of the log until the job has ended."""
         seen, heard = 0, time.monotonic()
         while True:
-            asked = time.monotonic()
             try:
                 status = self._client.get_job_status(self.submission)
                 text = self._client.get_job_logs(self.submission)
@@ -201,16 +199,14 @@ class RunningJob:
             seen = max(seen, end)
             if status in ENDED:
                 return
-            time.sleep(max(POLL_SECONDS, (heard - asked) / POLL_SHARE))
+            time.sleep(max(POLL_SECONDS, len(text) / LOG_RATE))
 
     def _failure(self, failed: Mapping[str, str] | None) -> Exception:
         """Why a job ended without success."""
         if failed is None:
             return self._death()
-        if failed["kind"] == "user":
-            return UserError(failed["error"])
-        if failed["kind"] == "store":
-            return StorageError(failed["error"])
+        if failed["kind"] in KINDS:
+            return KINDS[failed["kind"]](failed["error"])
         return JobFailed(f"Ray job {self.submission} failed: {failed['error']}\n{failed['traceback']}")
 
     def _death(self) -> Exception:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
-from pipelines.errors import USER_ERRORS, UserError
+from pipelines.errors import KINDS, USER_ERRORS, UserError, kind_of
 from pipelines.progress import bar
 from pipelines.ray_env import connected
 from pipelines.step import Step, Task, perform
@@ -147,8 +147,8 @@ class Session:
             resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
         for row in outputs.iter_rows():
-            if row["error"]:
-                raise UserError(row["error"])
+            if row["kind"]:
+                raise KINDS[row["kind"]](row["error"])
             yield Receipt.from_dict(json.loads(row["receipt"]))
 
     def _start_ray(self) -> None:
@@ -213,8 +213,8 @@ class Worker:
         try:
             receipt = self._do(batch["job"][0], Task(**json.loads(str(batch["task"][0]))))
         except USER_ERRORS as error:
-            return {"receipt": [""], "error": [str(error)]}
-        return {"receipt": [json.dumps(receipt.to_dict())], "error": [""]}
+            return {"receipt": [""], "kind": [kind_of(error)], "error": [str(error)]}
+        return {"receipt": [json.dumps(receipt.to_dict())], "kind": [""], "error": [""]}
 
     def _do(self, job: bytes, task: Task) -> Receipt:
         if self._perform is None:

@@ -27,7 +27,7 @@ from storage.store import Store
 from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
 
-SPEED = 200.0
+SPEED = 500.0
 """Rough seconds of audio that one core decodes and writes as FLAC in a second."""
 FULL_SCALE = 32768
 """What FFmpeg divides 16-bit samples by, so that 16-bit speech comes back exactly."""

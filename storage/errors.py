@@ -5,6 +5,10 @@ class StorageError(ValueError):
     """A mistake or a trouble outside the program: no such store, no access, a full disk, no such version."""
 
 
+class Unavailable(StorageError):  # noqa: N818
+    """A store does not answer though it was asked again and again; later it may."""
+
+
 class NotFound(StorageError):  # noqa: N818 - reads as what it says
     """The store has no file of that name."""
 

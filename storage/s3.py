@@ -11,7 +11,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, S3Store
 
-from storage.errors import AlreadyExists, NotFound, StorageError
+from storage.errors import AlreadyExists, NotFound, StorageError, Unavailable
 from storage.uris import Bucket
 
 if TYPE_CHECKING:
@@ -35,9 +35,10 @@ REMEDIES = (
     ("incorrectly configured region", "the bucket is in another region; set AWS_REGION"),
     ("PermanentRedirect", "the bucket is in another region; set AWS_REGION"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION"),
-    ("HTTP error", "the server cannot be reached; check AWS_ENDPOINT_URL and the network"),
 )  # fmt: skip
 """(what the server or the client says, what to do), the first that fits."""
+UNREACHABLE = "HTTP error"
+"""What the client says where no server answers."""
 
 
 def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
@@ -107,6 +108,10 @@ def explained(where: str) -> Generator[None, None, None]:
 
     Args:
         where: URI of the file or store.
+
+    Raises:
+        AlreadyExists, NotFound, StorageError: whatever is tried again will end like this.
+        Unavailable: no server, or one in trouble.
     """
     try:
         yield
@@ -119,4 +124,7 @@ def explained(where: str) -> Generator[None, None, None]:
                 raise StorageError(f"{where}: {remedy}") from error
         if isinstance(error, FileNotFoundError):
             raise NotFound(f"{where} does not exist") from error
-        raise StorageError(f"{where}: {message.partition('Debug source')[0].strip()}") from error
+        if UNREACHABLE in message:
+            message = "the server cannot be reached; check AWS_ENDPOINT_URL and the network"
+        kind = Unavailable if isinstance(error, BaseError) else StorageError
+        raise kind(f"{where}: {message.partition('Debug source')[0].strip()}") from error

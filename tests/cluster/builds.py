@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import psutil
 
@@ -14,6 +15,8 @@ CLI = [sys.executable, "-c", "from flows.cli import main; main()"]
 BUILD_SECONDS = 240.0
 
 Start = Callable[..., psutil.Popen]
+Config = dict[str, Any]
+Files = dict[str, bytes]
 
 
 def end(process: psutil.Popen, code: int = 0) -> str:
@@ -23,7 +26,7 @@ def end(process: psutil.Popen, code: int = 0) -> str:
     return said
 
 
-def files(store: str) -> dict[str, bytes]:
+def files(store: str) -> Files:
     """Every file that a corpus consists of."""
     opened = Store.open(store)
     paths = [path for folder in ("data", "training", "artifacts") for path in opened.list(folder)]
@@ -38,7 +41,7 @@ def receipts(store: str, step: str) -> int:
         return 0
 
 
-def check_same(store: str, undisturbed: dict[str, bytes]) -> None:
+def check_same(store: str, undisturbed: Files) -> None:
     """The corpus is whole, it is the first version, and it is that of the undisturbed build, byte for byte."""
     verify(store)
     assert resolve(store)[1].version == 1

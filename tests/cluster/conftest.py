@@ -1,5 +1,6 @@
 """One machine as a whole site: a Prefect server, a Ray cluster of a head and two workers, an S3 server."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 import psutil
 import pytest
 
+from tests.cluster.builds import CLI, Config, Files, Start, end, files
 from tests.cluster.proxy import FlakyProxy, flaky_proxy
 from tests.cluster.servers import (
     ENVIRONMENT,
@@ -24,6 +26,7 @@ from tests.cluster.servers import (
     ray_cluster,
     wait_for,
 )
+from tests.speech import write_speech
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "corpora"
@@ -71,6 +74,46 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         with ray_cluster() as ray:
             yield Site(folder, prefect, ray, proxy)
         prefect.kill()
+
+
+@pytest.fixture(scope="session")
+def speech(site: Site) -> Path:
+    return write_speech(site.folder / "speech", 40)
+
+
+@pytest.fixture(scope="session")
+def values(speech: Path) -> Config:
+    """A build of some fifteen work units; its longest step, `quantize`, runs on Ray."""
+    return {
+        "sources": [{"kind": "folder", "path": str(speech), "dataset": "clips"}],
+        "quantizer": {"k": 20, "iterations": 5, "sample_hours": 0.005},
+        "unit_language": {"vocab_size": 60},
+        "shards": {"hours": 0.005},
+        "work_units": {"minutes": 0.09, "items": 8},
+        "run": {"ray_above_seconds": 0.21},
+    }
+
+
+@pytest.fixture(scope="session")
+def start(site: Site, values: Config) -> Start:
+    """Starts `echox build` into a store, with its steps as jobs; `changes` are those of `--set`."""
+
+    def begin(store: str, *changes: str) -> psutil.Popen:
+        path = site.folder / "build.yaml"
+        path.write_text(json.dumps({**values, "store": store}))
+        options = [option for change in changes for option in ("--set", change)]
+        command = [*CLI, "build", str(path), "--ray", site.ray.jobs, *options]
+        return psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+def undisturbed(site: Site, start: Start) -> Files:
+    """The files of a corpus that nothing disturbed."""
+    store = site.store("undisturbed")
+    end(start(store))
+    return files(store)
 
 
 @pytest.fixture(scope="session")

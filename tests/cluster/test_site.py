@@ -1,12 +1,9 @@
-"""Scheduled builds on a cluster, with everything dying in turn: the corpus is that of an undisturbed build."""
+"""Scheduled builds and trainings on a cluster: runs that overlap, are cancelled, or lose their process."""
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from prefect.states import AwaitingRetry, Cancelling, Scheduled
 from storage.manifests import resolve
 from storage.runs import find_run, run_names
 from storage.store import Store
-from tests.cluster.builds import BUILD_SECONDS, CLI, Start, check_same, end, files, receipts, verify
+from tests.cluster.builds import BUILD_SECONDS, Config, Files, Start, check_same, end, receipts, verify
 from tests.cluster.conftest import ROOT, Site
 from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
@@ -30,53 +27,11 @@ from tests.speech import write_speech
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.timeout(400, func_only=True),
-]  # the servers have waits of their own
+    pytest.mark.timeout(400, func_only=True),  # the servers have waits of their own
+]
 
 STOPPED_SECONDS = 15.0
 FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
-Config = dict[str, Any]
-Files = dict[str, bytes]
-
-
-@pytest.fixture(scope="module")
-def speech(site: Site) -> Path:
-    return write_speech(site.folder / "speech", 40)
-
-
-@pytest.fixture(scope="module")
-def values(speech: Path) -> Config:
-    """A build of some fifteen work units; its longest step, `quantize`, runs on Ray."""
-    return {
-        "sources": [{"kind": "folder", "path": str(speech), "dataset": "clips"}],
-        "quantizer": {"k": 20, "iterations": 5, "sample_hours": 0.005},
-        "unit_language": {"vocab_size": 60},
-        "shards": {"hours": 0.005},
-        "work_units": {"minutes": 0.09, "items": 8},
-        "run": {"ray_above_seconds": 0.21},
-    }
-
-
-@pytest.fixture(scope="module")
-def start(site: Site, values: Config) -> Start:
-    """Starts `echox build` into a store, with its steps as jobs; `changes` are those of `--set`."""
-
-    def begin(store: str, *changes: str) -> psutil.Popen:
-        path = site.folder / "build.yaml"
-        path.write_text(json.dumps({**values, "store": store}))
-        options = [option for change in changes for option in ("--set", change)]
-        command = [*CLI, "build", str(path), "--ray", site.ray.jobs, *options]
-        return psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-    return begin
-
-
-@pytest.fixture(scope="module")
-def undisturbed(site: Site, start: Start) -> Files:
-    """The files of a corpus that nothing disturbed."""
-    store = site.store("undisturbed")
-    end(start(store))
-    return files(store)
 
 
 @pytest.fixture(scope="module")
@@ -128,58 +83,6 @@ def jobs(site: Site, flow_run: UUID) -> list[str]:
 
     listed = JobSubmissionClient(site.ray.jobs).list_jobs()
     return [str(job.status) for job in listed if (job.metadata or {}).get("prefect-flow-run") == str(flow_run)]
-
-
-def test_a_worker_node_dies_in_quantize(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("node")
-    build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
-    site.ray.kill_worker()
-    assert receipts(store, "quantize") < receipts(site.store("undisturbed"), "quantize"), "killed too late"
-    site.ray.add_worker()
-    end(build)
-    check_same(store, undisturbed)
-
-
-def test_a_ray_worker_dies_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("ray-worker")
-    build = start(store, "run.ray_above_seconds=0")
-    wait_for("a work unit", lambda: receipts(store, "encode"), BUILD_SECONDS)
-    raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in site.ray.workers]
-    workers = [child for raylet in raylets for child in raylet.children(recursive=True)]
-    victim = next(worker for worker in workers if "MapWorker" in " ".join(worker.cmdline()))
-    victim.kill()
-    assert receipts(store, "encode") < receipts(site.store("undisturbed"), "encode"), "killed too late"
-    end(build)
-    check_same(store, undisturbed)
-
-
-def test_s3_refuses_a_tenth_of_the_requests(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("busy")
-    site.s3.refuse, site.s3.refused = 0.1, 0
-    try:
-        end(start(store))
-    finally:
-        site.s3.refuse = 0.0
-    assert site.s3.refused > 20
-    check_same(store, undisturbed)
-
-
-def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("server")
-    build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
-    site.prefect.kill()
-    time.sleep(30)
-    site.prefect.start()
-    end(build)
-    check_same(store, undisturbed)
-
-
-def test_a_mistake_is_told_as_without_a_cluster(site: Site, start: Start) -> None:
-    said = end(start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001"), code=2)
-    assert "lower quantizer.k" in " ".join(said.split())
-    assert "Traceback" not in said
 
 
 def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
@@ -286,54 +189,3 @@ def test_a_cancelled_run_stops_its_job(
     wait_for("the job's end", lambda: jobs(site, flow_run.id) == ["STOPPED"], STOPPED_SECONDS)
     end(start(store))
     check_same(store, undisturbed)
-
-
-def test_a_build_that_was_killed_finds_its_job_running(
-    site: Site, values: Config, undisturbed: Files, start: Start
-) -> None:
-    store = site.store("attach")
-    first = start(store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
-    kill(first)
-    said = end(start(store))
-    assert "was running already" in " ".join(said.split())
-    check_same(store, undisturbed)
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk of so many bytes, where this process may mount one."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"mounting a small disk is not allowed here: {mounted.stderr.decode().strip()}")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, undisturbed: Files) -> None:
-    with small_disk(site.folder / "spill", "1m") as disk:
-        (disk / "full").write_bytes(bytes(2**20))
-        store = site.store("spill")
-        site.ray.kill_worker()
-        site.ray.kill_worker()
-        site.ray.add_worker(num_cpus=2, object_spilling_directory=str(disk))
-        end(start(store))
-        check_same(store, undisturbed)
-        site.ray.kill_worker()
-    site.ray.add_worker()
-    site.ray.add_worker()
-
-
-def test_a_full_disk_is_told_and_with_room_the_build_goes_on(site: Site, start: Start, undisturbed: Files) -> None:
-    with small_disk(site.folder / "disk", "100k") as disk:
-        store = str(disk / "store")
-        said = " ".join(end(start(store), code=2).split())
-        assert "No space left on device" in said
-        subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        end(start(store))
-        check_same(store, undisturbed)

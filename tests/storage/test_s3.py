@@ -8,7 +8,7 @@ import pytest
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from storage.errors import AlreadyExists, StorageError
+from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.store import Store
 
 Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -90,7 +90,7 @@ def test_absent_bucket(s3_bucket: str) -> None:
 
 def test_unreachable_server(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    with pytest.raises(StorageError, match="cannot be reached; check AWS_ENDPOINT_URL"):
+    with pytest.raises(Unavailable, match="cannot be reached; check AWS_ENDPOINT_URL"):
         Store.open(s3_bucket)
 
 
