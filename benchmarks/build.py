@@ -100,9 +100,9 @@ def main() -> None:
         features = hubert(Path(folder), options.layer) if options.features == "hubert" else {"kind": "mfcc"}
         config = build_config(Path(folder), options.minutes, features, options.workers)
         manifest, parts = build(config, console)
+        console.print(steps_table(parts, options.workers, hours))
         store = Store.open(config.store)
         loop = plain_loop(store, manifest, options.workers)
-        console.print(steps_table(parts, options.workers, hours))
         console.print(quantize_table(next(part for part in parts if part.name == "quantize"), loop, options.workers))
         console.print(storage_table(manifest, hours))
         console.print(f"{hours * 60:.1f} min of audio, {options.features}, {options.workers} workers")
