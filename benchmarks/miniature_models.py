@@ -82,8 +82,7 @@ def teach_and_train(
 ) -> Trained:
     """Train everything from random weights of one seed."""
     folder.mkdir(parents=True)
-    texts = [text for pair in pairs for text in pair]
-    prompter = Prompter(SentencePieceTokenizer.learn(texts, MOST_TOKENS))
+    prompter = Prompter(tokenizer(pairs))
     began = time.time()
     llm = teach(folder / "llm", pairs, prompter, LLAMA, seed, steps.llm)
     console.print(f"seed {seed}: LLM {time.time() - began:.0f} s")
@@ -95,6 +94,12 @@ def teach_and_train(
     for name, changes in VARIANTS.items():
         trainer.train("echo", name, steps.echo, (*ECHO, *changes))
     return Trained(llm, prompter, {name: folder / name for name in VARIANTS})
+
+
+def tokenizer(pairs: Sequence[Pair]) -> SentencePieceTokenizer:
+    """Learnt from questions, answers and, so that these are one token each, the roles of a prompt."""
+    roles = ["user", "assistant"] * len(pairs)
+    return SentencePieceTokenizer.learn([*roles, *(text for pair in pairs for text in pair)], MOST_TOKENS)
 
 
 def architecture(llm: Path, vocabulary: int) -> Architecture:
