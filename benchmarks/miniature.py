@@ -57,7 +57,7 @@ class Scale:
     steps: Steps
 
 
-FULL = Scale(len(NAMES), Sizes(2_000, 64, 96), Steps(llm=200, s2t=1_500, t2c=240, echo=240))
+FULL = Scale(len(NAMES), Sizes(4_000, 96, 96), Steps(llm=400, s2t=3_200, t2c=240, echo=120))
 FAST = Scale(2, Sizes(120, 16, 16), Steps(llm=40, s2t=20, t2c=20, echo=10))
 
 Marks = Mapping[str, Sequence[bool]]

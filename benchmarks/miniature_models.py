@@ -103,7 +103,7 @@ def tokenizer(pairs: Sequence[Pair]) -> SentencePieceTokenizer:
 
 
 def architecture(llm: Path, vocabulary: int) -> Architecture:
-    """As `tiny`, but for a smaller window and the taught LLM."""
+    """As `tiny`, but for a smaller window, half as many frames, since tokens are whole words, and the taught LLM."""
     return Architecture(
         encoder=EncoderConfig(
             layers=2,
@@ -115,7 +115,7 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
             full_window=False,
             trainable=True,
         ),
-        adapter=AdapterConfig(heads=4),
+        adapter=AdapterConfig(heads=4, stack=4),
         llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
         t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_width=LLAMA.width, text_vocabulary=vocabulary, words=8),
         echo=EchoConfig(inner=256),
