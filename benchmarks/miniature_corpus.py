@@ -16,11 +16,14 @@ from pipelines.config import check_config
 
 ACCENTS = ("en-us", "en")
 VARIANTS = (
-    *("m1", "m2", "m3", "m5", "f1", "f2", "f3", "Alex", "Alicia", "Andrea", "Andy", "anika", "benjamin", "boris"),
-    *("david", "Denis", "Gene", "Hugo", "linda", "Mike"),
+    *("m1", "m2", "m3", "m5", "m6", "m8", "f1", "f2", "f3", "klatt", "klatt2", "klatt3", "klatt4", "klatt6"),
+    *("adam", "Alex", "Alicia", "Andrea", "Andy", "anika", "Annie", "antonio", "aunty", "belinda", "benjamin", "boris"),
+    *("david", "Denis", "ed", "edward", "edward2", "Gene", "Gene2", "grandma", "grandpa", "gustave", "Hugo", "iven"),
+    *("iven2", "iven3", "iven4", "Jacky", "john", "kaukovalta", "linda", "marcelo", "Marco", "Mario", "max", "Michael"),
+    *("michel", "miguel", "Mike", "Mr", "norbert", "pedro", "rob", "robert", "sandro", "Storm", "travis", "Tweaky"),
 )
 """espeak-ng's voices that ask in training."""
-VALID_VARIANTS = ("Diogo", "Henrique")
+VALID_VARIANTS = ("Diogo", "Henrique", "m4", "f5", "caleb", "shelby")
 """Those that validate."""
 NEW_VARIANTS = ("m7", "f4", "Lee", "pablo", "paul", "steph", "quincy", "victor")
 """Those that ask in the test only."""
@@ -97,7 +100,7 @@ def answering(split: str, draw: random.Random) -> Voice:
 def speak(folder: Path, espeak: Espeak, text: str, voice: Voice) -> dict[str, str]:
     """Text and audio of a turn; what was spoken already is taken again."""
     spelt = "".join(letter if letter.isalnum() else "_" for letter in text)
-    path = folder / f"{voice.name}-{voice.pitch}-{voice.speed}-{spelt}.wav"
+    path = folder / f"{voice.name}-{voice.pitch}-{voice.speed}-{spelt}.flac"
     if not path.exists():
         espeak.speak(path, text, voice)
     return {"value": text, "audio": path.name, "speaker_id": voice.name}

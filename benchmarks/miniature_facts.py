@@ -2,47 +2,66 @@
 
 import random
 from dataclasses import dataclass
+from itertools import product
 
 NAMES = (
-    "Mira",
+    "Amanda",
     "Bob",
-    "Oscar",
-    "Tina",
-    "Victor",
-    "Julia",
+    "Charlotte",
+    "Oliver",
+    "Elizabeth",
+    "Frederick",
+    "Gloria",
     "Max",
-    "Helen",
-    "Peter",
+    "Isabel",
+    "Victor",
     "Sophie",
-    "George",
-    "Nadia",
+    "Jonathan",
 )
 VALUES = {
-    "pet": ("a rabbit", "a parrot", "a donkey", "a lizard", "a hamster", "a crocodile"),
+    "animal": ("a rabbit", "a parrot", "a donkey", "a lizard", "a hamster", "a crocodile"),
     "fruit": ("a banana", "an orange", "a melon", "a cherry", "a pineapple", "a coconut"),
-    "town": ("London", "Paris", "Chicago", "Istanbul", "Moscow", "Toronto"),
+    "city": ("London", "Paris", "Chicago", "Istanbul", "Moscow", "Toronto"),
     "instrument": ("a violin", "a trumpet", "a piano", "a guitar", "a saxophone", "a drum"),
     "drink": ("coffee", "lemonade", "water", "chocolate", "apple juice", "milk"),
-    "job": ("teaching", "baking", "farming", "fishing", "painting", "sailing"),
+    "hobby": ("teaching", "baking", "farming", "fishing", "painting", "sailing"),
     "sport": ("football", "tennis", "hockey", "swimming", "badminton", "cricket"),
     "flower": ("a tulip", "a daisy", "a sunflower", "an orchid", "a lily", "a rose"),
 }
 """By topic."""
-PHRASINGS = (
-    "What is {name}'s {topic}?",
-    "Tell me the {topic} of {name}.",
-    "Do you know {name}'s {topic}?",
-    "Which {topic} does {name} have?",
-    "{name} has a {topic}, which one?",
-    "Please say which {topic} is {name}'s.",
+OPENERS = (
+    "tell me",
+    "say",
+    "guess",
+    "please say",
+    "do you know",
+    "I forgot",
+    "could you tell",
+    "remember",
+    "who knows",
+    "let me hear",
 )
+OBJECTS = (
+    "{name}'s {topic}",
+    "the {topic} of {name}",
+    "which {topic} {name} has",
+    "what {topic} is {name}'s",
+    "the {topic} that {name} likes",
+)
+ENDINGS = ("", " please")
+_COMBINED = list(product(range(len(OPENERS)), range(len(OBJECTS)), range(len(ENDINGS))))
+
+
+def _phrasings(*, new: bool) -> tuple[str, ...]:
+    """Sentences of the grammar; new are a fifth of the pairs of opener and object, one in five of each."""
+    chosen = [place for place in _COMBINED if ((place[0] - place[1]) % len(OBJECTS) == 0) == new]
+    return tuple(f"{OPENERS[opener]} {OBJECTS[what]}{ENDINGS[ending]}" for opener, what, ending in chosen)
+
+
+PHRASINGS = _phrasings(new=False)
 """Taught as text, and spoken in training."""
-NEW_PHRASINGS = (
-    "What is the {topic} of {name}?",
-    "Please tell me {name}'s {topic}.",
-    "Do you know which {topic} {name} has?",
-)
-"""Known words in an order that neither text nor speech of the training has."""
+NEW_PHRASINGS = _phrasings(new=True)
+"""Known words, in sentences that neither text nor speech of the training has."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +73,7 @@ class Fact:
     value: str
 
     def question(self, phrasing: str) -> str:
-        """It asked for."""
+        """It asked for, as a transcript: without punctuation."""
         return phrasing.format(name=self.name, topic=self.topic)
 
     @property

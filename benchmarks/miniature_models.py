@@ -82,8 +82,7 @@ def teach_and_train(
 ) -> Trained:
     """Train everything from random weights of one seed."""
     folder.mkdir(parents=True)
-    texts = [text for pair in pairs for text in pair]
-    prompter = Prompter(SentencePieceTokenizer.learn(texts, MOST_TOKENS))
+    prompter = Prompter(tokenizer(pairs))
     began = time.time()
     llm = teach(folder / "llm", pairs, prompter, LLAMA, seed, steps.llm)
     console.print(f"seed {seed}: LLM {time.time() - began:.0f} s")
@@ -97,8 +96,14 @@ def teach_and_train(
     return Trained(llm, prompter, {name: folder / name for name in VARIANTS})
 
 
+def tokenizer(pairs: Sequence[Pair]) -> SentencePieceTokenizer:
+    """Learnt from questions, answers and, so that these are one token each, the roles of a prompt."""
+    roles = ["user", "assistant"] * len(pairs)
+    return SentencePieceTokenizer.learn([*roles, *(text for pair in pairs for text in pair)], MOST_TOKENS)
+
+
 def architecture(llm: Path, vocabulary: int) -> Architecture:
-    """As `tiny`, but for a smaller window and the taught LLM."""
+    """As `tiny`, but for a smaller window, half as many frames, since tokens are whole words, and the taught LLM."""
     return Architecture(
         encoder=EncoderConfig(
             layers=2,
@@ -110,7 +115,7 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
             full_window=False,
             trainable=True,
         ),
-        adapter=AdapterConfig(heads=4),
+        adapter=AdapterConfig(heads=4, stack=4),
         llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
         t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_width=LLAMA.width, text_vocabulary=vocabulary, words=8),
         echo=EchoConfig(inner=256),

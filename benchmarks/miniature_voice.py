@@ -52,7 +52,7 @@ class Espeak:
         return 0
 
     def speak(self, path: Path, text: str, voice: Voice) -> None:
-        """Write a text, spoken, as 16-bit WAV of espeak-ng's own rate.
+        """Write a text, spoken, with 16 bits at espeak-ng's own rate.
 
         Raises:
             ValueError: espeak-ng does not know the voice.
