@@ -47,7 +47,7 @@ from unitlang.frames import SAMPLE_RATE
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CLUSTERS = 500
-WORK_UNITS = 12
+WORK_UNITS = 24
 STEP_OF_TASKS = {"fit_quantizer": "sample_features"}
 """Steps whose work units go by another name."""
 TABLES = ("utterances", "units", "unit_language", "s2t", "t2c", "echo")
