@@ -39,6 +39,7 @@ def main() -> None:
         os.environ["PREFECT_HOME"] = str(folder / "prefect")
         prefect = PrefectServer(folder / "prefect", folder / "prefect.log")
         prefect.start()
+        prefect.ready()
         ways: dict[str, tuple[list[str], Mapping[str, str]]] = {
             "directly": ([], {}),
             "Prefect": ([], {"PREFECT_API_URL": prefect.api}),

@@ -57,6 +57,7 @@ def prefect_server(folder: Path) -> Iterator[str]:
     server = PrefectServer(folder / "prefect", folder / "prefect.log")
     os.environ |= ENVIRONMENT | {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": server.api}
     server.start()
+    server.ready()
     yield server.api.removesuffix("/api")
     server.kill()
 

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -10,20 +12,39 @@ import psutil
 from storage.errors import StorageError
 from storage.manifests import resolve
 from storage.store import Store
+from tests.cluster.servers import wait_for
 
 CLI = [sys.executable, "-c", "from flows.cli import main; main()"]
 BUILD_SECONDS = 240.0
 
-Start = Callable[..., psutil.Popen]
 Config = dict[str, Any]
 Files = dict[str, bytes]
 
 
-def end(process: psutil.Popen, code: int = 0) -> str:
-    """What a command wrote, once it has ended as it should."""
-    said = process.communicate(timeout=BUILD_SECONDS)[0]
-    assert process.returncode == code, said
-    return said
+@dataclass(frozen=True)
+class Running:
+    """`echox build` in a process of its own, which writes into a file: a pipe that nobody reads would stop it."""
+
+    store: str
+    process: psutil.Popen
+    log: Path
+
+    def until(self, step: str) -> None:
+        """Wait for the first work unit of a step; not for ever where the build has ended."""
+        wait_for(
+            f"a work unit of {step}",
+            lambda: receipts(self.store, step) or self.process.poll() is not None,
+            BUILD_SECONDS,
+        )
+        assert self.process.poll() is None, self.log.read_text()
+
+    def end(self, code: int = 0) -> str:
+        """What it wrote, once it has ended as it should; on one line, as tables may have cut it anywhere."""
+        assert self.process.wait(BUILD_SECONDS) == code, self.log.read_text()
+        return " ".join(self.log.read_text().split())
+
+
+Start = Callable[..., Running]
 
 
 def files(store: str) -> Files:
@@ -41,9 +62,13 @@ def receipts(store: str, step: str) -> int:
         return 0
 
 
+def work_units(undisturbed: Files, step: str) -> int:
+    """How many a step has."""
+    return sum(path.startswith(f"data/receipts/{step}/") for path in undisturbed)
+
+
 def check_same(store: str, undisturbed: Files) -> None:
-    """The corpus is whole, it is the first version, and it is that of the undisturbed build, byte for byte."""
-    verify(store)
+    """The corpus is the first version, and it is that of the undisturbed build, byte for byte."""
     assert resolve(store)[1].version == 1
     assert files(store) == undisturbed
 

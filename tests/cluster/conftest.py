@@ -8,13 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 
-from tests.cluster.builds import CLI, Config, Files, Start, end, files
+from tests.cluster.builds import CLI, Config, Files, Running, Start, files, verify
 from tests.cluster.proxy import FlakyProxy, flaky_proxy
 from tests.cluster.servers import (
     ENVIRONMENT,
@@ -72,6 +73,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         patch.setenv("PREFECT_API_URL", prefect.api)
         prefect.start()
         with ray_cluster() as ray:
+            prefect.ready()
             yield Site(folder, prefect, ray, proxy)
         prefect.kill()
 
@@ -96,23 +98,27 @@ def values(speech: Path) -> Config:
 
 @pytest.fixture(scope="session")
 def start(site: Site, values: Config) -> Start:
-    """Starts `echox build` into a store, with its steps as jobs; `changes` are those of `--set`."""
+    """Starts `echox build` into a store, with its steps as jobs of a cluster; `changes` are those of `--set`."""
+    numbers = count()
 
-    def begin(store: str, *changes: str) -> psutil.Popen:
-        path = site.folder / "build.yaml"
+    def begin(store: str, *changes: str, ray: str | None = site.ray.jobs) -> Running:
+        path = site.folder / f"build{next(numbers)}.yaml"
         path.write_text(json.dumps({**values, "store": store}))
         options = [option for change in changes for option in ("--set", change)]
-        command = [*CLI, "build", str(path), "--ray", site.ray.jobs, *options]
-        return psutil.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        command = [*CLI, "build", str(path), *(["--ray", ray] if ray else []), *options]
+        log = path.with_suffix(".log")
+        with log.open("wb") as file:
+            return Running(store, psutil.Popen(command, stdout=file, stderr=subprocess.STDOUT), log)
 
     return begin
 
 
 @pytest.fixture(scope="session")
 def undisturbed(site: Site, start: Start) -> Files:
-    """The files of a corpus that nothing disturbed."""
-    store = site.store("undisturbed")
-    end(start(store))
+    """The files of a corpus that nothing disturbed: one process made it, on a disk, without a cluster."""
+    store = str(site.folder / "undisturbed")
+    start(store, "run.ray_above_seconds=1000", ray=None).end()
+    verify(store)
     return files(store)
 
 

@@ -40,6 +40,15 @@ class FlakyProxy(ThreadingHTTPServer):
             self.refused += chosen
         return chosen
 
+    @contextmanager
+    def refusing(self, share: float) -> Iterator[None]:
+        """Refuses this share meanwhile."""
+        self.refuse, self.refused = share, 0
+        try:
+            yield
+        finally:
+            self.refuse = 0.0
+
 
 @contextmanager
 def flaky_proxy(upstream: str) -> Iterator[FlakyProxy]:
@@ -54,6 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     """One connection of a client."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # which would keep each body back for 40 ms after its headers
     server: FlakyProxy  # pyright: ignore[reportIncompatibleVariableOverride]
 
     def handle_one_request(self) -> None:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -67,6 +68,9 @@ class PrefectServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(self.port)]
         self.process = psutil.Popen(command, stdout=self.log.open("ab"), stderr=subprocess.STDOUT)
+
+    def ready(self) -> None:
+        """Wait until it answers: a new database takes it many seconds."""
         wait_for("the Prefect server", lambda: answers(f"{self.api}/health"))
 
     def kill(self) -> None:
@@ -101,6 +105,8 @@ def ray_cluster() -> Iterator[RayCluster]:
 
     # Ray's sockets lie below its folder, and their paths may not be long.
     folder = Path("/tmp") / f"echox-cluster-{os.getpid()}"  # noqa: S108
+    ray = folder / "ray"
+    ray.mkdir(parents=True)
     head = {
         "num_cpus": 0,
         "object_store_memory": 80 << 20,
@@ -108,14 +114,16 @@ def ray_cluster() -> Iterator[RayCluster]:
         "dashboard_host": "127.0.0.1",
         "dashboard_port": free_port(),
         "dashboard_agent_listen_port": free_port(),
-        "temp_dir": str(folder),
+        "temp_dir": str(ray),
     }
-    nodes = Cluster(initialize_head=True, head_node_args=head)
-    cluster = RayCluster(nodes, str(nodes.address), f"http://127.0.0.1:{head['dashboard_port']}")
-    cluster.add_worker()
-    cluster.add_worker()
-    yield cluster
-    nodes.shutdown()
+    # Jobs look for their cluster's address in its own folder; where it is not, they take any cluster of the machine.
+    with patch.dict(os.environ, RAY_TMPDIR=str(folder)):
+        nodes = Cluster(initialize_head=True, head_node_args=head)
+        cluster = RayCluster(nodes, str(nodes.address), f"http://127.0.0.1:{head['dashboard_port']}")
+        cluster.add_worker()
+        cluster.add_worker()
+        yield cluster
+        nodes.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -24,7 +24,7 @@ from prefect.states import AwaitingRetry, Cancelling, Scheduled
 from storage.manifests import resolve
 from storage.runs import find_run, run_names
 from storage.store import Store
-from tests.cluster.builds import BUILD_SECONDS, Config, Files, Start, check_same, end, receipts, verify
+from tests.cluster.builds import BUILD_SECONDS, Config, Files, Start, check_same, receipts, verify, work_units
 from tests.cluster.conftest import ROOT, Site
 from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
@@ -36,6 +36,7 @@ pytestmark = [
 ]
 
 STOPPED_SECONDS = 15.0
+AWAY_SECONDS = 30.0
 FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.CRASHED}
 
 
@@ -72,14 +73,21 @@ def run(client: SyncPrefectClient, deployment: UUID, training: Config | None = N
     return client.create_flow_run_from_deployment(deployment, parameters=changed)
 
 
+def final(client: SyncPrefectClient, flow_run: UUID) -> FlowRun | None:
+    """The run, if it has ended."""
+    found = client.read_flow_run(flow_run)
+    return found if found.state is not None and found.state.type in FINAL else None
+
+
 def ended(client: SyncPrefectClient, flow_run: UUID) -> FlowRun:
     """A run that has ended."""
+    return wait_for("the end of the run", lambda: final(client, flow_run), BUILD_SECONDS)
 
-    def final() -> FlowRun | None:
-        found = client.read_flow_run(flow_run)
-        return found if found.state is not None and found.state.type in FINAL else None
 
-    return wait_for("the end of the run", final, BUILD_SECONDS)
+def wait_for_unit(client: SyncPrefectClient, flow_run: UUID, store: str, step: str) -> None:
+    """Wait for the first work unit that a run does of a step; not for ever where the run has ended."""
+    wait_for(f"a work unit of {step}", lambda: receipts(store, step) or final(client, flow_run), BUILD_SECONDS)
+    assert final(client, flow_run) is None
 
 
 def jobs(site: Site, flow_run: UUID) -> list[str]:
@@ -88,22 +96,6 @@ def jobs(site: Site, flow_run: UUID) -> list[str]:
 
     listed = JobSubmissionClient(site.ray.jobs).list_jobs()
     return [str(job.status) for job in listed if (job.metadata or {}).get("prefect-flow-run") == str(flow_run)]
-
-
-def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
-    store = site.store("two")
-    builds = [start(store), start(store, "unit_language.vocab_size=50")]
-    said = [build.communicate(timeout=BUILD_SECONDS)[0] for build in builds]
-    assert sorted(build.returncode for build in builds) == [0, 2], said
-    assert any("another build committed version 1" in text for text in said)
-    verify(store)
-
-
-def test_the_same_build_twice_at_once_is_one(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("twins")
-    for build in [start(store), start(store)]:
-        end(build)
-    check_same(store, undisturbed)
 
 
 def test_the_schedule_builds_and_a_run_by_hand_adds_what_is_new(
@@ -166,7 +158,7 @@ def test_the_process_of_a_flow_dies(
 ) -> None:
     store = site.store("flow")
     flow_run = run(client, nightly, **values, store=store)
-    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
+    wait_for_unit(client, flow_run.id, store, "quantize")
     for process in psutil.Process(worker.pid).children():
         kill(process)
     crashed = ended(client, flow_run.id)
@@ -183,81 +175,70 @@ def test_the_process_of_a_flow_dies(
     assert {("ingest", "Cached"), ("quantize", "Completed")} <= states, "a step that was done is not done again"
 
 
-def test_a_cancelled_run_stops_its_job(
+def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
     site: Site, client: SyncPrefectClient, nightly: UUID, values: Config, undisturbed: Files, start: Start
 ) -> None:
     store = site.store("cancelled")
     flow_run = run(client, nightly, **values, store=store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
+    wait_for_unit(client, flow_run.id, store, "ingest")
     assert jobs(site, flow_run.id) == ["RUNNING"]
     client.set_flow_run_state(flow_run.id, Cancelling())
     wait_for("the job's end", lambda: jobs(site, flow_run.id) == ["STOPPED"], STOPPED_SECONDS)
-    end(start(store))
+    killed = start(store)
+    killed.until("sample_features")
+    kill(killed.process)
+    for build in [start(store), start(store)]:
+        assert "was running already" in build.end()
     check_same(store, undisturbed)
 
 
-def test_a_worker_node_dies_in_quantize(site: Site, start: Start, undisturbed: Files) -> None:
+def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
+    store = site.store("two")
+    builds = [start(store), start(store, "unit_language.vocab_size=50")]
+    codes = [build.process.wait(BUILD_SECONDS) for build in builds]
+    said = [build.log.read_text() for build in builds]
+    assert sorted(codes) == [0, 2], said
+    assert any("another build committed version 1" in " ".join(text.split()) for text in said)
+    verify(store)
+
+
+def test_a_node_dies_in_quantize_and_a_ray_worker_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
     store = site.store("node")
-    build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "quantize"), BUILD_SECONDS)
-    site.ray.kill_worker()
-    assert receipts(store, "quantize") < receipts(site.store("undisturbed"), "quantize"), "killed too late"
-    site.ray.add_worker()
-    end(build)
-    check_same(store, undisturbed)
-
-
-def test_a_ray_worker_dies_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("ray-worker")
     build = start(store, "run.ray_above_seconds=0")
-    wait_for("a work unit", lambda: receipts(store, "encode"), BUILD_SECONDS)
+    build.until("quantize")
+    site.ray.kill_worker()
+    assert receipts(store, "quantize") < work_units(undisturbed, "quantize"), "killed too late"
+    site.ray.add_worker()
+    build.until("encode")
     raylets = [psutil.Process(node.all_processes["raylet"][0].process.pid) for node in site.ray.workers]
     workers = [child for raylet in raylets for child in raylet.children(recursive=True)]
     victim = next(worker for worker in workers if "MapWorker" in " ".join(worker.cmdline()))
     victim.kill()
-    assert receipts(store, "encode") < receipts(site.store("undisturbed"), "encode"), "killed too late"
-    end(build)
+    assert receipts(store, "encode") < work_units(undisturbed, "encode"), "killed too late"
+    build.end()
     check_same(store, undisturbed)
 
 
-def test_s3_refuses_a_tenth_of_the_requests(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("busy")
-    site.s3.refuse, site.s3.refused = 0.1, 0
-    try:
-        end(start(store))
-    finally:
-        site.s3.refuse = 0.0
+def test_the_prefect_server_is_away_and_s3_refuses_a_tenth_of_the_requests(
+    site: Site, start: Start, undisturbed: Files
+) -> None:
+    store = site.store("away")
+    build = start(store)
+    build.until("ingest")
+    with site.s3.refusing(0.1):
+        site.prefect.kill()
+        time.sleep(AWAY_SECONDS)
+        site.prefect.start()
+        site.prefect.ready()
+        build.end()
     assert site.s3.refused > 20
     check_same(store, undisturbed)
 
 
-def test_the_prefect_server_is_away_for_half_a_minute(site: Site, start: Start, undisturbed: Files) -> None:
-    store = site.store("server")
-    build = start(store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
-    site.prefect.kill()
-    time.sleep(30)
-    site.prefect.start()
-    end(build)
-    check_same(store, undisturbed)
-
-
 def test_a_mistake_is_told_as_without_a_cluster(site: Site, start: Start) -> None:
-    said = end(start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001"), code=2)
-    assert "lower quantizer.k" in " ".join(said.split())
+    said = start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001").end(code=2)
+    assert "lower quantizer.k" in said
     assert "Traceback" not in said
-
-
-def test_a_build_that_was_killed_finds_its_job_running(
-    site: Site, values: Config, undisturbed: Files, start: Start
-) -> None:
-    store = site.store("attach")
-    first = start(store)
-    wait_for("a work unit", lambda: receipts(store, "ingest"), BUILD_SECONDS)
-    kill(first)
-    said = end(start(store))
-    assert "was running already" in " ".join(said.split())
-    check_same(store, undisturbed)
 
 
 @contextmanager
@@ -282,7 +263,7 @@ def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, un
         site.ray.kill_worker()
         site.ray.kill_worker()
         site.ray.add_worker(num_cpus=2, object_spilling_directory=str(disk))
-        end(start(store))
+        start(store).end()
         check_same(store, undisturbed)
         site.ray.kill_worker()
     site.ray.add_worker()
@@ -292,8 +273,7 @@ def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, un
 def test_a_full_disk_is_told_and_with_room_the_build_goes_on(site: Site, start: Start, undisturbed: Files) -> None:
     with small_disk(site.folder / "disk", "100k") as disk:
         store = str(disk / "store")
-        said = " ".join(end(start(store), code=2).split())
-        assert "No space left on device" in said
+        assert "No space left on device" in start(store).end(code=2)
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
-        end(start(store))
+        start(store).end()
         check_same(store, undisturbed)
