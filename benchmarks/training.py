@@ -14,6 +14,7 @@ best matrix product of the run in the precision of training. Tokens are those of
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -153,6 +154,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5, help="that count")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="setting of every stage")
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"  # without it fairseq2 takes a thread for each core
     torch.set_num_threads(1)
     table = Table(
         "stage", "tokens/s", "of GEMM peak", "plain, s a step", *("recipe, step", "recipe, all", "data, s a step")
