@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from unitlang.ahead import run_ahead
-from unitlang.audio import AudioSource, count_samples, probe, stream_segments
+from unitlang.audio import AudioSource, measure, stream_segments
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
 from unitlang.sources import open_source
@@ -156,7 +156,8 @@ class FileFacts:
 def _examine(uri: str) -> AudioFile | AudioError:
     try:
         source = audio_source(uri)
-        return AudioFile(count_samples(source), probe(source).sample_rate, checksum(source))
+        info, num_samples = measure(source)
+        return AudioFile(num_samples, info.sample_rate, checksum(source))
     except AudioError as error:
         return error
 

@@ -120,14 +120,16 @@ def load(source: AudioSource, *, offset_samples: int = 0, num_samples: int | Non
     return np.concatenate(list(stream(source, offset_samples=offset_samples, num_samples=num_samples)))
 
 
-def count_samples(source: AudioSource) -> int:
-    """Length in samples at 16 kHz: as the container states it exactly, else by decoding it through.
+def measure(source: AudioSource) -> tuple[AudioInfo, int]:
+    """What `probe` finds, and the length in samples at 16 kHz: as the headers state it, else by decoding it through.
 
     Raises:
         AudioError: as `probe` where the length is stated, as `stream` where it has to be decoded.
     """
-    stated = probe(source).num_samples
-    return sum(len(block_N) for block_N in stream(source)) if stated is None else stated
+    info = probe(source)
+    if info.num_samples is not None:
+        return info, info.num_samples
+    return info, sum(len(block_N) for block_N in stream(source))
 
 
 def _finite_blocks(

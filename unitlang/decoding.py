@@ -1,6 +1,7 @@
 """FFmpeg (PyAV) behind one class: an encoded file to its native frames."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from types import TracebackType
 from typing import Any, Self
@@ -13,7 +14,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 
-from unitlang.containers import has_audio_magic, read_statement
+from unitlang.containers import Statement, has_audio_magic, read_statement
 from unitlang.errors import AudioError, AudioReason
 from unitlang.sources import AudioSource, EncodedFile, open_source, source_name
 
@@ -25,6 +26,10 @@ MAX_CHANNELS = 64
 
 _SEEKABLE_PCM = ("wav", "w64", "aiff", "au", "caf")
 """Containers in which FFmpeg finds a sample of PCM exactly."""
+
+_PROBED_PACKETS = "4"
+"""In 16-bit WAVs FFmpeg looks for AC-3 and DTS that pose as PCM: 7 ms a file with its own bound, 2,500 packets of
+4 kB. Frames of AC-3 have at most 4 kB and those of DTS on a CD 2 kB: 16 kB show either, unless silence comes first."""
 
 _GAP = Fraction(1, 100)
 """Seconds by which two frames in a row of a whole Ogg stream are never late: the clock of Vorbis errs by a frame at
@@ -64,12 +69,17 @@ class Decoder:
             context = self._stream.codec_context
             self.rate, self.channels, self.codec = context.sample_rate, context.channels, context.codec.name
             position = self._file.tell()  # FFmpeg goes on reading where it was
-            self.statement = read_statement(self._file, self._container.format.name)
+            self.statement = self._read_statement()
             self._file.seek(position)
             self._check_header(self._file.size)
         except BaseException:
             self.close()
             raise
+
+    def _read_statement(self) -> Statement:
+        statement = read_statement(self._file, self._container.format.name)
+        poses = self._container.format.name in ("wav", "w64") and not self.codec.startswith("pcm_")
+        return replace(statement, num_samples=None) if poses else statement
 
     def _audio_stream(self) -> AudioStream:
         stream = self._container.streams.best("audio")
@@ -196,7 +206,7 @@ class SeekError(Exception):
 def _open_container(file: EncodedFile, name: str) -> InputContainer:
     try:
         # Nothing but the given object is read: no protocol is allowed that a playlist could name.
-        options = {"protocol_whitelist": "none"}
+        options = {"protocol_whitelist": "none", "max_probe_packets": _PROBED_PACKETS}
         return av.open(file, mode="r", container_options=options, metadata_errors="replace")
     except FFmpegError as error:
         file.seek(0)
