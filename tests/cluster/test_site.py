@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId,
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
+from storage.approvals import approve
 from storage.manifests import resolve
 from storage.runs import find_run, run_names
 from storage.store import Store
@@ -64,13 +65,12 @@ def nightly(site: Site, worker: psutil.Popen, client: SyncPrefectClient) -> UUID
     return client.read_deployment_by_name("build-corpus/nightly").id
 
 
-def run(client: SyncPrefectClient, deployment: UUID, training: Config | None = None, **config: Any) -> FlowRun:
-    """A run by hand; `training` and `config` change its parameters."""
+def run(client: SyncPrefectClient, deployment: UUID, **changed: Any) -> FlowRun:
+    """A run by hand; of a parameter that is a mapping only the fields that are `changed` differ."""
     parameters = client.read_deployment(deployment).parameters
-    changed = {**parameters, "config": {**parameters["config"], **config}}
-    if training is not None:
-        changed["training"] = {**parameters["training"], **training}
-    return client.create_flow_run_from_deployment(deployment, parameters=changed)
+    for name, value in changed.items():
+        parameters[name] = {**parameters[name], **value} if isinstance(value, dict) else value
+    return client.create_flow_run_from_deployment(deployment, parameters=parameters)
 
 
 def final(client: SyncPrefectClient, flow_run: UUID) -> FlowRun | None:
@@ -127,7 +127,7 @@ def scheduled_run(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None
 
 def test_a_wrong_config_never_starts(client: SyncPrefectClient, nightly: UUID) -> None:
     with pytest.raises(Exception, match=r"(?s)k.*less than the minimum|409|422"):
-        run(client, nightly, quantizer={"k": 0})
+        run(client, nightly, config={"quantizer": {"k": 0}})
 
 
 def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
@@ -138,7 +138,7 @@ def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     sources = [{"kind": "folder", "path": str(speech), "dataset": "clips", "task": "tts"}]
     config = {**values, "sources": sources, "store": site.store("refresh")}
     quick = {"stages": ["t2c"], "settings": {"t2c": ["schedule.steps=2"]}}
-    trained = ended(client, run(client, refresh, quick, **config).id)
+    trained = ended(client, run(client, refresh, training=quick, config=config).id)
     assert trained.state is not None
     assert trained.state.name == "Completed", trained.state.message
     store = Store.open(site.store("refresh"))
@@ -146,18 +146,24 @@ def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     assert find_run(store, name).corpus == f"{store.uri}@1"
     assert Path(find_run(store, name).checkpoint).is_dir()
     write_speech(speech, 8, start=100)
-    moved = ended(client, run(client, refresh, quick, **config, gates={"hours": 0.5}).id)
+    moved = ended(client, run(client, refresh, training=quick, config={**config, "gates": {"hours": 0.5}}).id)
     assert moved.state is not None
     assert (moved.state.name, moved.state.is_completed()) == ("NeedsALook", True)
     assert "hours went from" in str(moved.state.message)
     assert run_names(store) == [name], "a candidate is not trained on"
+    assert approve(*resolve(store.uri))
+    train = client.read_deployment_by_name("train-echox/train").id
+    chosen = ended(client, run(client, train, training=quick, corpus=f"{store.uri}@2").id)
+    assert chosen.state is not None
+    assert chosen.state.is_completed(), chosen.state.message
+    assert {find_run(store, name).corpus for name in run_names(store)} == {f"{store.uri}@1", f"{store.uri}@2"}
 
 
 def test_the_process_of_a_flow_dies(
     site: Site, client: SyncPrefectClient, nightly: UUID, worker: psutil.Popen, values: Config, undisturbed: Files
 ) -> None:
     store = site.store("flow")
-    flow_run = run(client, nightly, **values, store=store)
+    flow_run = run(client, nightly, config={**values, "store": store})
     wait_for_unit(client, flow_run.id, store, "quantize")
     for process in psutil.Process(worker.pid).children():
         kill(process)
@@ -179,7 +185,7 @@ def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
     site: Site, client: SyncPrefectClient, nightly: UUID, values: Config, undisturbed: Files, start: Start
 ) -> None:
     store = site.store("cancelled")
-    flow_run = run(client, nightly, **values, store=store)
+    flow_run = run(client, nightly, config={**values, "store": store})
     wait_for_unit(client, flow_run.id, store, "ingest")
     assert jobs(site, flow_run.id) == ["RUNNING"]
     client.set_flow_run_state(flow_run.id, Cancelling())
