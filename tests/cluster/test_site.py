@@ -16,7 +16,7 @@ from uuid import UUID
 
 import psutil
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
@@ -33,7 +33,7 @@ from tests.speech import write_speech
 pytestmark = [
     pytest.mark.cluster,
     pytest.mark.slow,
-    pytest.mark.timeout(400, func_only=True),  # the servers have waits of their own
+    pytest.mark.timeout(600, func_only=True),  # the servers have waits of their own
 ]
 
 STOPPED_SECONDS = 15.0
@@ -43,7 +43,7 @@ FINAL = {StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED, StateType.C
 
 @pytest.fixture(scope="module")
 def client(site: Site) -> Iterator[SyncPrefectClient]:
-    with get_client(sync_client=True) as client:
+    with SyncPrefectClient(site.prefect.api) as client:  # by name: settings of Prefect are older than the site
         yield client
 
 

@@ -157,8 +157,8 @@ def save_hubert(folder: Path) -> None:
 
 
 def test_hubert_base_on_two_workers(shared_data: Path, config: Config, run_build: RunBuild, tmp_path: Path) -> None:
-    chosen = longest(read_labels(shared_data / "audio_manifest.jsonl"), 600)
-    labels = tmp_path / "ten-minutes.jsonl"
+    chosen = longest(read_labels(shared_data / "audio_manifest.jsonl"), 300)
+    labels = tmp_path / "five-minutes.jsonl"
     labels.write_text("".join(json.dumps(record) + "\n" for record in chosen))
     save_hubert(tmp_path / "hubert")
     audio = str(shared_data / "audio")
@@ -167,9 +167,9 @@ def test_hubert_base_on_two_workers(shared_data: Path, config: Config, run_build
         "features": {"kind": "hubert", "checkpoint": str(tmp_path / "hubert"), "layer": 6},
         "quantizer": {"k": 50, "sample_hours": 0.02},
         "unit_language": {"vocab_size": 200},
-        "work_units": {"minutes": 2},
-        "shards": {"hours": 0.1},
-        "run": {"workers": 2},
+        "work_units": {"minutes": 1},
+        "shards": {"hours": 0.05},
+        "run": {"workers": 2, "ray_above_seconds": 30},
     }
     manifest = run_build(config).manifest  # `quantize` is worth Ray, the other steps are not
     assert outcomes(manifest) == {f"labels/{record['path']}": "row" for record in chosen}
