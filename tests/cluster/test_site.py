@@ -191,7 +191,7 @@ def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
     client.set_flow_run_state(flow_run.id, Cancelling())
     wait_for("the job's end", lambda: jobs(site, flow_run.id) == ["STOPPED"], STOPPED_SECONDS)
     killed = start(store)
-    killed.until("sample_features")
+    wait_for("its job", lambda: "submitted Ray job" in killed.log.read_text(), BUILD_SECONDS)
     kill(killed.process)
     for build in [start(store), start(store)]:
         assert "was running already" in build.end()
