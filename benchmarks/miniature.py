@@ -2,7 +2,7 @@
 
     python benchmarks/miniature.py [--seeds 2] [--fast] [--folder FOLDER]
 
-Needs espeak-ng (Debian: `apt-get install espeak-ng`), and half an hour on 2 cores. It
+Needs espeak-ng (Debian: `apt-get install espeak-ng`), and a quarter of an hour on 2 cores. It
 
 1. invents facts (`miniature_facts.py`) and lets espeak-ng ask for them in many voices and answer in one;
 2. builds the corpus from that: MFCC, 100 units, a unit language (`pipelines.build`);
