@@ -68,16 +68,16 @@ class Decoder:
             self._stream = self._audio_stream()
             context = self._stream.codec_context
             self.rate, self.channels, self.codec = context.sample_rate, context.channels, context.codec.name
-            position = self._file.tell()  # FFmpeg goes on reading where it was
             self.statement = self._read_statement()
-            self._file.seek(position)
             self._check_header(self._file.size)
         except BaseException:
             self.close()
             raise
 
     def _read_statement(self) -> Statement:
+        position = self._file.tell()  # FFmpeg goes on reading where it was
         statement = read_statement(self._file, self._container.format.name)
+        self._file.seek(position)
         poses = self._container.format.name in ("wav", "w64") and not self.codec.startswith("pcm_")
         return replace(statement, num_samples=None) if poses else statement
 

@@ -30,12 +30,8 @@ class Running:
     log: Path
 
     def until(self, step: str) -> None:
-        """Wait for the first work unit of a step; not for ever where the build has ended."""
-        wait_for(
-            f"a work unit of {step}",
-            lambda: receipts(self.store, step) or self.process.poll() is not None,
-            BUILD_SECONDS,
-        )
+        """Wait for the first work unit of a step."""
+        wait_for_unit(self.store, step, lambda: self.process.poll() is not None)
         assert self.process.poll() is None, self.log.read_text()
 
     def end(self, code: int = 0) -> str:
@@ -62,13 +58,19 @@ def receipts(store: str, step: str) -> int:
         return 0
 
 
+def wait_for_unit(store: str, step: str, ended: Callable[[], Any]) -> None:
+    """Wait for the first work unit of a step; no longer where whoever does it has `ended`."""
+    wait_for(f"a work unit of {step}", lambda: receipts(store, step) or ended(), BUILD_SECONDS)
+
+
 def work_units(undisturbed: Files, step: str) -> int:
     """How many a step has."""
     return sum(path.startswith(f"data/receipts/{step}/") for path in undisturbed)
 
 
 def check_same(store: str, undisturbed: Files) -> None:
-    """The corpus is the first version, and it is that of the undisturbed build, byte for byte."""
+    """The corpus is whole, it is the first version, and it is that of the undisturbed build, byte for byte."""
+    verify(store)
     assert resolve(store)[1].version == 1
     assert files(store) == undisturbed
 

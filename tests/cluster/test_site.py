@@ -25,7 +25,17 @@ from storage.approvals import approve
 from storage.manifests import resolve
 from storage.runs import find_run, run_names
 from storage.store import Store
-from tests.cluster.builds import BUILD_SECONDS, Config, Files, Start, check_same, receipts, verify, work_units
+from tests.cluster.builds import (
+    BUILD_SECONDS,
+    Config,
+    Files,
+    Start,
+    check_same,
+    receipts,
+    verify,
+    wait_for_unit,
+    work_units,
+)
 from tests.cluster.conftest import ROOT, Site
 from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
@@ -84,9 +94,9 @@ def ended(client: SyncPrefectClient, flow_run: UUID) -> FlowRun:
     return wait_for("the end of the run", lambda: final(client, flow_run), BUILD_SECONDS)
 
 
-def wait_for_unit(client: SyncPrefectClient, flow_run: UUID, store: str, step: str) -> None:
-    """Wait for the first work unit that a run does of a step; not for ever where the run has ended."""
-    wait_for(f"a work unit of {step}", lambda: receipts(store, step) or final(client, flow_run), BUILD_SECONDS)
+def until(client: SyncPrefectClient, flow_run: UUID, store: str, step: str) -> None:
+    """Wait for the first work unit that a run does of a step."""
+    wait_for_unit(store, step, lambda: final(client, flow_run))
     assert final(client, flow_run) is None
 
 
@@ -164,7 +174,7 @@ def test_the_process_of_a_flow_dies(
 ) -> None:
     store = site.store("flow")
     flow_run = run(client, nightly, config={**values, "store": store})
-    wait_for_unit(client, flow_run.id, store, "quantize")
+    until(client, flow_run.id, store, "quantize")
     for process in psutil.Process(worker.pid).children():
         kill(process)
     crashed = ended(client, flow_run.id)
@@ -186,7 +196,7 @@ def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
 ) -> None:
     store = site.store("cancelled")
     flow_run = run(client, nightly, config={**values, "store": store})
-    wait_for_unit(client, flow_run.id, store, "ingest")
+    until(client, flow_run.id, store, "ingest")
     assert jobs(site, flow_run.id) == ["RUNNING"]
     client.set_flow_run_state(flow_run.id, Cancelling())
     wait_for("the job's end", lambda: jobs(site, flow_run.id) == ["STOPPED"], STOPPED_SECONDS)
