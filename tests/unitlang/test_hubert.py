@@ -268,8 +268,14 @@ def test_user_errors(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     assert "attention.k_proj.weight" in message(tmp_path / "part.pt")
     torch.save(state | {key: torch.ones(3, 3)}, tmp_path / "shape.pt")
     assert "shapes do not fit" in message(tmp_path / "shape.pt")
-    torch.save(state | {key: torch.full_like(state[key], torch.nan)}, tmp_path / "nan.pt")
-    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "nan.pt"), layer=1))
+    for value in (torch.nan, torch.inf, -torch.inf):
+        damaged = state[key].clone()
+        damaged[5, 7] = value
+        torch.save(state | {key: damaged}, tmp_path / "damaged.pt")
+        assert "attention.k_proj.weight holds NaN or infinite values" in message(tmp_path / "damaged.pt")
+    up = "encoder.layers.0.feed_forward.intermediate_dense.weight"
+    torch.save(state | {up: torch.full_like(state[up], 3e38)}, tmp_path / "huge.pt")
+    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "huge.pt"), layer=1))
     with pytest.raises(UnitlangError, match="is the checkpoint intact"):
         extractor.extract(noise(4000))
     kernels = make_model(BASE | {"conv_kernel": (10, 3, 3, 3, 3, 2, 4)})

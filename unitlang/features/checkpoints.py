@@ -82,7 +82,8 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
         The model in eval mode and float32, whether the waveform has to be normalised, and the model's dims.
 
     Raises:
-        UnitlangError: the file is missing, unreadable, not a 50 Hz HuBERT model, or has fewer layers.
+        UnitlangError: the file is missing, unreadable, not a 50 Hz HuBERT model, has fewer layers, or holds NaN or
+            infinite weights.
     """
     tensors, stated = _read_bundle(checkpoint) if checkpoint in BUNDLES else _read(locate(checkpoint))
     state = torchaudio_names(tensors, checkpoint)
@@ -93,6 +94,7 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     bad = sorted((wanted - state.keys()) | {key for key in state.keys() - wanted if not is_later(key, layer)})
     if bad:
         raise UnitlangError(f"{checkpoint} is not a HuBERT model as known here: see {', '.join(bad[:5])}")
+    check_finite({key: state[key] for key in wanted}, checkpoint)
     try:
         model.load_state_dict({key: state[key].float() for key in wanted})
     except RuntimeError as error:
@@ -102,6 +104,17 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     layer_norm = arguments["extractor_mode"] == "layer_norm"
     normalize = layer_norm if stated.normalize is None else stated.normalize
     return model.eval(), normalize, arguments["encoder_embed_dim"]
+
+
+def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
+    """Refuse damaged weights by name: not every kernel of torch carries a NaN through to the features.
+
+    Raises:
+        UnitlangError: a tensor holds NaN or infinite values.
+    """
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UnitlangError(f"{source}: tensor {name} holds NaN or infinite values; copy the checkpoint again")
 
 
 def _read_bundle(name: str) -> tuple[dict[str, Tensor], _Stated]:
