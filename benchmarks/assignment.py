@@ -26,7 +26,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from unitlang.features import FeatureExtractor
-from unitlang.quantizer import Quantizer, one_thread
+from unitlang.quantizer.quantizer import Quantizer, one_thread
 
 FloatArray = NDArray[np.floating[Any]]
 UnitArray = NDArray[Any]

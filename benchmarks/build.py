@@ -35,14 +35,14 @@ from timed_steps import TimedSession, Timing, timing_of
 from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
-from pipelines.build_state import STEPS, Build
-from pipelines.config import BuildConfig, check_config
-from pipelines.devices import prepare_device
-from pipelines.fit_quantizer import SPEEDS, load_quantizer
+from pipelines.build.state import STEPS, Build
+from pipelines.config.build import BuildConfig, check_config
+from pipelines.engine.devices import prepare_device
+from pipelines.steps.fit_quantizer import SPEEDS, load_quantizer
 from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.audio import load
+from unitlang.audio.reading import load
 from unitlang.frames import SAMPLE_RATE
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -140,7 +140,7 @@ def build_config(folder: Path, minutes: float, features: dict[str, Any], workers
 
 
 def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
-    """`pipelines.build.build` with the time of each step."""
+    """`pipelines.build.build.build` with the time of each step."""
     parts: list[Part] = []
     with TimedSession(Store.open(config.store, create=True), config.run, console) as session:
         state = Build(config, session, None)

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import sentencepiece
 
-from unitlang.compression import CompressionStats
-from unitlang.sentencepiece_io import Algorithm
-from unitlang.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
+from unitlang.language.compression import CompressionStats
+from unitlang.language.sentencepiece_io import Algorithm
+from unitlang.language.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
 from unitlang.units import Runs, to_runs
 
 ALGORITHMS: tuple[Algorithm, ...] = ("bpe", "unigram")

@@ -31,12 +31,12 @@ from transformers import HubertModel
 
 from storage.schemas import SCHEMAS
 from storage.tables import rows_to_parquet
-from unitlang.audio import load
+from unitlang.audio.reading import load
 from unitlang.features import HubertConfig, HubertExtractor
 from unitlang.features.batches import batches
 from unitlang.features.hubert import BATCH_SECONDS
 from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
-from unitlang.unit_language import UnitLanguageConfig, train_unit_language
+from unitlang.language.unit_language import UnitLanguageConfig, train_unit_language
 from unitlang.units import to_runs
 
 DATA = Path(__file__).parents[2] / "shared" / "data"

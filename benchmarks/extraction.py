@@ -29,13 +29,13 @@ from threadpoolctl import threadpool_limits
 from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
-from unitlang.audio import load
+from unitlang.audio.reading import load
 from unitlang.features import HubertConfig, HubertExtractor
 from unitlang.features.checkpoints import load_hubert
 from unitlang.features.hubert import resolve_precision
 from unitlang.frames import SAMPLE_RATE
-from unitlang.kmeans import fit_kmeans
-from unitlang.quantizer import Quantizer
+from unitlang.quantizer.kmeans import fit_kmeans
+from unitlang.quantizer.quantizer import Quantizer
 
 FloatArray = NDArray[np.float32]
 Way = Callable[[list[FloatArray]], list[FloatArray]]

@@ -36,10 +36,10 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans, MiniBatchKMeans
 from threadpoolctl import threadpool_limits
 
-from unitlang.audio import load
+from unitlang.audio.reading import load
 from unitlang.errors import AudioError
 from unitlang.features import FeatureExtractor, HubertConfig, MfccConfig, load_extractor
-from unitlang.kmeans import fit_kmeans
+from unitlang.quantizer.kmeans import fit_kmeans
 
 FloatArray = NDArray[np.float32]
 Fit = Callable[[FloatArray, int, int], FloatArray]

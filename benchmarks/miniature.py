@@ -5,7 +5,7 @@
 Needs espeak-ng (Debian: `apt-get install espeak-ng`), and a quarter of an hour on 2 cores. It
 
 1. invents facts (`miniature_facts.py`) and lets espeak-ng ask for them in many voices and answer in one;
-2. builds the corpus from that: MFCC, 100 units, a unit language (`pipelines.build`);
+2. builds the corpus from that: MFCC, 100 units, a unit language (`pipelines.build.build`);
 3. teaches a tiny Llama the facts as text (`miniature_llm.py`), in the phrasings of the training;
 4. trains s2t and t2c, and echo three times: as published with pseudo-labels, without the denoising loss, and with
    annotated words in place of pseudo-labels;

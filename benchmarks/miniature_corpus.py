@@ -11,8 +11,8 @@ from miniature_facts import NEW_PHRASINGS, PHRASINGS, Fact
 from miniature_voice import Espeak, Voice
 from rich.console import Console
 
-from pipelines.build import build
-from pipelines.config import check_config
+from pipelines.build.build import build
+from pipelines.config.build import check_config
 
 ACCENTS = ("en-us", "en")
 VARIANTS = (

@@ -21,7 +21,7 @@ from echox.recipes.run import Run
 from echox.text.prompts import Prompter
 from echox.text.tokenizer import END_OF_TURN
 from storage.tables import read_table
-from unitlang.unit_language import UnitLanguage
+from unitlang.language.unit_language import UnitLanguage
 
 BATCH = 48
 LONGEST_ANSWER = 16

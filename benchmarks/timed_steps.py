@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from pipelines.session import RunConfig, Session
-from pipelines.step import Output, Payload, Step, Task
+from pipelines.engine.session import RunConfig, Session
+from pipelines.engine.step import Output, Payload, Step, Task
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.features import HubertExtractor

@@ -28,9 +28,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlang import sentencepiece_io
-from unitlang.sentencepiece_io import Algorithm
-from unitlang.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
+from unitlang.language import sentencepiece_io
+from unitlang.language.sentencepiece_io import Algorithm
+from unitlang.language.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
 from unitlang.units import Uint16Array, to_runs
 
 K = 500

@@ -24,8 +24,8 @@ from transformers import HubertModel
 
 from unitlang.features import HubertConfig, HubertExtractor
 from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, SAMPLE_RATE
-from unitlang.kmeans import fit_kmeans
-from unitlang.quantizer import Quantizer
+from unitlang.quantizer.kmeans import fit_kmeans
+from unitlang.quantizer.quantizer import Quantizer
 
 WINDOWS = ((60.0, 5.0), (30.0, 5.0), (20.0, 5.0), (20.0, 2.0), (20.0, 0.0))
 """Windows and contexts in seconds; the first is the default."""

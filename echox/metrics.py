@@ -10,7 +10,7 @@ import torch
 
 from echox.losses import Predictions
 from echox.models.ragged import Ragged
-from unitlang.unit_language import UnitLanguage
+from unitlang.language.unit_language import UnitLanguage
 
 
 class Share(NamedTuple):

@@ -2,8 +2,8 @@
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.facts import Facts
-from flows.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
+from flows.report.facts import Facts
+from flows.report.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
 
 
 def publish_artifacts(facts: Facts, report: str) -> None:

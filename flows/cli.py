@@ -16,7 +16,7 @@ from pipelines.boundary import guarded
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
-    from pipelines.build_state import Built
+    from pipelines.build.state import Built
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,7 +56,7 @@ def build(config: ConfigFile, changes: Changes = None, store: StorePlace = None,
 
     Where PREFECT_API_URL is set, the build reports to that Prefect server.
     """
-    from pipelines.config import load_config
+    from pipelines.config.build import load_config
 
     out = Console(stderr=True, markup=False)
     values = load_config(config, changes or (), store)
@@ -66,16 +66,16 @@ def build(config: ConfigFile, changes: Changes = None, store: StorePlace = None,
 
         _report(build_as_flow(values, ray), out)
     else:
-        from pipelines.build import build as build_corpus
+        from pipelines.build.build import build as build_corpus
 
         _report(build_corpus(values, out, ray), out)
 
 
 def _report(built: "Built", out: Console) -> None:
     """Leave the page of the version in the store, and show what was made."""
-    from flows.facts import facts
-    from flows.page import leave_report
-    from flows.tables import tables
+    from flows.report.facts import facts
+    from flows.report.html import leave_report
+    from flows.report.terminal import tables
     from storage.store import Store
 
     manifest = built.manifest
@@ -108,8 +108,8 @@ def inspect(
     corpus: Corpus, as_json: Annotated[bool, typer.Option("--json", help="The same facts as JSON.")] = False
 ) -> None:
     """Show hours, rejects, compression per dataset, settings and lineage of a corpus version."""
-    from flows.facts import facts
-    from flows.tables import tables
+    from flows.report.facts import facts
+    from flows.report.terminal import tables
     from storage.manifests import resolve
 
     found = facts(*resolve(corpus))
@@ -122,7 +122,7 @@ def inspect(
 @app.command(epilog="Example: echox verify examples/sample-corpus")
 def verify(corpus: Corpus) -> None:
     """Check all checksums and counts of a version, and that every row decodes back."""
-    from pipelines.verify import verify as problems_of
+    from pipelines.build.verify import verify as problems_of
     from storage.manifests import resolve
 
     store, manifest = resolve(corpus)
@@ -140,8 +140,8 @@ def verify(corpus: Corpus) -> None:
 @app.command(epilog="Example: echox versions examples/sample-corpus")
 def versions(store: Annotated[str, typer.Argument(help="Folder or s3:// URL.", show_default=False)]) -> None:
     """List the versions of a corpus, with what tells them apart."""
-    from flows.facts import summary
-    from flows.tables import versions_table
+    from flows.report.facts import summary
+    from flows.report.terminal import versions_table
     from storage.manifests import history
 
     place, manifests = history(store)

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from flows.artifacts import publish_artifacts
 from flows.cancellation import cancellation_watched, owner, stop_jobs
-from flows.facts import facts
-from flows.page import leave_report
 from flows.relay import relayed
-from pipelines.build_state import Built
-from pipelines.config import BuildConfig, check_config
+from flows.report.facts import facts
+from flows.report.html import leave_report
+from pipelines.build.handover import STEP_NAMES, Handover, begin, built
+from pipelines.build.state import Built
+from pipelines.cluster.jobs import JobStopped
+from pipelines.cluster.runners import RunStep, step_runner
+from pipelines.config.build import BuildConfig, check_config
 from pipelines.errors import USER_ERRORS, UserError
-from pipelines.handover import STEP_NAMES, Handover, begin, built
-from pipelines.jobs import JobStopped
-from pipelines.runners import RunStep, step_runner
 from storage.errors import Unavailable
 from storage.manifests import resolve
 from storage.store import Store

@@ -12,8 +12,8 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
+from pipelines.engine.progress import Progress
 from pipelines.errors import USER_ERRORS
-from pipelines.progress import Progress
 
 PACKAGES = ("echox", "pipelines", "storage", "unitlang")
 UPDATE_SECONDS = 5.0

@@ -11,8 +11,8 @@ from echox.training import Stage
 from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, worth_trying_again
 from flows.relay import relayed
-from pipelines.config import BuildConfig
-from pipelines.train import TrainingConfig, train_stage
+from pipelines.cluster.training import TrainingConfig, train_stage
+from pipelines.config.build import BuildConfig
 
 RETRY_SECONDS = 60
 Values = dict[str, Any]

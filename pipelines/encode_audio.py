@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipelines.audio_files import audio_source
-from pipelines.fit_quantizer import load_quantizer
-from pipelines.fit_unit_language import load_unit_language
+from pipelines.steps.audio_files import audio_source
+from pipelines.steps.fit_quantizer import load_quantizer
+from pipelines.steps.fit_unit_language import load_unit_language
 from storage.manifests import resolve
-from unitlang.audio import stream
+from unitlang.audio.reading import stream
 from unitlang.errors import AudioError
 from unitlang.frames import FRAME_SAMPLES, SAMPLE_RATE
-from unitlang.quantizer import Quantizer
-from unitlang.unit_language import UnitLanguage
+from unitlang.language.unit_language import UnitLanguage
+from unitlang.quantizer.quantizer import Quantizer
 from unitlang.units import RunEncoder
 
 

@@ -1,4 +1,4 @@
-"""Run one step by itself: `python -m pipelines.quantize CONFIG`; earlier steps run too where they are not done."""
+"""Run a build up to one step."""
 
 import logging
 
@@ -6,9 +6,9 @@ import typer
 from rich.console import Console
 
 from pipelines.boundary import guarded
-from pipelines.build import run_until
-from pipelines.build_state import Build, StepName
-from pipelines.config import load_config
+from pipelines.build.build import run_until
+from pipelines.build.state import Build, StepName
+from pipelines.config.build import load_config
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its commands ignore Ctrl-C
-os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # as `pipelines.session`, for tests that start Ray themselves
+os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # as `pipelines.engine.session`, for tests that start Ray themselves
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 PyAV drops KeyboardInterrupt where FFmpeg calls back into Python for bytes, and FFmpeg takes the read for the end of the
 file. PyAV's own modules drop it, too, while they note the line of an error, which is at every frame; no sample changes
-by that, but the program goes on. `unitlang.sources` averts the former for local files everywhere.
+by that, but the program goes on. `unitlang.audio.sources` averts the former for local files everywhere.
 """
 
 import signal

@@ -12,7 +12,7 @@ from storage.manifests import Manifest, resolve
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.unit_language import UnitLanguage
+from unitlang.language.unit_language import UnitLanguage
 
 TRAIN_SPLITS = frozenset({None, "train"})
 VALID_SPLITS = frozenset({"valid", "validation", "dev"})

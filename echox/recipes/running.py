@@ -9,16 +9,16 @@ from echox.data.corpus import Corpus
 from echox.errors import EchoxError
 from echox.presets import Architecture, dump_architecture, load_architecture
 from echox.recipes.base import StageRecipe
-from echox.recipes.echo import SpeechToSpeech
 from echox.recipes.export import export
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.run import Run, RunCard, code_version, open_parts
 from echox.recipes.runtime import logging_to_files
-from echox.recipes.s2t import SpeechToText
 from echox.recipes.sections import to_sections
 from echox.recipes.settings import load_settings
 from echox.recipes.stage import Setting, Stage
-from echox.recipes.t2c import TextToWords
+from echox.recipes.stages.echo import SpeechToSpeech
+from echox.recipes.stages.s2t import SpeechToText
+from echox.recipes.stages.t2c import TextToWords
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer, load_tokenizer
 

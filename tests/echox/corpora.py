@@ -12,7 +12,7 @@ from storage.manifests import Manifest, commit, latest
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
-from unitlang.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
+from unitlang.language.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
 
 RATE = 16_000
 K = 12

@@ -6,8 +6,8 @@ import pytest
 from prefect.states import Failed
 
 from flows.corpus import worth_trying_again
+from pipelines.cluster.jobs import JobFailed, JobStopped
 from pipelines.errors import UserError
-from pipelines.jobs import JobFailed, JobStopped
 from storage.errors import CommitConflict, StorageError, Unavailable
 
 

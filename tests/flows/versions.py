@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from flows.facts import Facts, facts
-from pipelines.statistics import DatasetStatistics
-from pipelines.step import Reject, rejects_table
+from flows.report.facts import Facts, facts
+from pipelines.build.statistics import DatasetStatistics
+from pipelines.engine.step import Reject, rejects_table
 from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest
 from storage.receipts import Receipt, write_output
 from storage.store import Store
-from unitlang.compression import CompressionStats
+from unitlang.language.compression import CompressionStats
 
 HOUR = 3600 * 16_000
 LONGEST = "twelve_chars"

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from pipelines.build import build
-from pipelines.build_state import Built
-from pipelines.config import check_config
+from pipelines.build.build import build
+from pipelines.build.state import Built
+from pipelines.config.build import check_config
 from tests.speech import MakeSpeech, write_speech
 
 

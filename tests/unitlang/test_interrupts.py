@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from unitlang.audio import Segment, load, probe, stream_segments
+from unitlang.audio.reading import Segment, load, probe, stream_segments
+from unitlang.audio.resampling import Resampler
 from unitlang.interrupts import patient_signals, uninterrupted
-from unitlang.resampling import Resampler
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 40_000).astype(np.float32)
 ROUNDS = 150

@@ -1,0 +1,43 @@
+"""A corpus version as one HTML page that needs nothing else: no scripts, no links, no fonts."""
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flows.report.facts import Facts
+from flows.report.grids import (
+    compression_grid,
+    corpus_grid,
+    examples_grid,
+    lineage_rows,
+    rejects_grid,
+    word_lengths,
+)
+from storage.store import Store
+
+_TEMPLATES = Environment(
+    loader=PackageLoader("flows.report"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def leave_report(store: Store, facts: Facts) -> str:
+    """Put the page of a version into its store, if it is not there yet; returns its path or URL."""
+    path = f"reports/{facts['version']:08d}.html"
+    if not store.exists(path):
+        store.put(path, page(facts).encode())
+    return store.url(path)
+
+
+def page(facts: Facts) -> str:
+    """The page; all that comes from configs and sources is escaped."""
+    return _TEMPLATES.get_template("report.html").render(
+        facts=facts,
+        compression=compression_grid(facts),
+        corpus=corpus_grid(facts),
+        rejects=rejects_grid(facts),
+        word_lengths=word_lengths(facts),
+        training=examples_grid(facts),
+        lineage=list(lineage_rows(facts)),
+    )

@@ -1,0 +1,1 @@
+"""A corpus build: its state between steps, accounts, commit, statistics and verification."""

@@ -1,0 +1,136 @@
+"""A build one step at a time, each perhaps in a process of its own: what one leaves to the next lies in the store."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from hashlib import sha256
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from pipelines.build.state import STEPS, Build, Built
+from pipelines.config.build import BuildConfig
+from pipelines.engine.session import Session
+from storage.artifacts import ArtifactRef
+from storage.manifests import latest, load
+from storage.receipts import Receipt, to_json
+from storage.store import Store
+
+FOLDER = "builds"
+_PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
+"""By the version that the build stands on."""
+COMMIT = "commit"
+STEP_NAMES = (*STEPS, COMMIT)
+"""In their order."""
+
+
+@dataclass(frozen=True)
+class Handover:
+    """Where a build stands after a step; small JSON values, for whoever runs the next one.
+
+    Attributes:
+        store: URI of the corpus.
+        build: names the build: the path of its first state.
+        path: of the state in the store; its name is a hash of its contents.
+        step: the last step; empty before the first.
+        facts: numbers of that step, to show.
+    """
+
+    store: str
+    build: str
+    path: str
+    step: str = ""
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _State:
+    """What a `Build` knows between two steps."""
+
+    config: dict[str, Any]
+    parent: int | None
+    steps: dict[str, list[Receipt]]
+    artifacts: dict[str, ArtifactRef]
+    specs: dict[str, str]
+
+
+_STATE = TypeAdapter(_State)
+
+
+def begin(config: BuildConfig) -> Handover:
+    """A build before its first step, on top of the store's last version.
+
+    Raises:
+        StorageError: the store refuses.
+    """
+    store = Store.open(config.store, create=True)
+    parent = latest(store)
+    _sweep(store, parent.version if parent else 0)
+    state = _State(config.model_dump(mode="json"), parent.version if parent else None, {}, {}, {})
+    path = _put(store, state)
+    return Handover(store.uri, path, path)
+
+
+def advance(handover: Handover, step: str, session: Session) -> Handover:
+    """Run the step, or the commit, that follows `handover`.
+
+    Raises:
+        UserError, StorageError: as `pipelines.build.build.build`.
+    """
+    build = _load(handover, session)
+    if step == COMMIT:
+        built = build.finish()
+        facts = {"version": built.manifest.version, "new": built.new, "kept": built.kept, "added": built.added}
+        return replace(handover, step=step, facts=facts)
+    STEPS[step](build)
+    state = _State(
+        config=build.config.model_dump(mode="json"),
+        parent=build.parent.version if build.parent else None,
+        steps=build.steps,
+        artifacts=build.artifacts,
+        specs=build.specs,
+    )
+    facts = step_facts(build.steps.get(step, ()))
+    return replace(handover, path=_put(session.store, state), step=step, facts=facts)
+
+
+def built(handover: Handover) -> Built:
+    """What the build ended with, after its commit."""
+    facts = handover.facts
+    manifest = load(Store.open(handover.store), facts["version"])
+    return Built(manifest, facts["new"], facts["kept"], facts["added"])
+
+
+def step_facts(receipts: Sequence[Receipt]) -> dict[str, Any]:
+    """Work units, rows and rejects of a step."""
+    return {
+        "work_units": len(receipts),
+        "rows": sum(receipt.rows_out for receipt in receipts),
+        "rejects": sum(sum(receipt.rejects.values()) for receipt in receipts),
+    }
+
+
+def _load(handover: Handover, session: Session) -> Build:
+    state = _STATE.validate_json(session.store.get(handover.path))
+    parent = load(session.store, state.parent) if state.parent else None
+    config = BuildConfig.model_validate(state.config)
+    return Build(config, session, parent, state.steps, state.artifacts, state.specs)
+
+
+def _put(store: Store, state: _State) -> str:
+    data = to_json(json.loads(_STATE.dump_json(state)))
+    path = f"{FOLDER}/{state.parent or 0:08d}/{sha256(data).hexdigest()[:32]}.json"
+    store.put(path, data)
+    return path
+
+
+def _sweep(store: Store, last: int) -> None:
+    """Remove what builds left that can no longer commit; those beside the last one may be others' that still run."""
+    for path in store.list(FOLDER):
+        if (of_build := _PATH.fullmatch(path)) and int(of_build[1]) < last - 1:
+            store.delete(path)

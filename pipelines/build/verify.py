@@ -1,0 +1,169 @@
+"""Proof that a corpus version is whole: checksums, counts, and every row decodes back."""
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.build.commit import check_accounts
+from pipelines.build.state import work_units
+from pipelines.readers.base import digest16
+from pipelines.steps.fit_unit_language import load_unit_language
+from storage.errors import StorageError
+from storage.manifests import Manifest
+from storage.receipts import DataFile, Receipt
+from storage.store import Store
+from storage.tables import read_table
+from storage.verify import verify_files
+from unitlang.errors import UnitlangError
+from unitlang.language.unit_language import UnitLanguage
+
+WORDS_OF = {"t2c": "example_id", "echo": "response"}
+"""The training tables with words, and the column that tells whose they are: an utterance's id, or its text."""
+
+
+class Spoken:
+    """Which words the utterances of a version have, in 16 bytes an utterance.
+
+    8 bytes are a digest of its id and its words (for t2c), 8 of its text and its words (for echo, whose rows do not
+    name the answer's utterance).
+    """
+
+    def __init__(self) -> None:
+        self._digests = {table: array("Q") for table in WORDS_OF}
+
+    def add(self, spoken: pa.Table, words: pa.Table) -> None:
+        """Take the utterances of one work unit."""
+        names = words["utterance_id"].to_pylist()
+        texts = dict(zip(spoken["utterance_id"].to_pylist(), spoken["text"].to_pylist(), strict=True))
+        for table, owners in (("t2c", names), ("echo", [texts.get(name) for name in names])):
+            self._digests[table].extend(_digests(owners, words["words"]))
+
+    def sort(self) -> None:
+        """To be called between the last `add` and the first `strangers`."""
+        for digests in self._digests.values():
+            np.frombuffer(digests, np.uint64).sort()
+
+    def strangers(self, table: str, rows: pa.Table) -> list[int]:
+        """Positions of the rows of a training table whose words are not those of the utterance."""
+        known = np.frombuffer(self._digests[table], np.uint64)
+        asked = np.fromiter(_digests(rows[WORDS_OF[table]].to_pylist(), rows["words"]), np.uint64)
+        left, right = (np.searchsorted(known, asked, side) for side in ("left", "right"))
+        return np.flatnonzero(left == right).tolist()
+
+
+def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[int]:
+    for owner, row in zip(owners, words, strict=True):
+        data = (owner or "").encode() + b"\0" + np.asarray(row.values, np.int32).tobytes()
+        yield int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
+
+
+def verify(store: Store, manifest: Manifest) -> Iterator[str]:
+    """One line for each thing that is wrong with a version; none when it is whole.
+
+    Every file has its checksum and rows, every utterance is accounted for, words decode to the runs, runs to the
+    frames, of each utterance, and the words of training examples are those of their utterances. Memory is bounded by a
+    few files and 16 bytes an utterance.
+    """
+    yield from verify_files(store, manifest)
+    try:
+        check_accounts(manifest.steps)
+        language = load_unit_language(store, manifest.artifacts["unit_language"].fingerprint)
+    except (AssertionError, StorageError, UnitlangError) as error:
+        yield str(error)
+        return
+    steps = manifest.steps
+    units = work_units(steps["ingest"])
+    known = Spoken()
+    for unit, quantized, encoded in zip(units, steps["quantize"], steps["encode"], strict=True):
+        yield from _work_unit(store, unit.path, quantized, encoded, language, known)
+    known.sort()
+    for receipt in steps["shard"]:
+        yield from _examples(store, receipt, known)
+    yield from _duplicates(store, manifest)
+
+
+def _work_unit(
+    store: Store, utterances: str, quantized: Receipt, encoded: Receipt, language: UnitLanguage, known: Spoken
+) -> Iterator[str]:
+    """Problems of one work unit; a file that cannot be read is reported by its checksum already."""
+    try:
+        spoken = read_table(store, utterances, ["utterance_id", "audio", "text"])
+        units = read_table(store, quantized.files[0].path)
+        words = read_table(store, encoded.files[0].path)
+        known.add(spoken, words)
+        rejected = _rejected(store, quantized)
+    except StorageError as error:
+        yield str(error)
+        return
+    expected = spoken.filter(pc.field("audio").is_valid())["utterance_id"].to_pylist()
+    found = units["utterance_id"].to_pylist()
+    if Counter(expected) != Counter(found) + Counter(rejected):
+        yield f"{utterances}: its utterances are not those of {quantized.files[0].path} and its rejects"
+    if found != words["utterance_id"].to_pylist():
+        yield f"{encoded.files[0].path}: its utterances are not those of {quantized.files[0].path}"
+        return
+    yield from _rows(encoded.files[0].path, units, words, language)
+
+
+def _rejected(store: Store, receipt: Receipt) -> list[str]:
+    paths = [file.path for file in receipt.files if file.table == "rejects"]
+    return [name for path in paths for name in read_table(store, path, ["utterance_id"])["utterance_id"].to_pylist()]
+
+
+def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
+    """Do the words of each row give its runs, and the runs its frames?"""
+    names = ("units", "durations", "num_frames", "utterance_id")
+    columns = (*(units[name] for name in names), *(words[name] for name in ("words", "num_runs", "num_frames")))
+    for runs, durations, frames, name, row_words, num_runs, num_frames in zip(*columns, strict=True):
+        units_R = np.asarray(runs.values, np.uint16)
+        durations_R = np.asarray(durations.values, np.uint16)
+        try:
+            decoded_R = language.decode(np.asarray(row_words.values, np.int32))
+        except UnitlangError as error:
+            yield f"{path}: {name}: {error}"
+            continue
+        if not np.array_equal(decoded_R, units_R) or num_runs.as_py() != len(units_R):
+            yield f"{path}: {name}: the words do not give the units back"
+        counted = {frames.as_py(), num_frames.as_py()}
+        if len(durations_R) != len(units_R) or counted != {int(durations_R.sum(dtype=np.int64))}:
+            yield f"{path}: {name}: the durations do not sum to num_frames"
+
+
+def _examples(store: Store, receipt: Receipt, known: Spoken) -> Iterator[str]:
+    """Are the words of the training shards those of the utterances, which are checked by then?"""
+    for file in _with_words(receipt.files):
+        try:
+            rows = read_table(store, file.path, list({"example_id", WORDS_OF[file.table], "words"}))
+        except StorageError as error:
+            yield f"{file.path}: {error}"
+            continue
+        if strangers := known.strangers(file.table, rows):
+            first = rows["example_id"][strangers[0]]
+            yield f"{file.path}: {first}: the words are not those of the utterance ({len(strangers)} such examples)"
+    counted = sum(file.rows for file in receipt.files)
+    if counted != sum(receipt.stats["examples"].values()):
+        yield f"shard {receipt.fingerprint}: {counted} examples in its files, others in its receipt"
+
+
+def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
+    return [file for file in files if file.table in WORDS_OF]
+
+
+def _duplicates(store: Store, manifest: Manifest) -> Iterator[str]:
+    """Is every utterance there once? Ids are compared by their digests, 16 bytes each."""
+    seen: set[bytes] = set()
+    for file in manifest.files("utterances", step="ingest"):
+        try:
+            names = read_table(store, file.path, ["utterance_id"])["utterance_id"].to_pylist()
+        except StorageError:
+            continue  # reported by its checksum
+        for name in names:
+            digest = digest16(name)
+            if digest in seen:
+                yield f"{file.path}: utterance {name} is there twice"
+            seen.add(digest)

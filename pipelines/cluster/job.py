@@ -1,0 +1,83 @@
+"""Entry point of the Ray jobs that `pipelines.cluster.jobs` submits, with the request in an environment variable.
+
+Its log is JSON lines, among them what it made or why it failed.
+"""
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from pipelines.boundary import guarded
+from pipelines.cluster.environment import check_environment
+from pipelines.cluster.job_log import JsonLines
+from pipelines.errors import kind_of
+from storage.store import Store
+
+REQUEST = "ECHOX_JOB"
+"""The variable that holds the request, as JSON."""
+Values = dict[str, Any]
+"""JSON values."""
+
+log = logging.getLogger(__name__)
+
+
+def run_steps(arguments: Values) -> Iterator[Values]:
+    """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
+    from pipelines.build.handover import Handover, advance
+    from pipelines.engine.ray import THIS_CLUSTER
+    from pipelines.engine.session import RunConfig, Session
+
+    handover = Handover(**arguments["handover"])
+    config = RunConfig.model_validate(arguments["run"])
+    with Session(Store.open(handover.store), config, THIS_CLUSTER, Console(quiet=True)) as session:
+        for step in arguments["steps"]:
+            handover = advance(handover, step, session)
+            yield handover.to_dict()
+
+
+def train_stage(arguments: Values) -> Iterator[Values]:
+    """One training stage, on the cluster that runs this job; its result."""
+    from echox.training import TrainingRequest
+    from pipelines.cluster.training import TrainingConfig, train_on_ray
+    from pipelines.engine.ray import THIS_CLUSTER
+
+    config = TrainingConfig.model_validate(arguments["config"])
+    yield asdict(train_on_ray(config, TrainingRequest(**arguments["request"]), THIS_CLUSTER))
+
+
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": train_stage}
+"""What a job can be asked for."""
+
+
+def answer(request: Values) -> None:
+    """Do what is asked for, and log each thing that is made, or the error."""
+    try:
+        check_environment(request["environment"])
+        for made in WORK[request["work"]](request["arguments"]):
+            log.debug("done", extra={"outcome": {"done": made}})
+    except Exception as error:
+        failed = {"error": str(error), "kind": kind_of(error), "traceback": traceback.format_exc()}
+        log.debug("failed", extra={"outcome": failed})
+        raise
+
+
+def main() -> None:
+    """Answer the request."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for package in ("echox", "pipelines", "storage", "unitlang"):
+        logging.getLogger(package).setLevel(logging.DEBUG)
+    log.setLevel(logging.DEBUG)  # it runs as `__main__`
+    guarded(lambda: answer(json.loads(os.environ[REQUEST])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Where the steps of a build run: driven by this process, or each as a job of a Ray cluster."""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import TypeGuard
+
+from rich.console import Console
+
+from pipelines.build.handover import STEP_NAMES, Handover, advance
+from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob
+from pipelines.config.build import BuildConfig
+from pipelines.engine.ray import check_address
+from pipelines.engine.session import RunConfig, Session
+from storage.store import Store
+
+RunStep = Callable[[Handover, str], Handover]
+"""Runs the step of a name on top of what the step before left."""
+
+
+def is_job_server(ray_address: str | None) -> TypeGuard[str]:
+    """Whether an address is that of a cluster's job server."""
+    return ray_address is not None and ray_address.startswith(("http://", "https://"))
+
+
+@contextmanager
+def step_runner(
+    config: BuildConfig, ray_address: str | None, console: Console, metadata: Mapping[str, str] | None = None
+) -> Generator[RunStep]:
+    """What runs the steps of a build.
+
+    Args:
+        config: of the build.
+        ray_address: `http://HOST:PORT` of a job server, `HOST:PORT` of a cluster, or None.
+        console: where progress is shown.
+        metadata: kept by the cluster beside each job.
+
+    Raises:
+        UserError: no cluster answers at the address.
+    """
+    if is_job_server(ray_address):
+        runner = JobRunner(Jobs(ray_address), config.run, metadata or {})
+        try:
+            yield runner
+        except BaseException:
+            runner.stop()
+            raise
+        return
+    if ray_address is not None:
+        check_address(ray_address)
+    with Session(Store.open(config.store, create=True), config.run, ray_address, console) as session:
+        yield lambda handover, step: advance(handover, step, session)
+
+
+def run_steps(handover: Handover, run: RunStep) -> Handover:
+    """All steps and the commit."""
+    for step in STEP_NAMES:
+        handover = run(handover, step)
+    return handover
+
+
+class JobRunner:
+    """Runs the steps of a build in one job, which goes on by itself from the step that it was begun for to the commit.
+
+    A job for each step would pay several seconds each for a start.
+    """
+
+    def __init__(self, jobs: Jobs, run: RunConfig, metadata: Mapping[str, str]) -> None:
+        self._jobs = jobs
+        self._run = run
+        self._metadata = metadata
+        self._job: RunningJob | None = None
+
+    def __call__(self, handover: Handover, step: str) -> Handover:
+        """Wait for the step; the job is begun, or found running, when the first step is asked for or one has failed."""
+        if self._job is None:
+            self._job = self._jobs.start(self._remaining(handover, step))
+        try:
+            for made in self._job:
+                if made["step"] == step:
+                    return Handover(**made)
+        except BaseException:  # also Ctrl-C and SIGTERM: nobody would wait for the job any more
+            self.stop()
+            raise
+        raise JobFailed(f"Ray job {self._job.submission} ended without the step {step}")
+
+    def stop(self) -> None:
+        """Stop the job, if it still runs."""
+        if self._job is not None:
+            self._job.stop()
+            self._job = None
+
+    def _remaining(self, handover: Handover, step: str) -> Job:
+        first = STEP_NAMES.index(step)
+        arguments = {
+            "handover": handover.to_dict(),
+            "steps": STEP_NAMES[first:],
+            "run": self._run.model_dump(mode="json"),
+        }
+        return Job("steps", arguments, "build", [handover.store, handover.build], first, self._metadata)

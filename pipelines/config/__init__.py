@@ -1,0 +1,1 @@
+"""The configuration of a build: its fields, its file, its faults."""

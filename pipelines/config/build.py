@@ -1,0 +1,155 @@
+"""The build's configuration: a YAML file, checked as a whole before any work starts."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.build.gates import GatesConfig
+from pipelines.config.faults import Change, Fault, faults_of, report, spelt
+from pipelines.config.file import apply_change, read_config
+from pipelines.config.paths import path_faults
+from pipelines.engine.session import RunConfig
+from pipelines.errors import UserError
+from pipelines.paths import ConfigPath, absolute
+from pipelines.readers import SourceConfig
+from pipelines.steps.ingest import WorkUnitsConfig
+from pipelines.steps.shard import ShardsConfig
+from unitlang.features import FeaturesConfig, MfccConfig, resolve_precision
+from unitlang.language.unit_language import UnitLanguageConfig
+from unitlang.quantizer.quantizer import QuantizerConfig
+
+logger = logging.getLogger(__name__)
+
+
+class BuildConfig(BaseModel):
+    """A corpus build: where speech is, what to make of it, where the corpus lives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, title="EchoX corpus build")
+
+    store: ConfigPath = Field(min_length=1)
+    """Folder or s3:// URL of the corpus; a relative path is relative to the config file."""
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """Where the speech is."""
+    features: FeaturesConfig = MfccConfig()
+    """What k-means works on."""
+    quantizer: QuantizerConfig = QuantizerConfig()
+    """k-means: features to units."""
+    unit_language: UnitLanguageConfig = UnitLanguageConfig()
+    """Units to words."""
+    shards: ShardsConfig = ShardsConfig()
+    """Training shards."""
+    work_units: WorkUnitsConfig = WorkUnitsConfig()
+    """How utterances are grouped."""
+    max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0, allow_inf_nan=False)
+    """The build fails before the commit when a larger share of all entries was rejected."""
+    gates: GatesConfig = GatesConfig()
+    """How far a new version may move from the last one before a person must approve it."""
+    refit: bool = False
+    """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
+    run: RunConfig = RunConfig()
+    """How the build runs; changes nothing in what it makes."""
+
+
+def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> BuildConfig:
+    """Read and check a config file, and whether the files and folders that it names are there.
+
+    Args:
+        path: the YAML file.
+        overrides: `a.b=c` each; c is YAML.
+        store: takes the place of the config's store; a relative path is relative to the current folder.
+
+    Raises:
+        UserError: all faults together, each with its field in the file or the option that made it.
+    """
+    values = read_config(path)
+    changes = [apply_change(values, override) for override in overrides]
+    if store is not None:
+        values["store"] = absolute(store, Path.cwd()) if store else store
+        changes.append(Change(f"--store {store}", ("store",)))
+    base = path.parent.resolve()
+    return check_config(values, str(path), base, changes, tuple(path_faults(values, base)))
+
+
+def check_config(
+    values: dict[str, Any], name: str, base: Path, changes: Sequence[Change] = (), found: Sequence[Fault] = ()
+) -> BuildConfig:
+    """Check values; nothing is looked for on the disk.
+
+    Args:
+        values: by field.
+        name: of the file that they come from.
+        base: the folder that relative paths start at.
+        changes: what the command line changed in them.
+        found: faults that are known already, to be told together with the others.
+
+    Raises:
+        UserError: all faults together; what does not fit together is told when nothing else is wrong.
+    """
+    faults = list(found)
+    try:
+        config = BuildConfig.model_validate(values, context={"base": base})
+    except ValidationError as error:
+        faults += faults_of(error, BuildConfig, values)
+    else:
+        faults += [*_vocabulary_faults(config), *_store_faults(config)]
+        if not faults:
+            return _with_models_settled(config, base)
+    raise UserError(report(name, faults, changes))
+
+
+def config_schema() -> str:
+    """The JSON Schema of the config, for editors."""
+    return json.dumps(BuildConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+
+
+def _vocabulary_faults(config: BuildConfig) -> Iterator[Fault]:
+    size, k = config.unit_language.vocab_size, config.quantizer.k
+    if config.quantizer.centroids is None and size < k + 1:
+        yield Fault(
+            ("unit_language", "vocab_size"),
+            f"{size} words cannot hold `<unk>` and the {k} units of quantizer.k; "
+            f"raise it to {k + 1} or more, or lower quantizer.k",
+            also=(("quantizer", "k"),),
+        )
+
+
+def _store_faults(config: BuildConfig) -> Iterator[Fault]:
+    stores = _spellings(config.store)
+    for number, source in enumerate(config.sources):
+        if any(store.startswith(folder) for store in stores for folder in _spellings(source.path)):
+            path = ("sources", number, "path")
+            yield Fault(
+                ("store",),
+                f"{config.store} lies inside {spelt(path)} ({source.path}), so that the next build would take the "
+                "corpus for a part of its source; put it beside the source",
+                also=(path,),
+            )
+
+
+def _spellings(uri: str) -> set[str]:
+    """A folder as it is written and where links lead, each with a slash at the end; a URL as it is written."""
+    path = uri.removeprefix("file://")
+    found = {path} if "://" in path else {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100
+    return {name.rstrip("/") + "/" for name in found}
+
+
+def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
+    """Absolute paths for the model files, and one precision for all workers."""
+    features, quantizer = config.features, config.quantizer
+    if features.kind == "hubert" and not features.download:
+        features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
+    if features.kind == "hubert" and features.precision == "auto":
+        features, reason = resolve_precision(features)
+        logger.info("features.precision: auto is %s: %s", features.precision, reason)
+    if quantizer.centroids is not None:
+        quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
+    return config.model_copy(update={"features": features, "quantizer": quantizer})
+
+
+if __name__ == "__main__":
+    print(config_schema(), end="")  # noqa: T201

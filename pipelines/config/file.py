@@ -1,0 +1,128 @@
+"""The YAML of a config file, and the changes of single fields that a command line makes."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from pipelines.config.faults import Change
+from pipelines.errors import UserError
+
+NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
+"""What PyYAML raises: the others for values that look like a date, a number, ... and are none, and for deep nesting."""
+MERGE = "tag:yaml.org,2002:merge"
+POSITION = re.compile(r"\[(\d+)\]")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The values of a config file.
+
+    Raises:
+        UserError: it cannot be read, is no YAML or no mapping, or names a key twice in one place.
+    """
+    try:
+        values = read_yaml(path.read_text("utf-8"), f"{path}: ")
+    except OSError as error:
+        raise UserError(f"{path}: cannot read the config: {error.strerror}") from error
+    except NOT_YAML as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: a config is a mapping with at least `store` and `sources`; see examples/sample.yaml")
+    return cast("dict[str, Any]", values)
+
+
+def apply_change(values: dict[str, Any], text: str) -> Change:
+    """Set one field, `a.b=c` or `list[0].b=c`; `list.0.b` means the same.
+
+    Raises:
+        UserError: for a malformed change.
+    """
+    typed = f"--set {text}"
+    path, equals, written = text.partition("=")
+    if not equals or not path:
+        raise UserError(f"{typed}: write field=value, for instance --set quantizer.k=500")
+    try:
+        value = read_yaml(written, f"{typed}: ")
+    except NOT_YAML as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{typed}: the value is not YAML: {error}") from error
+    *parents, last = POSITION.sub(r".\1", path).split(".")
+    place: Any = values
+    field: list[int | str] = []
+    for name in parents:
+        field.append(_key(place, name, typed))
+        place = _descend(place, field[-1])
+        if not isinstance(place, (dict, list)):
+            raise UserError(f"{typed}: {name} is a value, it has no fields")
+    field.append(_key(place, last, typed))
+    cast("dict[int | str, Any]", place)[field[-1]] = value
+    return Change(typed, tuple(field))
+
+
+def _descend(place: Any, key: int | str) -> Any:
+    """What stands there; an empty mapping where nothing does (absent, or `name:` with nothing behind it)."""
+    if isinstance(place, dict) and place.get(key) is None:
+        place[key] = {}
+    return place[key]
+
+
+def _key(place: Any, name: str, typed: str) -> int | str:
+    """The key of a mapping, or the position in a list."""
+    if not isinstance(place, list):
+        return name
+    if not name.isdecimal() or int(name) >= len(place):
+        raise UserError(f"{typed}: {name!r} is not a position in a list of {len(place)} (they count from 0)")
+    return int(name)
+
+
+def read_yaml(text: str, where: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        UserError: a key comes twice in one mapping, of which YAML readers keep the last only; starts with `where`.
+        yaml.YAMLError and the others of `NOT_YAML`: it has no value.
+    """
+    loader = yaml.SafeLoader(text)
+    loader.name = where.rstrip(": ")  # PyYAML's messages show it
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if repeated := sorted(_repeated_keys(node)):
+            lines = (f"line {line}: `{key}` stands in line {first} already" for line, key, first in repeated)
+            raise UserError(f"{where}{'; '.join(lines)}. Keep one of them.")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _repeated_keys(root: yaml.Node) -> Iterator[tuple[int, str, int]]:
+    """Line, key and line of its first occurrence, of each key that its mapping holds already."""
+    waiting = [root]
+    seen: set[int] = set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            yield from _repeated_in(node)
+            waiting += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+
+
+def _repeated_in(mapping: yaml.MappingNode) -> Iterator[tuple[int, str, int]]:
+    lines: dict[str, int] = {}
+    for key, _ in mapping.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+            continue
+        line = key.start_mark.line + 1
+        if key.value in lines:
+            yield line, key.value, lines[key.value]
+        lines.setdefault(key.value, line)

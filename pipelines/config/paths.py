@@ -1,0 +1,81 @@
+"""Whether what a config names on this machine's disks is there; URLs are left to those who read them."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+from pipelines.config.faults import Fault, FieldPath
+from pipelines.paths import absolute
+from pipelines.readers import READERS
+from pipelines.readers.base import Reads
+from unitlang.errors import UnitlangError
+from unitlang.features.files import locate
+
+
+def path_faults(values: dict[str, Any], base: Path) -> Iterator[Fault]:
+    """What is not there, of the sources, the checkpoint and the codebook.
+
+    Args:
+        values: of a config, whatever else may be wrong with them.
+        base: the folder of the config file.
+    """
+    sources: Any = values.get("sources")
+    for position, source in enumerate(cast("list[Any]", sources) if isinstance(sources, list) else []):
+        if isinstance(source, dict):
+            yield from _source_faults(source, ("sources", position), base)
+    features, quantizer = values.get("features"), values.get("quantizer")
+    if isinstance(features, dict) and features.get("kind") == "hubert" and features.get("download") is not True:
+        yield from _checkpoint_faults(features.get("checkpoint"), base)
+    if isinstance(quantizer, dict):
+        yield from _faults(("quantizer", "centroids"), quantizer.get("centroids"), "file", base)
+
+
+def _source_faults(source: dict[str, Any], field: FieldPath, base: Path) -> Iterator[Fault]:
+    reader = READERS.get(str(source.get("kind")))
+    yield from _faults((*field, "path"), source.get("path"), reader.reads if reader else "file or folder", base)
+    if reader and "audio_dir" in reader.model_fields:
+        yield from _faults((*field, "audio_dir"), source.get("audio_dir"), "folder", base)
+
+
+def _checkpoint_faults(checkpoint: Any, base: Path) -> Iterator[Fault]:
+    if isinstance(checkpoint, str) and checkpoint:
+        try:
+            locate(absolute(checkpoint, base))
+        except UnitlangError as error:
+            yield Fault(("features", "checkpoint"), str(error))
+
+
+def _faults(field: FieldPath, path: Any, reads: Reads, base: Path) -> Iterator[Fault]:
+    """What is wrong with a path, if it is one."""
+    if not isinstance(path, str) or not path:
+        return
+    place = absolute(path, base).removeprefix("file://")
+    if "://" in place:
+        return
+    if reads == "file, folder or pattern":
+        is_pattern = any(character in os.path.basename(place) for character in "*?[")  # noqa: PTH119
+        place, reads = (os.path.dirname(place), "folder") if is_pattern else (place, "file or folder")  # noqa: PTH120
+    fault = _missing(place, reads)
+    if fault and not os.path.isabs(path):  # noqa: PTH117
+        fault += f" (a relative path starts at the config file's folder, {base})"
+    if fault:
+        yield Fault(field, fault)
+
+
+def _missing(place: str, reads: Reads) -> str | None:
+    """What is wrong with a place that should be a file or a folder."""
+    try:
+        is_folder = stat.S_ISDIR(os.stat(place).st_mode)  # noqa: PTH116
+        if is_folder and reads != "file" and not any(os.scandir(place)):
+            return f"{place} is an empty folder; put the speech there, or mend the path"
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{place}: no such {reads}; mend the path"
+    except (OSError, ValueError) as error:
+        return f"{place}: cannot be read: {error}"
+    if is_folder and reads == "file":
+        return f"{place} is a folder; name a file"
+    if not is_folder and reads == "folder":
+        return f"{place} is no folder; name a folder, or another `kind`"
+    return None

@@ -1,0 +1,1 @@
+"""What runs steps: work units, sessions in process or on Ray, fingerprints, progress."""

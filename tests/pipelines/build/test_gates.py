@@ -1,0 +1,53 @@
+"""Which moves of a version a person should look at."""
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipelines.build.gates import GatesConfig, needs_look
+from pipelines.build.statistics import DatasetStatistics
+from storage.manifests import Manifest
+from unitlang.language.compression import CompressionStats
+
+
+def version(number: int, *, hours: float = 10, rejects: int = 10, entries: int = 1000, ratio: int = 4) -> Manifest:
+    words = 1000
+    compression = CompressionStats(words * ratio, words * 2, np.array([0, 0, words]), np.array([0, 0, words]))
+    statistics = DatasetStatistics(compression, 5, round(hours * 3600 * 16_000), Counter(corrupt=rejects))
+    return Manifest(
+        version=number,
+        parent=None,
+        steps={},
+        artifacts={},
+        config={},
+        lineage={},
+        statistics={"entries": entries, "datasets": {"a": statistics.to_dict()}},
+    )
+
+
+@pytest.mark.parametrize(
+    ("gates", "now", "told"),
+    [
+        ({}, {"hours": 1000, "rejects": 900, "ratio": 1}, []),
+        ({"hours": 0.5}, {"hours": 15}, []),
+        ({"hours": 0.5}, {"hours": 15.1}, ["hours went from 10.000 to 15.100 since version 1 (gate 50.0%)"]),
+        ({"hours": 0.5}, {"hours": 4.9}, ["hours went from 10.000 to 4.900 since version 1 (gate 50.0%)"]),
+        ({"reject_ratio": 0.01}, {"rejects": 20}, []),
+        (
+            {"reject_ratio": 0.01},
+            {"rejects": 21},
+            ["reject ratio went from 1.00% to 2.10% since version 1 (gate 1.00%)"],
+        ),
+        ({"reject_ratio": 0.0}, {"rejects": 0}, ["reject ratio went from 1.00% to 0.00% since version 1 (gate 0.00%)"]),
+        ({"compression": 0.2}, {"ratio": 3}, ["compression went from 4.000 to 3.000 since version 1 (gate 20.0%)"]),
+        ({"compression": 0.25}, {"ratio": 5}, []),
+    ],
+)
+def test_moves_beyond_a_gate_are_told(gates: dict[str, float], now: dict[str, Any], told: list[str]) -> None:
+    assert needs_look(GatesConfig(**gates), version(1), version(2, **now)) == told
+
+
+def test_a_first_version_has_nothing_to_be_compared_with() -> None:
+    assert needs_look(GatesConfig(hours=0.0, compression=0.0, reject_ratio=0.0), None, version(1)) == []

@@ -1,0 +1,274 @@
+import shutil
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.build.state import Built
+from pipelines.build.verify import Spoken, verify
+from storage.manifests import Manifest, resolve
+from storage.receipts import DataFile
+from storage.schemas import SCHEMAS
+from storage.store import Store
+from storage.tables import read_table, rows_to_parquet
+
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Callable[..., Built]) -> Path:
+    """A small corpus, read and read aloud, so that s2t and t2c are there; with two rejects."""
+    folder = tmp_path_factory.mktemp("verify")
+    shutil.copytree(speech, folder / "speech")
+    (folder / "speech" / "empty.wav").touch()
+    whole = (speech / "clip003.wav").read_bytes()
+    (folder / "speech" / "half.wav").write_bytes(whole[: len(whole) // 2])
+    source = {"kind": "folder", "path": str(folder / "speech"), "dataset": "clips"}
+    run_build(
+        {
+            "store": str(folder / "store"),
+            "sources": [source],
+            "quantizer": {"k": 20, "iterations": 3},
+            "unit_language": {"vocab_size": 60},
+            "shards": {"stages": {"t2c": ["asr"]}},
+            "work_units": {"minutes": 0.1},
+            "max_reject_ratio": 1.0,
+        }
+    )
+    return folder / "store"
+
+
+@pytest.fixture
+def corpus(built: Path, tmp_path: Path) -> tuple[Store, Manifest]:
+    """A copy to damage."""
+    return resolve(shutil.copytree(built, tmp_path / "store"))
+
+
+def swap_file(manifest: Manifest, old: DataFile, new: DataFile) -> Manifest:
+    """The manifest with another file in the place of one of its files."""
+    steps = {
+        step: [replace(r, files=tuple(new if file == old else file for file in r.files)) for r in receipts]
+        for step, receipts in manifest.steps.items()
+    }
+    return replace(manifest, steps=steps)
+
+
+def rewrite(corpus: tuple[Store, Manifest], table: str, change: Callable[[Rows], object]) -> tuple[list[str], DataFile]:
+    """Change rows of the first file of a table, checksum and all, as a bug would; what `verify` says then."""
+    store, manifest = corpus
+    file = manifest.files(table)[0]
+    rows = read_table(store, file.path).to_pylist()
+    assert len(rows) > 1
+    change(rows)
+    data = rows_to_parquet(table, pa.Table.from_pylist(rows, SCHEMAS[table]))
+    store.put(file.path, data)
+    changed = replace(file, rows=len(rows), bytes=len(data), sha256=sha256(data).hexdigest())
+    return list(verify(store, swap_file(manifest, file, changed))), file
+
+
+def strange(name: str) -> str:
+    """What `verify` says of a single training example of a file."""
+    return f"{name}: the words are not those of the utterance (1 such examples)"
+
+
+def swap(rows: Rows, *columns: str) -> None:
+    for name in columns:
+        rows[0][name], rows[1][name] = rows[1][name], rows[0][name]
+
+
+def test_a_whole_corpus_has_no_problems(corpus: tuple[Store, Manifest]) -> None:
+    store, manifest = corpus
+    assert {file.table for receipts in manifest.steps.values() for r in receipts for file in r.files} >= {
+        "utterances",
+        "rejects",
+        "units",
+        "unit_language",
+        "s2t",
+        "t2c",
+    }
+    assert list(verify(store, manifest)) == []
+    problems, _ = rewrite(corpus, "units", lambda rows: None)
+    assert problems == []
+
+
+def test_a_changed_word_is_found(corpus: tuple[Store, Manifest]) -> None:
+    def change(rows: Rows) -> None:
+        words = rows[0]["words"]
+        words[0] = words[0] + 1 if words[0] == 1 else words[0] - 1
+
+    problems, file = rewrite(corpus, "unit_language", change)
+    assert problems[0] == f"{file.path}: clips/clip000.wav: the words do not give the units back"
+    assert [problem.split(": ", 1)[1] for problem in problems[1:]] == [strange("clips/clip000.wav")]
+
+
+@pytest.mark.parametrize("word", [0, -1, 60, 2**31 - 1])
+def test_a_word_that_is_none_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
+    problems, file = rewrite(corpus, "unit_language", lambda rows: rows[1]["words"].append(word))
+    assert problems[0].startswith(f"{file.path}: clips/clip001.wav: ")
+    assert [problem.split(": ", 1)[1] for problem in problems[1:]] == [strange("clips/clip001.wav")]
+
+
+def test_swapped_units_are_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, _ = rewrite(corpus, "units", lambda rows: swap(rows, "units", "durations", "num_frames"))
+    for name in ("clips/clip000.wav", "clips/clip001.wav"):
+        assert any(problem.endswith(f"{name}: the words do not give the units back") for problem in problems)
+
+
+def test_swapped_rows_are_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, file = rewrite(corpus, "units", lambda rows: rows.reverse())
+    assert len(problems) == 1
+    assert problems[0].endswith(f"its utterances are not those of {file.path}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[0]["durations"].append(1),
+        lambda rows: rows[0].update(durations=[rows[0]["durations"][0] + 1, *rows[0]["durations"][1:]]),
+        lambda rows: rows[0].update(num_frames=rows[0]["num_frames"] + 1),
+        lambda rows: rows[0].update(durations=[sum(rows[0]["durations"])]),
+    ],
+)
+def test_wrong_durations_are_found(corpus: tuple[Store, Manifest], change: Callable[[Rows], object]) -> None:
+    problems, _ = rewrite(corpus, "units", change)
+    assert [problem.split(": ", 1)[1] for problem in problems] == [
+        "clips/clip000.wav: the durations do not sum to num_frames"
+    ]
+
+
+def test_a_wrong_number_of_runs_is_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, _ = rewrite(corpus, "unit_language", lambda rows: rows[0].update(num_runs=1))
+    assert len(problems) == 1
+
+
+def test_a_frame_count_that_the_two_tables_do_not_share_is_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, file = rewrite(corpus, "unit_language", lambda rows: rows[0].update(num_frames=1))
+    assert problems == [f"{file.path}: clips/clip000.wav: the durations do not sum to num_frames"]
+
+
+def test_an_utterance_without_units_is_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, file = rewrite(corpus, "units", lambda rows: rows.pop())
+    assert any(f"its utterances are not those of {file.path} and its rejects" in problem for problem in problems)
+
+
+def test_an_utterance_that_is_there_twice_is_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, _ = rewrite(corpus, "utterances", lambda rows: rows.append(rows[0]))
+    assert any("utterance clips/clip000.wav is there twice" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("word", [-1, 0, 1, 10_000])
+def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
+    names: list[str] = []
+
+    def change(rows: Rows) -> None:
+        names.append(rows[0]["example_id"])
+        rows[0]["words"].append(word)
+
+    problems, file = rewrite(corpus, "t2c", change)
+    assert problems == [f"{file.path}: {strange(names[0])}"]
+
+
+def test_words_of_another_utterance_in_a_training_shard_are_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, file = rewrite(corpus, "t2c", lambda rows: swap(rows, "words"))
+    assert len(problems) == 1
+    assert problems[0].startswith(f"{file.path}: ")
+    assert problems[0].endswith("the words are not those of the utterance (2 such examples)")
+
+
+def known_words(*utterances: tuple[str, str | None, list[int]]) -> Spoken:
+    """Of id, text and words each."""
+    known = Spoken()
+    for name, text, words in utterances:
+        spoken = pa.table({"utterance_id": ["silent", name], "text": ["unheard", text]})
+        known.add(spoken, pa.table({"utterance_id": [name], "words": [words]}))
+    known.sort()
+    return known
+
+
+def test_words_of_an_echo_example_are_those_of_an_utterance_with_the_text_of_its_answer() -> None:
+    known = known_words(("b", "no", [4]), ("a", "yes", [1, 2, 3]), ("c", None, [5]), ("d", "yes", [6]))
+    rows = pa.table(
+        {
+            "example_id": ["q"] * 6,
+            "response": ["yes", "no", "yes", "yes", "unheard", "no"],
+            "words": [[1, 2, 3], [4], [6], [4], [1, 2, 3], [4, 4]],
+        }
+    )
+    assert known.strangers("echo", rows) == [3, 4, 5]
+    assert known_words().strangers("echo", rows) == list(range(6))
+    assert known.strangers("echo", rows.slice(0, 0)) == []
+
+
+def test_known_words_take_16_bytes_an_utterance() -> None:
+    names = [f"clips/{number:06d}.wav" for number in range(5_000)]
+    spoken = pa.table({"utterance_id": names, "text": names})
+    words = pa.table({"utterance_id": names, "words": [[number] * 20 for number in range(len(names))]})
+    tracemalloc.start()
+    try:
+        known = Spoken()
+        known.add(spoken, words)
+        known.sort()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 20 * len(names)
+    assert known.strangers("t2c", words.rename_columns(["example_id", "words"])) == []
+
+
+def test_a_lost_training_example_is_found(corpus: tuple[Store, Manifest]) -> None:
+    problems, _ = rewrite(corpus, "s2t", lambda rows: rows.pop())
+    assert len(problems) == 1
+    assert "23 examples in its files, others in its receipt" in problems[0]
+
+
+@pytest.mark.parametrize("table", ["utterances", "rejects", "units", "unit_language", "s2t", "t2c"])
+def test_a_missing_file_is_found(corpus: tuple[Store, Manifest], table: str) -> None:
+    store, manifest = corpus
+    for file in manifest.files(table):
+        store.delete(file.path)
+        assert any(file.path in problem for problem in verify(store, manifest))
+
+
+@pytest.mark.parametrize("table", ["utterances", "rejects", "units", "unit_language", "s2t", "t2c"])
+def test_a_file_cut_short_is_found(corpus: tuple[Store, Manifest], table: str) -> None:
+    store, manifest = corpus
+    file = manifest.files(table)[0]
+    store.put(file.path, store.get(file.path)[:-100])
+    assert any(f"{file.path}: {file.bytes - 100} bytes" in problem for problem in verify(store, manifest))
+
+
+@pytest.mark.parametrize("kind", ["quantizer", "unit_language"])
+def test_a_damaged_artifact_is_found(corpus: tuple[Store, Manifest], kind: str) -> None:
+    store, manifest = corpus
+    path = next(path for path in store.list(manifest.artifacts[kind].path) if path.endswith(("safetensors", "model")))
+    data = bytearray(store.get(path))
+    data[len(data) // 2] ^= 1
+    store.put(path, bytes(data))
+    assert any(f"{path} is not what was written" in problem for problem in verify(store, manifest))
+
+
+@pytest.mark.parametrize("step", ["ingest", "quantize", "encode", "shard"])
+def test_a_lost_work_unit_is_found(corpus: tuple[Store, Manifest], step: str) -> None:
+    store, manifest = corpus
+    manifest.steps[step].pop()
+    problems = list(verify(store, manifest))
+    assert len(problems) == 1
+    assert "the step before gave" in problems[0]
+
+
+def test_swapped_work_units_are_found(corpus: tuple[Store, Manifest]) -> None:
+    store, manifest = corpus
+    manifest.steps["encode"].reverse()
+    assert any("its utterances are not those of" in problem for problem in verify(store, manifest))
+
+
+def test_a_work_unit_that_is_named_twice_is_found(corpus: tuple[Store, Manifest]) -> None:
+    store, manifest = corpus
+    for step in ("quantize", "encode"):
+        manifest.steps[step][0] = manifest.steps[step][1]
+    assert any("named 2 times by version 1" in problem for problem in verify(store, manifest))

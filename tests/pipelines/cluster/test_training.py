@@ -1,0 +1,93 @@
+"""Stages under Ray Train: several workers, one of them killed, chained, registered in the store."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from echox.errors import EchoxError
+from pipelines.cluster.training import TrainingConfig, plan, run_name, train_stage
+from storage.errors import StorageError
+from storage.manifests import commit, latest, resolve
+from storage.runs import find_run
+from storage.store import Store
+from tests.echox.corpora import write_corpus
+from tests.echox.runs import SMALL, metrics
+
+QUICK = (*SMALL, "schedule.steps=8")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_corpus(tmp_path_factory.mktemp("train") / "corpus")
+
+
+def config(folder: Path, **changes: object) -> TrainingConfig:
+    values = {"preset": "tiny", "runs": str(folder / "runs"), "settings": dict.fromkeys(("s2t", "t2c", "echo"), QUICK)}
+    return TrainingConfig.model_validate({**values, **changes})
+
+
+def test_equal_requests_have_equal_names(corpus: str, tmp_path: Path) -> None:
+    one = config(tmp_path)
+    assert run_name(one, "t2c", corpus).startswith("tiny-v1-t2c-")
+    assert run_name(one, "t2c", corpus) == run_name(config(tmp_path, workers=2), "t2c", corpus)
+    assert run_name(one, "t2c", corpus) != run_name(config(tmp_path, settings={}), "t2c", corpus)
+    others = {"s2t": (*SMALL, "schedule.steps=9"), "t2c": QUICK, "echo": QUICK}
+    assert run_name(one, "t2c", corpus) == run_name(config(tmp_path, settings=others), "t2c", corpus)
+    assert run_name(one, "echo", corpus) != run_name(config(tmp_path, settings=others), "echo", corpus)
+
+
+def test_echo_stands_on_registered_runs(corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="has no run tiny-v1-s2t-"):
+        plan(config(tmp_path), "echo", corpus)
+
+
+def test_a_candidate_is_not_trained_on(tmp_path: Path) -> None:
+    store = Store.open(resolve(write_corpus(tmp_path / "corpus"))[0].uri)
+    first = latest(store)
+    assert first is not None
+    commit(store, replace(first, version=2, parent=1, review=["hours went from 10 to 1"]))
+    with pytest.raises(StorageError, match="is a candidate: hours went from 10 to 1"):
+        plan(config(tmp_path), "t2c", f"{store.uri}@2")
+    assert plan(config(tmp_path), "t2c", f"{store.uri}@1").stage == "t2c"
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_started_again_and_the_run_is_registered(corpus: str, tmp_path: Path) -> None:
+    settings = {"t2c": (*SMALL, "schedule.steps=60")}
+    training = config(tmp_path, workers=2, settings=settings)
+    folder = Path(plan(training, "t2c", corpus).out)
+    killer = threading.Thread(target=kill_a_worker, args=(folder,))
+    killer.start()
+    card = train_stage(training, "t2c", corpus)
+    killer.join()
+    assert find_run(Store.open(corpus.rpartition("@")[0]), card.name) == card
+    assert (card.stage, card.steps, card.folder) == ("t2c", 60, str(folder))
+    assert Path(card.checkpoint).is_dir()
+    assert "valid/loss" in card.metrics
+    assert metrics(folder)[-1]["step"] == 60
+
+
+def kill_a_worker(folder: Path) -> None:
+    """SIGKILL one of the workers of this process' Ray, once the first checkpoint is there."""
+    while not list((folder / "checkpoints").glob("step_*")):
+        time.sleep(0.1)
+    children = psutil.Process().children(recursive=True)
+    workers = [child for child in children if "RayTrainWorker" in " ".join(child.cmdline())]
+    os.kill(workers[0].pid, signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_stages_chain(corpus: str, tmp_path: Path) -> None:
+    training = config(tmp_path)
+    runs = {stage: train_stage(training, stage, corpus) for stage in training.stages}
+    assert runs["echo"].parts == {"s2t": runs["s2t"].name, "t2c": runs["t2c"].name}
+    assert runs["echo"].code
+    wrong = config(tmp_path, settings={"t2c": ("optimizer.lr=high",)})
+    with pytest.raises(EchoxError, match=r"optimizer.lr"):
+        train_stage(wrong, "t2c", corpus)

@@ -1,0 +1,212 @@
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow as pa
+import pytest
+from rich.console import Console
+
+from pipelines.engine.session import RunConfig, Session, check_needs, worker_count, worker_needs
+from pipelines.engine.step import Output, Payload, Reject, Step, Task
+from pipelines.errors import UserError
+from storage.receipts import Receipt, read_receipt
+from storage.schemas import SCHEMAS
+from storage.store import Store
+from storage.tables import read_table
+
+
+@dataclass(frozen=True)
+class Spell(Step):
+    """Texts -> one unit a letter; refuses digits, loses everything else, breaks down where a file is in the way.
+
+    Attributes:
+        diary: file where each work unit is noted; a file beside it that is named like a text is in the way.
+    """
+
+    name: ClassVar[str] = "spell"
+    revision: ClassVar[int] = 1
+    diary: str
+
+    def open(self, store: Store) -> Callable[[Payload], Output]:
+        self.note("open")
+        return self.spell
+
+    def note(self, text: str) -> None:
+        with Path(self.diary).open("a") as file:
+            file.write(f"{text}\n")
+
+    def spell(self, payload: Payload) -> Output:
+        text: str = payload["text"]
+        self.note(text)
+        if Path(self.diary).with_name(text).exists():
+            raise OSError(f"{text} is in the way")
+        rows = [
+            {"utterance_id": letter, "dataset": "d", "units": [ord(letter)], "durations": [1], "num_frames": 1}
+            for letter in text
+            if letter.isalpha()
+        ]
+        rejects = [Reject("d", letter, "digit", "no letter") for letter in text if letter.isdigit()]
+        table = pa.Table.from_pylist(rows, SCHEMAS["units"])
+        return Output([("units", table)], len(text), len(rows), rejects, {"length": len(text)})
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def session(store: Store) -> Iterator[Session]:
+    with Session(store, RunConfig(), None, Console(file=io.StringIO())) as session:
+        yield session
+
+
+@pytest.fixture
+def step(tmp_path: Path) -> Spell:
+    return Spell(str(tmp_path / "diary"))
+
+
+def tasks(step: Spell, *texts: str) -> list[Task]:
+    return [step.task(text, {"text": text}, 1.0) for text in texts]
+
+
+def run(session: Session, step: Spell, *texts: str, known: tuple[Receipt, ...] = ()) -> list[Receipt]:
+    return session.run(step, tasks(step, *texts), speed=1.0, known=known)
+
+
+def diary(step: Spell) -> list[str]:
+    """What the step did since the last look."""
+    path = Path(step.diary)
+    lines = path.read_text().splitlines() if path.exists() else []
+    path.write_text("")
+    return lines
+
+
+def files(store: Store) -> set[str]:
+    return set(store.list("data"))
+
+
+def test_receipts_stand_in_the_order_of_the_tasks(session: Session, step: Spell) -> None:
+    run(session, step, "two")
+    receipts = run(session, step, "one", "two", "three")
+    assert diary(step) == ["open", "two", "open", "one", "three"]
+    assert [receipt.stats["length"] for receipt in receipts] == [3, 3, 5]
+    assert [receipt.fingerprint for receipt in receipts] == [t.fingerprint for t in tasks(step, "one", "two", "three")]
+
+
+def test_a_work_unit_leaves_its_rows_rejects_and_receipt(session: Session, step: Spell, store: Store) -> None:
+    (receipt,) = run(session, step, "a1b2c")
+    assert (receipt.rows_in, receipt.rows_out, receipt.rejects) == (5, 3, {"digit": 2})
+    assert [file.table for file in receipt.files] == ["units", "rejects"]
+    assert read_table(store, receipt.files[0].path)["utterance_id"].to_pylist() == ["a", "b", "c"]
+    rejects = read_table(store, receipt.files[1].path).to_pylist()
+    assert [(row["source"], row["step"], row["reason"]) for row in rejects] == [
+        ("1", "spell", "digit"),
+        ("2", "spell", "digit"),
+    ]
+
+
+def test_what_is_finished_is_not_even_opened(session: Session, step: Spell) -> None:
+    first = run(session, step, "one", "two")
+    diary(step)
+    assert run(session, step, "one", "two") == first
+    assert diary(step) == []
+
+
+def test_a_half_finished_step_goes_on_where_it_broke_down(
+    session: Session, step: Spell, store: Store, tmp_path: Path
+) -> None:
+    texts = ("one", "two", "three", "four")
+    obstacle = tmp_path / "three"
+    obstacle.touch()
+    with pytest.raises(OSError, match="three is in the way"):
+        run(session, step, *texts)
+    assert diary(step) == ["open", "one", "two", "three"]
+    finished = [read_receipt(store, "spell", task.fingerprint) is not None for task in tasks(step, *texts)]
+    assert finished == [True, True, False, False]
+    obstacle.unlink()
+    receipts = run(session, step, *texts)
+    assert diary(step) == ["open", "three", "four"]
+    assert [receipt.stats["length"] for receipt in receipts] == [3, 3, 5, 4]
+
+
+def test_a_failing_task_leaves_nothing(session: Session, step: Spell, store: Store, tmp_path: Path) -> None:
+    (tmp_path / "one").touch()
+    with pytest.raises(OSError, match="in the way"):
+        run(session, step, "one")
+    assert files(store) == set()
+
+
+def test_a_step_that_loses_a_row_writes_nothing(session: Session, step: Spell, store: Store) -> None:
+    with pytest.raises(AssertionError, match=r"step spell, work unit \w+: 3 rows in, 2 out and 0 rejected"):
+        run(session, step, "a b")
+    assert files(store) == set()
+
+
+def test_a_work_unit_whose_file_is_gone_or_cut_short_is_done_again(session: Session, step: Spell, store: Store) -> None:
+    gone, short, whole = run(session, step, "gone", "short", "whole")
+    store.delete(gone.files[0].path)
+    store.put(short.files[0].path, store.get(short.files[0].path)[:-1])
+    diary(step)
+    assert run(session, step, "gone", "short", "whole") == [gone, short, whole]
+    assert diary(step) == ["open", "gone", "short"]
+    assert len(store.get(short.files[0].path)) == short.files[0].bytes
+
+
+def test_a_torn_receipt_does_not_count(session: Session, step: Spell, store: Store) -> None:
+    (receipt,) = run(session, step, "one")
+    path = f"data/receipts/spell/{receipt.fingerprint}.json"
+    store.put(path, store.get(path)[:-10])
+    diary(step)
+    assert run(session, step, "one") == [receipt]
+    assert diary(step) == ["open", "one"]
+
+
+def test_known_receipts_are_taken_at_their_word(session: Session, step: Spell, store: Store) -> None:
+    (receipt,) = run(session, step, "one")
+    for path in files(store):
+        store.delete(path)
+    diary(step)
+    assert run(session, step, "one", "two", known=(receipt,))[0] == receipt
+    assert diary(step) == ["open", "two"]
+
+
+def test_another_configuration_is_other_work(session: Session, step: Spell, tmp_path: Path) -> None:
+    run(session, step, "one")
+    other = Spell(str(tmp_path / "other"))
+    run(session, other, "one")
+    assert diary(other) == ["open", "one"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "there", "needs", "workers"),
+    [
+        ({}, False, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
+        ({}, True, {"CPU": 8}, {"CPU": 1, "GPU": 0}, 8),
+        ({}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 2),
+        ({"gpus_per_worker": 0.5, "cpus_per_gpu_worker": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.5}, 4),
+        ({"gpus_per_worker": 0}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
+        ({"gpus_per_worker": 1}, True, {"CPU": 8}, {"CPU": 4, "GPU": 1}, 1),  # an autoscaler may bring them
+        ({"workers": 9}, False, {"CPU": 2}, {"CPU": 1, "GPU": 0}, 9),
+        ({"resources": {"quantize": {"a": 0.5}}}, False, {"CPU": 8, "a": 1}, {"CPU": 1, "GPU": 0, "a": 0.5}, 2),
+        ({"resources": {"encode": {"a": 0.5}}}, False, {"CPU": 8}, {"CPU": 1, "GPU": 0}, 8),
+        ({"workers": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
+        ({}, True, {"CPU": 4, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
+    ],
+)
+def test_workers_take_gpus_where_there_are_any(
+    settings: dict[str, Any], gpu: bool, there: dict[str, float], needs: dict[str, float], workers: int
+) -> None:
+    config = RunConfig(**settings)
+    assert worker_needs(config, "quantize", gpu, there) == needs
+    assert worker_count(config, 100, needs, there) == workers
+    assert worker_count(config, 1, needs, there) == 1
+
+
+def test_this_machine_does_not_grow() -> None:
+    needs = worker_needs(RunConfig(gpus_per_worker=0.5), "quantize", True, {"CPU": 8})
+    with pytest.raises(UserError, match=r"run.gpus_per_worker: a worker would need 0.5 GPU, this machine has 0"):
+        check_needs(needs, {"CPU": 8}, None)
+    check_needs(needs, {"CPU": 8}, "head:6379")

@@ -1,0 +1,1 @@
+"""Anything FFmpeg decodes to 16 kHz mono, streaming."""

@@ -1,0 +1,159 @@
+"""Any audio to mono 16 kHz float32: by content, not by name, in bounded memory, with errors of stable codes.
+
+Legend: N = samples at 16 kHz.
+"""
+
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from unitlang.audio.decoding import Decoder
+from unitlang.audio.playback import Playback, stated_length
+from unitlang.audio.sources import AudioSource, reading, source_name
+from unitlang.errors import AudioError
+from unitlang.frames import SAMPLE_RATE
+
+BLOCK_SAMPLES = 30 * SAMPLE_RATE
+"""Default length of a block of `stream`: 30 s."""
+
+Segment = tuple[int, int | None]
+"""First sample and number of samples at 16 kHz; None = to the end."""
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the headers of an audio file say.
+
+    Attributes:
+        sample_rate: native rate in Hz.
+        channels: number of native channels.
+        codec: FFmpeg's name of the codec.
+        num_samples: length at 16 kHz after resampling where the container states its length exactly (PCM
+            in WAV, RF64, W64, AIFF, AU, CAF and SPHERE; FLAC; MP3 by LAME or FFmpeg), else None.
+    """
+
+    sample_rate: int
+    channels: int
+    codec: str
+    num_samples: int | None
+
+
+def probe(source: AudioSource) -> AudioInfo:
+    """Reads the headers only.
+
+    Raises:
+        AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, or truncated where the headers
+            already show that the file is shorter than it says.
+    """
+    return reading(source, _info, source)
+
+
+def _info(source: AudioSource) -> AudioInfo:
+    with Decoder(source) as decoder:
+        return AudioInfo(decoder.rate, decoder.channels, decoder.codec, stated_length(decoder))
+
+
+def stream(
+    source: AudioSource,
+    *,
+    offset_samples: int = 0,
+    num_samples: int | None = None,
+    block_samples: int = BLOCK_SAMPLES,
+) -> Iterator[NDArray[np.float32]]:
+    """Decodes block by block; memory does not depend on the length of the file.
+
+    A segment has the very samples that decoding from the start and cutting would give. PCM and FLAC are
+    entered shortly before it, other codecs are decoded from their start.
+
+    Args:
+        source: path, fsspec URL or encoded bytes.
+        offset_samples: first sample wanted, at 16 kHz.
+        num_samples: how many, at 16 kHz; None = to the end.
+        block_samples: length of every block but the last.
+
+    Yields:
+        Mono samples at 16 kHz.
+
+    Raises:
+        AudioError: as `probe`; bad_segment; not_finite; and where the end is reached: truncated (less than
+            the container states), corrupt (failed checksums of FLAC and Ogg), no_samples. So blocks may
+            have come before the error.
+    """
+    with Playback(source) as playback:
+        yield from _finite_blocks(playback, (offset_samples, num_samples), block_samples, source)
+
+
+def stream_segments(
+    source: AudioSource, segments: Iterable[Segment], *, block_samples: int = BLOCK_SAMPLES
+) -> Iterator[Iterator[NDArray[np.float32]]]:
+    """Segments of one source, each as `stream` gives it, in one pass where they follow each other.
+
+    Codecs other than PCM and FLAC are decoded once for all segments in ascending order, with overlaps of up to 10 s;
+    a segment that begins before that is decoded from the start of the file, as by `stream`.
+
+    Args:
+        source: path, fsspec URL or encoded bytes; it is opened when the first block is asked for.
+        segments: pairs of `stream`'s offset_samples and num_samples.
+        block_samples: length of every block but the last of a segment.
+
+    Yields:
+        For each segment the blocks of `stream`. They may be left early, and end when the next segment is asked for.
+
+    Raises:
+        AudioError: none here; the blocks of a segment raise what `stream` raises for it, and the next segments go on.
+    """
+    with Playback(source) as playback:
+        for segment in segments:
+            with closing(_finite_blocks(playback, segment, block_samples, source)) as blocks:
+                yield blocks
+
+
+def load(source: AudioSource, *, offset_samples: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:
+    """The whole of `stream` as one array waveform_N (4 bytes a sample: 230 MB per hour).
+
+    Raises:
+        AudioError: as `stream`. That audio is too short for a frame is the caller's to decide (`num_frames`).
+    """
+    return np.concatenate(list(stream(source, offset_samples=offset_samples, num_samples=num_samples)))
+
+
+def measure(source: AudioSource) -> tuple[AudioInfo, int]:
+    """What `probe` finds, and the length in samples at 16 kHz: as the headers state it, else by decoding it through.
+
+    Raises:
+        AudioError: as `probe` where the length is stated, as `stream` where it has to be decoded.
+    """
+    info = probe(source)
+    if info.num_samples is not None:
+        return info, info.num_samples
+    return info, sum(len(block_N) for block_N in stream(source))
+
+
+def _finite_blocks(
+    playback: Playback, segment: Segment, size: int, source: AudioSource
+) -> Generator[NDArray[np.float32]]:
+    blocks = _blocks(playback.segment(*segment), size)
+    while (block_N := reading(source, next, blocks, None)) is not None:
+        if not np.isfinite(block_N).all():
+            raise AudioError("not_finite", "its samples are not all finite numbers", source_name(source))
+        yield block_N
+
+
+def _blocks(pieces_N: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
+    """Cuts and joins pieces into blocks of `size` samples; the last may be shorter."""
+    waiting: list[NDArray[np.float32]] = []
+    length = 0
+    for piece_N in pieces_N:
+        waiting.append(piece_N)
+        length += len(piece_N)
+        if length >= size:
+            joined_N = np.concatenate(waiting)
+            for begin in range(0, length - size + 1, size):
+                yield joined_N[begin : begin + size]
+            rest_N = joined_N[length - length % size :].copy()
+            waiting, length = [rest_N], len(rest_N)
+    if length:
+        yield np.concatenate(waiting)

@@ -1,0 +1,1 @@
+"""Units to words: learning a unit language, encoding, compression."""

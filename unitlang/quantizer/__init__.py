@@ -1,0 +1,1 @@
+"""Features to units: k-means, codebooks, assignment."""

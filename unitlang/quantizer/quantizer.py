@@ -1,0 +1,235 @@
+"""The quantizer: features and centroids in one object that turns speech into units."""
+
+# Shapes: N = samples at 16 kHz, T = frames, D = feature dims, K = clusters.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false
+
+import json
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from unitlang.errors import UnitlangError
+from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
+from unitlang.features.base import K
+from unitlang.precision import full_precision
+from unitlang.quantizer.centroids import check_centroids
+from unitlang.quantizer.kmeans import MAX_CLUSTERS, MIN_CLUSTERS
+
+FloatArray = NDArray[np.float32]
+UnitArray = NDArray[np.uint16]
+
+CENTROIDS_FILE = "centroids.safetensors"
+CARD_FILE = "card.json"
+
+_SEARCH_FRAMES = 256
+"""Frames per search, the last ones padded: FAISS rounds differently for other numbers, and below 20."""
+
+
+class QuantizerConfig(BaseModel):
+    """How many units there are and what they are learnt from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    k: int = Field(default=100, ge=MIN_CLUSTERS, le=MAX_CLUSTERS)
+    """Number of units. With `centroids`, what the codebook holds counts."""
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of the sample and of k-means."""
+    iterations: int = Field(default=20, ge=1)
+    """Iterations of k-means."""
+    sample_hours: float = Field(default=20.0, gt=0, allow_inf_nan=False)
+    """Speech to learn from, in hours."""
+    max_frames: int = Field(default=1_000_000, ge=MIN_CLUSTERS)
+    """Frames to keep of the sample; a million of 768 dims are 1.5 GB."""
+    centroids: str | None = None
+    """Path or URL of a public codebook to use instead of learning one."""
+
+
+class Quantizer:
+    """Turns 16 kHz mono speech into one unit per 20 ms frame.
+
+    Attributes:
+        extractor: the features.
+        centroids_KD: float32.
+        k: number of units.
+        fingerprint: what tells this quantizer from any other.
+        fitted: how the centroids came about; for the card, as given.
+    """
+
+    def __init__(
+        self,
+        extractor: FeatureExtractor,
+        centroids_KD: FloatArray,
+        fingerprint: str,
+        fitted: Mapping[str, Any] | None = None,
+    ) -> None:
+        centroids_KD = check_centroids(centroids_KD, "centroids")
+        if centroids_KD.shape[1] != extractor.dim:
+            raise UnitlangError(
+                f"the centroids have {centroids_KD.shape[1]} dims but the features {extractor.dim}: "
+                "is this the model that the codebook was made with?"
+            )
+        self.extractor = extractor
+        self.centroids_KD = centroids_KD
+        self.k = len(centroids_KD)
+        self.fingerprint = fingerprint
+        self.fitted = dict(fitted or {})
+        self._index = faiss.IndexFlatL2(extractor.dim)
+        self._index.add(centroids_KD)
+        self._centroids_on_device: Any = None
+
+    def assign(self, features_TD: FloatArray) -> UnitArray:
+        """The nearest centroid of each frame; a frame's unit does not depend on the frames around it.
+
+        Args:
+            features_TD: float32.
+
+        Returns:
+            units_T uint16.
+
+        Raises:
+            UnitlangError: other dims than the centroids', NaN or infinite values.
+        """
+        if features_TD.ndim != 2 or features_TD.shape[1] != self._index.d:
+            raise UnitlangError(f"features must be frames x {self._index.d} dims, got shape {features_TD.shape}")
+        if not np.isfinite(features_TD).all():
+            raise UnitlangError("the features hold NaN or infinite values: they have no units")
+        units_T = np.empty(len(features_TD), np.uint16)
+        queries_TD = np.zeros((_SEARCH_FRAMES, self._index.d), np.float32)
+        with one_thread():
+            for start in range(0, len(features_TD), _SEARCH_FRAMES):
+                part_TD = features_TD[start : start + _SEARCH_FRAMES]
+                queries_TD[: len(part_TD)] = part_TD
+                _, nearest_T1 = self._index.search(queries_TD, 1)
+                units_T[start : start + len(part_TD)] = nearest_T1[: len(part_TD), 0]
+        return units_T
+
+    def quantize(self, blocks: Iterable[FloatArray]) -> Iterator[UnitArray]:
+        """Units of one utterance that comes in blocks of any size, in bounded memory.
+
+        Args:
+            blocks: waveform_N float32 arrays, 16 kHz mono.
+
+        Yields:
+            units_T uint16, `num_frames(total samples)` in all; nothing below one frame.
+        """
+        for _, units_T in self.quantize_many([(None, blocks)]):
+            yield units_T
+
+    def quantize_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, UnitArray]]:
+        """Units of many utterances, in batches where that is faster; the blocks may be read in another thread.
+
+        Args:
+            utterances: a key and the blocks of each, as `quantize` takes them.
+
+        Yields:
+            A key and units_T uint16 of the next frames of its utterance. One utterance's frames come in order,
+            utterances in any.
+        """
+        for key, features_TD in self.extractor.stream_many(utterances):
+            yield key, self._units(features_TD)
+
+    def _units(self, features_TD: Any) -> UnitArray:
+        """Units of an array or a tensor; those of a tensor on a GPU are found there, so that only units leave it."""
+        if isinstance(features_TD, np.ndarray):
+            return self.assign(features_TD)
+        if features_TD.device.type == "cpu":
+            return self.assign(features_TD.numpy())
+        if self._centroids_on_device is None:
+            self._centroids_on_device = features_TD.new_tensor(self.centroids_KD)
+        return nearest(features_TD, self._centroids_on_device)
+
+    def dump(self) -> dict[str, bytes]:
+        """The quantizer as files; equal quantizers give equal bytes."""
+        card = {
+            "kind": "quantizer",
+            "fingerprint": self.fingerprint,
+            "k": self.k,
+            "dim": self.extractor.dim,
+            "features": self.extractor.config.model_dump(mode="json"),
+            "features_fingerprint": self.extractor.fingerprint(),
+            "fitted": self.fitted,
+            "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "scipy", "torch", "torchaudio")},
+        }
+        return {
+            CENTROIDS_FILE: save_tensors({"centroids": self.centroids_KD}),
+            CARD_FILE: json.dumps(card, indent=2, sort_keys=True).encode(),
+        }
+
+    @classmethod
+    def load(cls, files: Mapping[str, bytes], device: str = "cpu") -> Self:
+        """Rebuild a quantizer from what `dump` gave.
+
+        Args:
+            files: contents by name.
+            device: torch's name of where the model runs.
+
+        Raises:
+            UnitlangError: files are missing or damaged, or the checkpoint is not the one it was made with.
+        """
+        try:
+            card = dict(json.loads(files[CARD_FILE]))
+            features: FeaturesConfig = TypeAdapter[Any](FeaturesConfig).validate_python(card["features"])
+            centroids_KD = load_tensors(files[CENTROIDS_FILE])["centroids"]
+            fingerprint, expected = str(card["fingerprint"]), card["features_fingerprint"]
+        except (KeyError, ValueError, TypeError, SafetensorError, ValidationError) as error:
+            raise UnitlangError(f"not a quantizer, or a damaged one: {error}") from error
+        extractor = load_extractor(features, device)
+        if extractor.fingerprint() != expected:
+            raise UnitlangError(
+                "the features are not those that the quantizer was made with: another checkpoint lies at "
+                f"{getattr(features, 'checkpoint', None)}, or another version of the program made it"
+            )
+        return cls(extractor, centroids_KD, fingerprint, card.get("fitted"))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the quantizer's files into a folder, which is made where needed."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in self.dump().items():
+            (folder / name).write_bytes(content)
+
+    @classmethod
+    def open(cls, folder: str | Path, device: str = "cpu") -> Self:
+        """Load a quantizer from a folder that `save` wrote; raises like `load`."""
+        folder = Path(folder)
+        names = (CENTROIDS_FILE, CARD_FILE)
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing:
+            raise UnitlangError(f"{folder} holds no quantizer: {', '.join(missing)} missing")
+        return cls.load({name: (folder / name).read_bytes() for name in names}, device)
+
+
+@contextmanager
+def one_thread() -> Generator[None]:
+    """Run FAISS on one thread, so that its results do not depend on how many there are."""
+    threads = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(threads)
+
+
+def nearest(features_TD: Any, centroids_KD: Any) -> UnitArray:
+    """`Quantizer.assign` by one matrix product, for float32 tensors on any device.
+
+    Equal to FAISS's units but for frames whose two nearest centroids are equally far within float32's rounding.
+
+    Returns:
+        units_T uint16, on the CPU.
+    """
+    with full_precision():
+        scores_TK = (centroids_KD * centroids_KD).sum(1) - 2 * features_TD @ centroids_KD.T
+    units_T: UnitArray = scores_TK.argmin(1).cpu().numpy().astype(np.uint16)
+    return units_T
