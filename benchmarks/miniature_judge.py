@@ -17,7 +17,7 @@ from echox.data.speech import SpokenBatch, spoken_reading
 from echox.generation import Written, answer, write_words
 from echox.models.echo import Echo
 from echox.models.ragged import Ragged
-from echox.recipes.run import Run
+from echox.recipes.folder import RunFolder
 from echox.text.prompts import Prompter
 from echox.text.tokenizer import END_OF_TURN
 from storage.tables import read_table
@@ -110,7 +110,7 @@ class Speaker:
         return write_words(self.model.t2c, self.model.text_prefix(batch.tokens), limit=MOST_WORDS)
 
     def _speak_states(self, batch: Written) -> Ragged:
-        prefix = self.model.frame(self.model.denoise(batch.states))
+        prefix = self.model.wrap(self.model.denoise(batch.states))
         return write_words(self.model.words, prefix, limit=MOST_WORDS)
 
 

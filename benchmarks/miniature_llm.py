@@ -49,18 +49,18 @@ def new_llama(config: DecoderConfig, vocabulary: int) -> Any:
     """Random weights in the shape of `config`; embeddings as large as what the speech adapter's last norm gives."""
     model: Any = LlamaForCausalLM(
         LlamaConfig(
-            hidden_size=config.width,
+            hidden_size=config.hidden_size,
             num_hidden_layers=config.layers,
             num_attention_heads=config.heads,
             num_key_value_heads=config.key_value_heads,
-            intermediate_size=config.feed_forward,
+            intermediate_size=config.intermediate_size,
             max_position_embeddings=config.max_length,
             rope_theta=config.rope_theta,
             rms_norm_eps=1e-5,
             vocab_size=vocabulary,
             tie_word_embeddings=False,
             attention_dropout=0.0,
-            initializer_range=config.width**-0.5,
+            initializer_range=config.hidden_size**-0.5,
         )
     )
     torch.nn.init.normal_(model.model.embed_tokens.weight)

@@ -17,12 +17,12 @@ from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
 from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
-from echox.presets import Architecture, dump_architecture
+from echox.architectures import Architecture, dump_architecture
 from echox.text.prompts import Prompter
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.training import Stage, TrainingRequest, train
 
-LLAMA = DecoderConfig(layers=2, width=96, heads=4, key_value_heads=2, feed_forward=256, max_length=256)
+LLAMA = DecoderConfig(layers=2, hidden_size=96, heads=4, key_value_heads=2, intermediate_size=256, max_length=256)
 LORA = LoraConfig(rank=16, alpha=16.0, dropout=0.0)
 MOST_TOKENS = 1_024
 COMMON = (
@@ -34,9 +34,9 @@ COMMON = (
     "data.threads=1",
     "data.shuffle_rows=4096",
 )
-S2T = ("optimizer.lr=2.5e-3", "data.batch_length=1024", "max_answer=16", "loss.ctc_weight=1.0")
-T2C = ("optimizer.lr=2e-3", "data.batch_length=2048", "valid_words=64")
-ECHO = ("optimizer.lr=1e-3", "data.batch_length=1024", "max_answer=16", "max_words=64")
+S2T = ("optimizer.lr=2.5e-3", "data.max_tokens=1024", "max_new_tokens=16", "loss.ctc_weight=1.0")
+T2C = ("optimizer.lr=2e-3", "data.max_tokens=2048", "valid_words=64")
+ECHO = ("optimizer.lr=1e-3", "data.max_tokens=1024", "max_new_tokens=16", "max_words=64")
 VARIANTS = {
     "echo": (),
     "echo, no denoising": ("loss.denoising_weight=0",),
@@ -107,9 +107,9 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
     return Architecture(
         encoder=EncoderConfig(
             layers=2,
-            width=64,
+            hidden_size=64,
             heads=4,
-            feed_forward=256,
+            intermediate_size=256,
             mels=80,
             max_frames=600,
             full_window=False,
@@ -117,7 +117,7 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
         ),
         adapter=AdapterConfig(heads=4, stack=4),
         llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
-        t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_width=LLAMA.width, text_vocabulary=vocabulary, words=8),
+        t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_hidden_size=LLAMA.hidden_size, text_vocabulary=vocabulary, words=8),
         echo=EchoConfig(inner=256),
     )
 

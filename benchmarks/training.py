@@ -198,7 +198,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
     from echox.recipes.base import StageRecipe
     from echox.recipes.export import export
     from echox.recipes.recorder import RunRecorder
-    from echox.recipes.running import STAGES, settle
+    from echox.recipes.launch import STAGES, settle
     from echox.recipes.sections import to_sections
 
     setting, out = settle(request, write=True), Path(request.out)

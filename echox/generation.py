@@ -1,6 +1,6 @@
 """Batched greedy decoding with a cache of keys and values: answers in text, and words from text or from states."""
 
-# Shapes: B = sequences, P = positions of a prefix, H = width of the language model, L = positions, D = width of the
+# Shapes: B = sequences, P = positions of a prefix, H = width of the language model, L = positions, D = hidden size of the
 # decoder, V = vocabulary, R = tokens written, A = sequences that are in the cache.
 
 from collections.abc import Generator

@@ -47,7 +47,7 @@ def unit_errors(language: UnitLanguage, found: Ragged, wanted: Ragged) -> Share:
     return edits(*([units.tolist() for units in language.decode_batch(_rows(words))] for words in (found, wanted)))
 
 
-def agreement(predictions: Predictions) -> Share:
+def sequence_accuracy(predictions: Predictions) -> Share:
     """Examples of which every target, the end included, has the highest score, of all examples."""
     right_N = predictions.logits_NV.argmax(-1) == predictions.targets_N
     examples = right_N.split(predictions.lengths_B.tolist())

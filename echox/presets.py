@@ -1,131 +1,15 @@
-"""Named architectures, and architectures from YAML files."""
+"""The old name of `echox.architectures`; it will be gone in the next release."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+import warnings
 
-import yaml
-from pydantic import TypeAdapter, ValidationError
+from echox.architectures import ARCHITECTURES as PRESETS
+from echox.architectures import Architecture, dump_architecture, load_architecture
 
-from echox.errors import EchoxError
-from echox.models.adapter import AdapterConfig
-from echox.models.config import PartConfig
-from echox.models.decoder import DecoderConfig, RopeScaling
-from echox.models.echo import EchoConfig
-from echox.models.encoder import EncoderConfig
-from echox.models.language_model import LanguageModelConfig
-from echox.models.t2c import T2CConfig, t2c_layers
+__all__ = ["PRESETS", "Architecture", "dump_architecture", "load_architecture"]
 
-LLAMA3_VOCABULARY = 128_256
-WORDS = 8_192
-"""Words of the unit language until `with_vocabularies` says how many a corpus has."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Architecture(PartConfig):
-    """All parts of one EchoX."""
-
-    encoder: EncoderConfig
-    """Hears."""
-    adapter: AdapterConfig
-    """Turns what is heard into embeddings."""
-    llm: LanguageModelConfig
-    """Answers in text."""
-    t2c: T2CConfig
-    """Speaks text."""
-    echo: EchoConfig
-    """Speaks from the language model's states."""
-
-    def __post_init__(self) -> None:
-        if (self.t2c.text_width, self.t2c.text_vocabulary) != (self.llm.decoder.width, self.llm.vocabulary):
-            raise EchoxError("t2c.text_width and t2c.text_vocabulary: must be llm.decoder.width and llm.vocabulary")
-        if self.llm.decoder.width % self.adapter.heads:
-            raise EchoxError(f"adapter.heads {self.adapter.heads}: must divide llm.decoder.width")
-
-    def with_vocabularies(self, text: int, words: int) -> "Architecture":
-        """The same for a tokenizer of so many tokens and a unit language of so many words."""
-        return replace(
-            self,
-            llm=replace(self.llm, vocabulary=text),
-            t2c=replace(self.t2c, text_vocabulary=text, words=words),
-        )
-
-
-def load_architecture(preset: str) -> Architecture:
-    """A preset by its name, or an architecture from a YAML file.
-
-    Raises:
-        EchoxError: when there is no such preset or file, or the file is not an architecture.
-    """
-    if preset in PRESETS:
-        return PRESETS[preset]
-    path = Path(preset)
-    if not path.is_file():
-        raise EchoxError(f"preset {preset!r}: neither a file nor one of {', '.join(PRESETS)}")
-    try:
-        return TypeAdapter(Architecture).validate_python(yaml.safe_load(path.read_text()))
-    except yaml.YAMLError as error:
-        raise EchoxError(f"{path}: not a YAML file: {error}") from None
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise EchoxError("\n".join([f"{path}: not an architecture:", *faults])) from None
-
-
-def dump_architecture(architecture: Architecture) -> dict[str, Any]:
-    """Plain values that `load_architecture` reads back from YAML."""
-    return TypeAdapter(Architecture).dump_python(architecture, mode="json")
-
-
-def _released(llm: LanguageModelConfig) -> Architecture:
-    """The released family: Whisper large-v3, one Llama 3, T2C medium."""
-    width = llm.decoder.width
-    return Architecture(
-        encoder=EncoderConfig(layers=32, width=1280, heads=20, feed_forward=5120),
-        adapter=AdapterConfig(heads=llm.decoder.heads),
-        llm=llm,
-        t2c=T2CConfig(
-            decoder=t2c_layers("medium", llm.decoder),
-            text_width=width,
-            text_vocabulary=llm.vocabulary,
-            words=WORDS,
-        ),
-        echo=EchoConfig(inner=llm.decoder.feed_forward),
-    )
-
-
-def _llama3(width: int, layers: int, heads: int, feed_forward: int, *, factor: float, tied: bool) -> Architecture:
-    decoder = DecoderConfig(
-        layers=layers,
-        width=width,
-        heads=heads,
-        key_value_heads=8,
-        feed_forward=feed_forward,
-        max_length=8192,
-        rope_scaling=RopeScaling(factor=factor),
-    )
-    return _released(LanguageModelConfig(decoder=decoder, vocabulary=LLAMA3_VOCABULARY, tied=tied))
-
-
-def _tiny() -> Architecture:
-    """For a CPU and minutes: everything is trained from random weights."""
-    decoder = DecoderConfig(layers=3, width=96, heads=4, key_value_heads=2, feed_forward=256, max_length=1024)
-    text = 512
-    return Architecture(
-        encoder=EncoderConfig(
-            layers=2, width=64, heads=4, feed_forward=256, mels=80, full_window=False, trainable=True
-        ),
-        adapter=AdapterConfig(heads=4),
-        llm=LanguageModelConfig(decoder=decoder, vocabulary=text, trainable="all"),
-        t2c=T2CConfig(
-            decoder=replace(decoder, layers=2, max_length=2048), text_width=96, text_vocabulary=text, words=512
-        ),
-        echo=EchoConfig(inner=256),
-    )
-
-
-PRESETS: dict[str, Architecture] = {
-    "tiny": _tiny(),
-    "echox-3b": _llama3(3072, 28, 24, 8192, factor=32.0, tied=True),
-    "echox-8b": _llama3(4096, 32, 32, 14336, factor=8.0, tied=False),
-}
-"""Architectures by name."""
+warnings.warn(
+    "echox.presets is now called echox.architectures, and PRESETS ARCHITECTURES; the old names will be gone in the "
+    "next release",
+    FutureWarning,
+    stacklevel=2,
+)

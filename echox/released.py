@@ -1,7 +1,7 @@
 """The released EchoX checkpoints (FreedomIntelligence/EchoX-3B, -8B): one folder of safetensors, read into `Echo`.
 
-They hold the language model with its LoRA merged, Soundwave's adapter and the Echo decoder (`unit_translator`). Whisper
-comes from a folder of its own. T2C is not among them: its place gets the Echo decoder's weights.
+Each holds the language model with its LoRA merged, Soundwave's adapter and the Echo decoder (`unit_translator`). Whisper
+comes from a folder of its own. T2C is not included: it gets the Echo decoder's weights.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from echox.models.echo import Echo, EchoConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
 from echox.models.t2c import Size, T2CConfig, t2c_layers
-from echox.presets import Architecture
+from echox.architectures import Architecture
 
 PLACEHOLDER = "<audio_patch>"
 END = 128_009
@@ -27,9 +27,9 @@ END = 128_009
 SPEAKER = (128_006, 128_000, 65_576, 128_007, 128_000, 198)
 """`<|start_header_id|>`, "speaker", `<|end_header_id|>`, a new line: each text tokenized with a `<|begin_of_text|>`."""
 BEFORE = (*SPEAKER, 12_800)
-"""What stands before the states in the released inference. 12800 is as they have it; 128000 may have been meant."""
+"""Tokens before the states in the released inference. 12800 is theirs; 128000 may have been meant."""
 AFTER = (END, *SPEAKER)
-"""What stands between the states and the words."""
+"""Tokens between the states and the words."""
 SIZES: Mapping[str, Size] = {"large": "large", "small": "small"}
 """`unit_model` in `config.json`; anything else is medium, and base where there is none."""
 
@@ -41,22 +41,22 @@ ADAPTER = {
     "model.lbm.encoder_attn.": "look_back.attention.",
     "model.lbm.atten_layer_norm.": "look_back.norm.",
 }
-"""Their names, and ours behind `s2t.adapter.`"""
+"""Released names, and ours after `s2t.adapter.`"""
 WORDS = {"unit_embedding.": "word_embedding.", "adapter.": "input_projection.", "lm_head.": "head."}
-"""Their names behind `unit_translator.`, and ours behind `words.`"""
+"""Released names after `unit_translator.`, and ours after `words.`"""
 DENOISING = {"aligner_MLP.0.": "up.", "aligner_MLP.3.": "down."}
-"""Their names behind `unit_translator.`, and ours behind `denoising.`"""
+"""Released names after `unit_translator.`, and ours after `denoising.`"""
 
 
 def load_released(folder: Path, whisper: Path) -> Echo:
-    """The model of a released folder, on the CPU.
+    """Load the model of a released folder, on the CPU.
 
     Args:
-        folder: with `config.json`, `tokenizer.json` and safetensors.
-        whisper: a Hugging Face folder of the Whisper that it was trained with, large-v3 for the public ones.
+        folder: a folder with `config.json`, `tokenizer.json` and safetensors.
+        whisper: Hugging Face folder of the Whisper that it was trained with: large-v3 for the public ones.
 
     Raises:
-        EchoxError: when something is missing, or not as the released ones are.
+        EchoxError: something is missing or differs from the released layout.
     """
     model = Echo(released_architecture(folder, whisper), released_placeholder(folder))
     model.s2t.encoder.load()
@@ -69,12 +69,16 @@ def load_released(folder: Path, whisper: Path) -> Echo:
     model.t2c.load_state_dict(model.words.state_dict())
     load_weights(model.s2t.adapter, _take(tensors, ADAPTER), folder)
     model.s2t.llm.fill(tensors, folder)
-    _check_frame(layers["decoder_frontend.embed.weight"], model.s2t.llm.table, folder)
+    _check_table(layers["decoder_frontend.embed.weight"], model.s2t.llm.table, folder)
     return model
 
 
 def released_architecture(folder: Path, whisper: Path) -> Architecture:
-    """What a released folder and its Whisper say in their `config.json`."""
+    """Return the architecture of a released folder and its Whisper, from their `config.json`.
+
+    Raises:
+        EchoxError: a field is missing.
+    """
     config = read_config(folder)
     llm = _language_model(config, folder)
     size = SIZES.get(config["unit_model"], "medium") if "unit_model" in config else "base"
@@ -84,19 +88,23 @@ def released_architecture(folder: Path, whisper: Path) -> Architecture:
         llm=llm,
         t2c=T2CConfig(
             decoder=t2c_layers(size, llm.decoder),
-            text_width=llm.decoder.width,
+            text_hidden_size=llm.decoder.hidden_size,
             text_vocabulary=llm.vocabulary,
             words=_field(config, "unit_vocab_size", folder),
             before=BEFORE,
             after=AFTER,
             end=END,
         ),
-        echo=EchoConfig(inner=llm.decoder.feed_forward),
+        echo=EchoConfig(inner=llm.decoder.intermediate_size),
     )
 
 
 def released_placeholder(folder: Path) -> int:
-    """Id of the token that speech replaces, as `tokenizer.json` has it."""
+    """Return the id of the token that speech replaces, from `tokenizer.json`.
+
+    Raises:
+        EchoxError: there is no such file or token.
+    """
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise EchoxError(f"{folder}: no tokenizer.json; fetch the whole folder")
@@ -110,10 +118,10 @@ def _language_model(config: Mapping[str, Any], folder: Path) -> LanguageModelCon
     scaling = config.get("rope_scaling")
     decoder = DecoderConfig(
         layers=_field(config, "num_hidden_layers", folder),
-        width=_field(config, "hidden_size", folder),
+        hidden_size=_field(config, "hidden_size", folder),
         heads=_field(config, "num_attention_heads", folder),
         key_value_heads=_field(config, "num_key_value_heads", folder),
-        feed_forward=_field(config, "intermediate_size", folder),
+        intermediate_size=_field(config, "intermediate_size", folder),
         max_length=8192,
         rope_theta=_field(config, "rope_theta", folder),
         rope_scaling=scaling
@@ -135,9 +143,9 @@ def _encoder(folder: Path) -> EncoderConfig:
     config = read_config(folder)
     return EncoderConfig(
         layers=_field(config, "encoder_layers", folder),
-        width=_field(config, "d_model", folder),
+        hidden_size=_field(config, "d_model", folder),
         heads=_field(config, "encoder_attention_heads", folder),
-        feed_forward=_field(config, "encoder_ffn_dim", folder),
+        intermediate_size=_field(config, "encoder_ffn_dim", folder),
         mels=_field(config, "num_mel_bins", folder),
         max_frames=2 * _field(config, "max_source_positions", folder),
         checkpoint=str(folder),
@@ -151,7 +159,7 @@ def _field(config: Mapping[str, Any], name: str, folder: Path) -> Any:
 
 
 def _take(tensors: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Those whose name begins as in `names`, renamed, out of `tensors`."""
+    """Take the tensors whose name begins as in `names` out of `tensors`, and return them renamed."""
     taken: dict[str, Tensor] = {}
     for name in list(tensors):
         for theirs, ours in names.items():
@@ -161,8 +169,8 @@ def _take(tensors: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Ten
     return taken
 
 
-def _check_frame(table_VH: Tensor, ours_VH: Tensor, folder: Path) -> None:
-    """What stands around the states they embed with a table of the Echo decoder's own, we with the language model's."""
+def _check_table(table_VH: Tensor, ours_VH: Tensor, folder: Path) -> None:
+    """Check that the tokens around the states have the same embeddings in the language model, which we use for them."""
     ids = sorted({*BEFORE, *AFTER})
     if table_VH.shape != ours_VH.shape or not torch.equal(table_VH[ids].to(ours_VH.dtype), ours_VH[ids]):
         raise EchoxError(f"{folder}: unit_translator.model.embed_tokens is not model.embed_tokens; cannot import it")

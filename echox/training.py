@@ -1,19 +1,15 @@
-"""Training a stage: the one interface that the command line and Ray call. Importing it is cheap; `check` is too."""
+"""Training of one stage: the interface that the command line and Ray call. Importing it is cheap."""
 
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from echox.errors import EchoxError
 
 if TYPE_CHECKING:
-    from echox.recipes.run import Run
-
-Stage = Literal["s2t", "t2c", "echo"]
-REQUIRED: Mapping[Stage, tuple[Stage, ...]] = {"s2t": (), "t2c": (), "echo": ("s2t", "t2c")}
-"""Stages that a stage stands on."""
+    from echox.recipes.folder import RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,29 +17,29 @@ class TrainingRequest:
     """What to train.
 
     Attributes:
-        stage: `s2t`, `t2c` or `echo`.
+        stage: name of a stage, see `echox.stages`.
         corpus: STORE@VERSION.
-        preset: a name of `echox.presets`, or a YAML file of an architecture.
-        out: the run's folder, on a disk that all workers see.
-        parts: folders of finished runs that this one stands on, by stage: both others for echo.
+        architecture: a name of `echox.architectures`, or a YAML file of an architecture.
+        out: folder of the run, on a disk that all workers share.
+        source_models: folders of the finished runs that this one needs, by stage.
         settings: FIELD=VALUE of the stage's configuration, values in YAML.
     """
 
-    stage: Stage
+    stage: str
     corpus: str
-    preset: str
+    architecture: str
     out: str
-    parts: Mapping[str, str] = field(default_factory=dict[str, str])
+    source_models: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came out.
+    """The outcome of a finished run.
 
     Attributes:
         steps: optimizer steps.
-        metrics: the last validation's.
+        metrics: metrics of the last validation.
         checkpoint: folder of the best model.
     """
 
@@ -53,70 +49,89 @@ class TrainingResult:
 
 
 def check(request: TrainingRequest) -> None:
-    """Whether the request can be trained, in a second or two.
+    """Check, in a few seconds, that the request can be trained.
 
     Raises:
-        EchoxError: naming the field and the remedy.
+        EchoxError: stage, settings, architecture, data or source models do not fit; names the field and the remedy.
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
+    from echox.architectures import load_architecture
     from echox.data.corpus import Corpus, hold_out
-    from echox.presets import load_architecture
-    from echox.recipes.run import open_parts
+    from echox.recipes.folder import open_sources
     from echox.recipes.settings import load_settings
+    from echox.stages import stage_class
     from storage.approvals import check_trainable
 
-    config = load_settings(request.stage, request.preset, request.settings)
-    load_architecture(request.preset)
+    stage = stage_class(request.stage)
+    config = load_settings(stage, request.architecture, request.settings)
+    load_architecture(request.architecture)
     corpus = Corpus.open(request.corpus)
     check_trainable(corpus.store, corpus.manifest)
-    hold_out(corpus, request.stage, config.data.held_out)
-    check_parts(request, corpus.fingerprints, open_parts(request.parts))
+    hold_out(corpus, stage.table, config.data.valid_fraction)
+    check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
 
 
-def check_parts(request: TrainingRequest, fingerprints: Mapping[str, str], runs: Mapping[str, "Run"]) -> None:
-    """Whether finished runs are there, of this corpus' words and of one architecture.
-
-    Raises:
-        EchoxError: naming the run and the remedy.
-    """
-    if missing := [stage for stage in REQUIRED[request.stage] if stage not in runs]:
-        names = " and ".join(f"--{stage}" for stage in missing)
-        raise EchoxError(f"stage {request.stage} stands on finished runs: name {names}")
-    for stage, run in runs.items():
-        _ = run.weights
-        for kind, fingerprint in fingerprints.items():
-            if run.card.fingerprints[kind] != fingerprint:
-                raise EchoxError(f"--{stage} {run.folder}: was trained with another {kind} than {request.corpus} has")
-        if run.card.preset != request.preset:
-            raise EchoxError(f"--{stage} {run.folder}: is of preset {run.card.preset}, not {request.preset}")
-    if len({run.card.fingerprints["tokenizer"] for run in runs.values()}) > 1:
-        folders = " and ".join(str(run.folder) for run in runs.values())
-        raise EchoxError(f"{folders}: have different tokenizers; train both on one version of the corpus")
-
-
-def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None]) -> TrainingResult:
-    """Train in this process, one of as many as WORLD_SIZE says; goes on where the run in `request.out` stopped.
-
-    The environment variables of the process group (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR,
-    MASTER_PORT) are the caller's; without them it is the only process.
+def check_sources(
+    request: TrainingRequest,
+    stands_on: tuple[str, ...],
+    fingerprints: Mapping[str, str],
+    sources: Mapping[str, "RunFolder"],
+) -> None:
+    """Check that the source models are finished, share the corpus' words and have one architecture.
 
     Args:
         request: what to train.
-        report: gets the metrics of each logging step and validation, on rank 0.
+        stands_on: stages whose finished runs are needed.
+        fingerprints: fingerprints of the corpus' quantizer and unit language.
+        sources: the runs that were given, by stage.
+
+    Raises:
+        EchoxError: a run is missing or does not fit; names the run and the remedy.
+    """
+    if missing := [stage for stage in stands_on if stage not in sources]:
+        options = " ".join(f"--source {stage}=RUN" for stage in missing)
+        needed = " and ".join(missing)
+        raise EchoxError(f"stage {request.stage} needs a finished run of {needed}; add {options}")
+    for stage, run in sources.items():
+        _check_source(request, fingerprints, f"--source {stage}={run.folder}", run)
+    if len({run.card.fingerprints["tokenizer"] for run in sources.values()}) > 1:
+        folders = " and ".join(str(run.folder) for run in sources.values())
+        raise EchoxError(f"{folders}: have different tokenizers; train both on one version of the corpus")
+
+
+def _check_source(request: TrainingRequest, fingerprints: Mapping[str, str], option: str, run: "RunFolder") -> None:
+    _ = run.weights
+    for kind, fingerprint in fingerprints.items():
+        if run.card.fingerprints[kind] != fingerprint:
+            raise EchoxError(f"{option}: was trained with another {kind} than {request.corpus} has")
+    if run.card.architecture_name != request.architecture:
+        problem = f"has architecture {run.card.architecture_name}, not {request.architecture}"
+        raise EchoxError(f"{option}: {problem}; train both with the same --architecture")
+
+
+def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None]) -> TrainingResult:
+    """Train in this process, one of WORLD_SIZE; resume the run in `request.out` if there is one.
+
+    The caller sets the environment variables of the process group (RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE,
+    MASTER_ADDR, MASTER_PORT); without them this is the only process.
+
+    Args:
+        request: what to train.
+        report: receives the metrics of each logging step and validation, on rank 0.
 
     Raises:
         EchoxError: as `check`; or the folder holds another run.
     """
     check(request)
+    from echox.recipes.folder import MODEL
     from echox.recipes.history import check_workers, last_validation
-    from echox.recipes.run import MODEL
     from echox.recipes.runtime import prepare
 
     prepare()
-    from echox.recipes.running import settle, train_stage
+    from echox.recipes.launch import run_recipe, settle
 
     folder, rank = Path(request.out), int(os.environ.get("RANK", "0"))
     check_workers(folder, int(os.environ.get("WORLD_SIZE", "1")))
-    setting = settle(request, write=rank == 0)
-    train_stage(request.stage, setting, folder, report if rank == 0 else None)
-    return TrainingResult(setting.config.schedule.steps, last_validation(folder), str(folder / MODEL))
+    stage = settle(request, write=rank == 0)
+    run_recipe(stage, folder, report if rank == 0 else None)
+    return TrainingResult(stage.setting.config.schedule.steps, last_validation(folder), str(folder / MODEL))

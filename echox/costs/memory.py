@@ -13,7 +13,7 @@ from torch import nn
 from echox.costs.operations import HALF, WHOLE, Example, stage_work, writing
 from echox.costs.parameters import STAGES, count, stage_model
 from echox.errors import EchoxError
-from echox.presets import Architecture, load_architecture
+from echox.architectures import Architecture, load_architecture
 
 GB, TERA, HOUR = 1e9, 1e12, 3600
 TOKENS_PER_SECOND = 3.3
@@ -143,7 +143,7 @@ def example_of(architecture: Architecture, stage: str, *, first: bool = False) -
 
 
 def positions(stage: str, example: Example, stack: int) -> int:
-    """As `data.batch_length` counts an example."""
+    """As `data.max_tokens` counts an example."""
     if stage == "t2c":
         return example.response + example.words
     return example.states // stack + example.prompt + example.response
@@ -211,7 +211,7 @@ def report(architecture: Architecture, cluster: Cluster) -> Iterator[str]:
         held = one.state
         amounts = f"{held.weights / GB:9.1f}{held.optimizer / GB:11.1f}{held.copies / GB:9.1f}{held.total / GB:9.1f}"
         yield f"{one.stage:6}{held.start / GB:7.1f}{amounts}{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
-    yield f"\n{'':6}{'length':>8}{'fit':>6}{'batch_length':>14}{'fit, recomputed':>17}{'batch_length':>14}"
+    yield f"\n{'':6}{'length':>8}{'fit':>6}{'max_tokens':>14}{'fit, recomputed':>17}{'max_tokens':>14}"
     for one in found:
         fit = [f"{count:{wide}}{count * one.length:14,}" for count, wide in zip(one.fit, (6, 17), strict=True)]
         yield f"{one.stage:6}{one.length:8}{''.join(fit)}"

@@ -14,7 +14,7 @@ from echox.models.decoder import DecoderConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
-from echox.presets import Architecture
+from echox.architectures import Architecture
 
 HALF, WHOLE = 2, 4
 """Bytes of bfloat16 and of float32."""
@@ -112,9 +112,9 @@ def writing(architecture: Architecture, example: Example) -> float:
     llm, words = architecture.llm, architecture.t2c
     heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
     answer = decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
-    answer += head_work(llm.decoder.width, llm.vocabulary, example.response, "none")
+    answer += head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "none")
     spoken = decoder_work(words.decoder, example.response + example.words, example.segments, "none")
-    spoken += head_work(words.decoder.width, words.text_vocabulary + words.rows, example.words, "none")
+    spoken += head_work(words.decoder.hidden_size, words.text_vocabulary + words.rows, example.words, "none")
     return (heard + answer + spoken).forward
 
 
@@ -128,24 +128,24 @@ def decoder_work(
     config: DecoderConfig, positions: float, sequences: int, gradient: Gradient, lora: LoraConfig | None = None
 ) -> Work:
     """Llama-style layers over `positions` in so many sequences of like length."""
-    width, inner, heads = config.width, config.feed_forward, config.key_value_heads
-    keys = width // config.heads * heads
-    weights = 2 * width * width + 2 * width * keys + 3 * width * inner
+    hidden, inner, heads = config.hidden_size, config.intermediate_size, config.key_value_heads
+    keys = hidden // config.heads * heads
+    weights = 2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner
     products = linear(weights, positions, gradient)
-    attention = 4.0 * width * positions**2 / sequences  # scores and sums; their gradients are two products each
+    attention = 4.0 * hidden * positions**2 / sequences  # scores and sums; their gradients are two products each
     trained: Gradient = "none" if gradient == "none" else "all"
-    updates = linear(_lora_weights(lora, width, keys), positions, trained) if lora else Work()
+    updates = linear(_lora_weights(lora, hidden, keys), positions, trained) if lora else Work()
     forward = products.forward + attention + updates.forward
     backward = products.backward + updates.backward + (0 if gradient == "none" else 2 * attention)
     saved = 0.0 if gradient == "none" else positions * _layer_bytes(config, gradient == "all", lora)
-    layers, inputs = config.layers, 0.0 if gradient == "none" else positions * width * HALF * config.layers
+    layers, inputs = config.layers, 0.0 if gradient == "none" else positions * hidden * HALF * config.layers
     again = 0.0 if gradient == "none" else forward * layers
     return Work(forward * layers, backward * layers, again, saved * layers, saved * layers, inputs, saved)
 
 
-def head_work(width: int, vocabulary: int, targets: float, gradient: Gradient) -> Work:
+def head_work(hidden: int, vocabulary: int, targets: float, gradient: Gradient) -> Work:
     """A head and its softmax: float32 log-probabilities wait; their gradient and that of the scores come on top."""
-    products = linear(width * vocabulary, targets, gradient)
+    products = linear(hidden * vocabulary, targets, gradient)
     if gradient == "none":
         return products
     scores = targets * vocabulary
@@ -158,7 +158,7 @@ def _s2t(architecture: Architecture, example: Example, *, trains: bool) -> Work:
     if not trains:  # stage echo, whose S2T gives states only
         return heard + decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
     states = decoder_work(llm.decoder, _listening(example), 1, "through", llm.lora)
-    return heard + states + head_work(llm.decoder.width, llm.vocabulary, example.response, "through")
+    return heard + states + head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
 
 
 def _listening(example: Example) -> int:
@@ -167,62 +167,62 @@ def _listening(example: Example) -> int:
 
 def _encoder(config: EncoderConfig, states: int) -> Work:
     """Whisper's, frozen: two convolutions of three taps, the second with stride 2, and layers."""
-    weights = 3 * (2 * config.mels * config.width + config.width**2)
-    weights += config.layers * (4 * config.width**2 + 2 * config.width * config.feed_forward)
-    attention = 4.0 * states**2 * config.width * config.layers
+    weights = 3 * (2 * config.mels * config.hidden_size + config.hidden_size**2)
+    weights += config.layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
+    attention = 4.0 * states**2 * config.hidden_size * config.layers
     return linear(weights, states, "none") + Work(forward=attention)
 
 
 def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> Work:
     """Projection, one layer, CTC's head over all frames, look-back from the kept ones."""
     config, llm = architecture.adapter, architecture.llm
-    width, frames = llm.decoder.width, example.states / config.stack
+    hidden, frames = llm.decoder.hidden_size, example.states / config.stack
     gradient: Gradient = "all" if trains else "none"
-    stacked = config.stack * architecture.encoder.width
-    projection = linear(stacked * width, frames, "first" if trains else "none")
-    layer = projection + linear(8 * width**2, frames, gradient)  # 4 of attention, 4 of a feed-forward of 2 H
-    back = linear(2 * width**2, frames, gradient) + linear(2 * width**2, example.heard, gradient)
-    attended = 4.0 * width * (frames**2 + frames * example.heard)
-    attention = Work(attended, 2 * attended if trains else 0.0, saved=_adapter_bytes(stacked, width, example, frames))
-    head = head_work(width, llm.vocabulary, frames, gradient)
+    stacked = config.stack * architecture.encoder.hidden_size
+    projection = linear(stacked * hidden, frames, "first" if trains else "none")
+    layer = projection + linear(8 * hidden**2, frames, gradient)  # 4 of attention, 4 of a feed-forward of 2 H
+    back = linear(2 * hidden**2, frames, gradient) + linear(2 * hidden**2, example.heard, gradient)
+    attended = 4.0 * hidden * (frames**2 + frames * example.heard)
+    attention = Work(attended, 2 * attended if trains else 0.0, saved=_adapter_bytes(stacked, hidden, example, frames))
+    head = head_work(hidden, llm.vocabulary, frames, gradient)
     unused = Work(scores=frames * llm.vocabulary * HALF)  # CTC's scores while stage echo goes forward
     return layer + back + head + (attention if trains else Work(attended) + unused)
 
 
-def _adapter_bytes(stacked: int, width: int, example: Example, frames: float) -> float:
+def _adapter_bytes(stacked: int, hidden: int, example: Example, frames: float) -> float:
     """Inputs of projection, three norms, attention, feed-forward and CTC's head; of look-back."""
-    layer = HALF * stacked + width * (3 * WHOLE + 11 * HALF)
-    return frames * (layer + 3 * HALF * width) + example.heard * width * (WHOLE + 3 * HALF)
+    layer = HALF * stacked + hidden * (3 * WHOLE + 11 * HALF)
+    return frames * (layer + 3 * HALF * hidden) + example.heard * hidden * (WHOLE + 3 * HALF)
 
 
 def _word_decoder(config: T2CConfig, example: Example) -> Work:
     """T2C, and the Echo decoder with as many states as T2C has tokens; a begin and an end around each one's words."""
-    width, targets = config.decoder.width, example.words + example.segments
+    hidden, targets = config.decoder.hidden_size, example.words + example.segments
     positions = example.response + targets
-    projection = linear(config.text_width * width, positions, "all") + Work(saved=positions * config.text_width * HALF)
+    projection = linear(config.text_hidden_size * hidden, positions, "all") + Work(saved=positions * config.text_hidden_size * HALF)
     layers = decoder_work(config.decoder, positions, example.segments, "all")
-    return projection + layers + head_work(width, config.text_vocabulary + config.rows, targets, "all")
+    return projection + layers + head_work(hidden, config.text_vocabulary + config.rows, targets, "all")
 
 
 def _echo(architecture: Architecture, example: Example) -> Work:
     """The denoising adapter and the Echo decoder; the S2T before them has no backward pass."""
-    width, inner = architecture.llm.decoder.width, architecture.echo.inner
-    up, down = (linear(width * inner, example.response, gradient) for gradient in ("first", "all"))
-    saved = Work(saved=example.response * (HALF * width + 3 * HALF * inner + 2 * WHOLE * width))
+    hidden, inner = architecture.llm.decoder.hidden_size, architecture.echo.inner
+    up, down = (linear(hidden * inner, example.response, gradient) for gradient in ("first", "all"))
+    saved = Work(saved=example.response * (HALF * hidden + 3 * HALF * inner + 2 * WHOLE * hidden))
     return up + down + saved + _word_decoder(architecture.t2c, example)
 
 
-def _lora_weights(config: LoraConfig, width: int, keys: int) -> int:
-    outputs = {"q": width, "k": keys, "v": keys, "o": width}
-    return sum(config.rank * (width + outputs[target]) for target in config.targets)
+def _lora_weights(config: LoraConfig, hidden: int, keys: int) -> int:
+    outputs = {"q": hidden, "k": keys, "v": keys, "o": hidden}
+    return sum(config.rank * (hidden + outputs[target]) for target in config.targets)
 
 
 def _layer_bytes(config: DecoderConfig, trained: bool, lora: LoraConfig | None) -> int:
     """Of one position: two norms, attention (keys and values repeated for all heads), the gated feed-forward."""
-    norms = 2 * config.width * WHOLE
-    attention = 4 * config.width * HALF
-    feed_forward = 3 * config.feed_forward * HALF
+    norms = 2 * config.hidden_size * WHOLE
+    attention = 4 * config.hidden_size * HALF
+    intermediate_size = 3 * config.intermediate_size * HALF
     if trained:  # the products' inputs too, and what the norms make
-        return norms * 2 + attention + feed_forward + 2 * config.width * HALF + config.feed_forward * HALF
-    dropped = len(lora.targets) * config.width * (HALF + 1) if lora else 0  # inputs of the updates, and masks
-    return norms + attention + feed_forward + dropped
+        return norms * 2 + attention + intermediate_size + 2 * config.hidden_size * HALF + config.intermediate_size * HALF
+    dropped = len(lora.targets) * config.hidden_size * (HALF + 1) if lora else 0  # inputs of the updates, and masks
+    return norms + attention + intermediate_size + dropped

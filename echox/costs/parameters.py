@@ -16,7 +16,7 @@ from echox.models.language_model import LanguageModel
 from echox.models.lora import Lora
 from echox.models.s2t import S2T
 from echox.models.t2c import T2C
-from echox.presets import Architecture, load_architecture
+from echox.architectures import Architecture, load_architecture
 
 STAGES = ("s2t", "t2c", "echo")
 
@@ -59,7 +59,7 @@ def stage_model(architecture: Architecture, stage: str) -> S2T | T2C | Echo:
     """A stage's model on the meta device, frozen as the stage freezes it."""
     with torch.device("meta"):
         if stage == "t2c":
-            return T2C(architecture.t2c, torch.empty(architecture.llm.vocabulary, architecture.llm.decoder.width))
+            return T2C(architecture.t2c, torch.empty(architecture.llm.vocabulary, architecture.llm.decoder.hidden_size))
         model = S2T(architecture, placeholder=0) if stage == "s2t" else Echo(architecture, placeholder=0)
     model.freeze()
     return model

@@ -1,7 +1,7 @@
-"""A corpus version as training sees it: the files of a table, its words, its texts, and what is held out."""
+"""A corpus version as training reads it: files of a table, unit language, texts, and the held-out rows."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -16,8 +16,6 @@ from unitlang.language.unit_language import UnitLanguage
 
 TRAIN_SPLITS = frozenset({None, "train"})
 VALID_SPLITS = frozenset({"valid", "validation", "dev"})
-TEXT_COLUMNS = {"s2t": ("prompt", "transcript", "response"), "t2c": ("text",), "echo": ("response",)}
-"""Columns with text that a language model reads or writes; those of `echo` that `s2t` has too are left out."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +23,8 @@ class Corpus:
     """One version of a corpus, open for reading.
 
     Attributes:
-        store: where it is.
-        manifest: what it consists of.
+        store: the store that holds it.
+        manifest: the version.
     """
 
     store: Store
@@ -34,7 +32,7 @@ class Corpus:
 
     @classmethod
     def open(cls, uri: str) -> Self:
-        """The corpus at STORE or STORE@VERSION.
+        """Open the corpus at STORE or STORE@VERSION.
 
         Raises:
             StorageError: there is none.
@@ -43,68 +41,69 @@ class Corpus:
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """Those of the quantizer and of the unit language: what models of one corpus must share."""
+        """Fingerprints of quantizer and unit language, which models that work together must share."""
         return {kind: self.manifest.artifacts[kind].fingerprint for kind in ("quantizer", "unit_language")}
 
     @cached_property
     def unit_language(self) -> UnitLanguage:
-        """The unit language, whose words are T2C's and Echo's targets."""
+        """The unit language, whose words are the targets of T2C and Echo."""
         return UnitLanguage.load(get_artifact(self.store, "unit_language", self.fingerprints["unit_language"]))
 
     def paths(self, table: str) -> list[str]:
-        """Paths in the store of a training table's files, those of this version only, in its order."""
+        """Return the paths of a training table's files in the store, in the order of this version."""
         return [file.path for file in self.manifest.files(table)]
 
     def rows(self, table: str) -> int:
-        """Rows of a training table."""
+        """Return the number of rows of a training table."""
         return sum(file.rows for file in self.manifest.files(table))
 
-    def texts(self) -> Iterator[str]:
-        """All texts of the training tables, in the order of the files."""
+    def texts(self, text_columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        """Yield the texts of some columns, by training table, in the order of tables and files."""
         for table in TRAINING:
-            for path in self.paths(table):
-                columns = read_table(self.store, path, TEXT_COLUMNS[table])
-                for name in TEXT_COLUMNS[table]:
+            names = text_columns.get(table, ())
+            for path in self.paths(table) if names else ():
+                columns = read_table(self.store, path, names)
+                for name in names:
                     yield from (text for text in columns[name].to_pylist() if text)
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """Which rows of a table are for validation.
+    """The choice of a table's rows for validation.
 
-    Rows of the splits `valid`, `validation` and `dev` are, and rows without a split or of `train` are for training;
-    others (`test`) for neither. Where a table has no rows for validation, those whose id falls into a fixed share of
-    all hashes are taken from training: the same ones in each stage's table, and at least one.
+    Rows of the splits `valid`, `validation` and `dev` are for validation, rows without a split or of `train` for
+    training, and others (`test`) for neither. Where a table has no rows for validation, rows whose id falls into a
+    fixed share of all hashes are held out of training: the same ones in each stage's table, and at least one.
 
     Attributes:
-        share: of the hashes that are held out; 0 where the corpus has rows for validation.
-        extra: the id that is held out where the share has none.
+        share: share of the hashes that is held out; 0 where the corpus has rows for validation.
+        extra: id that is held out where no id falls into the share.
     """
 
     share: float
     extra: str | None = None
 
     def is_valid(self, example_id: str, split: str | None) -> bool:
-        """Whether a row is for validation."""
+        """Return whether a row is for validation."""
         if split in VALID_SPLITS:
             return True
         return split in TRAIN_SPLITS and (_hash(example_id) < self.share or example_id == self.extra)
 
     def is_train(self, example_id: str, split: str | None) -> bool:
-        """Whether a row is for training."""
+        """Return whether a row is for training."""
         return split in TRAIN_SPLITS and not self.is_valid(example_id, split)
 
 
 def hold_out(corpus: Corpus, table: str, share: float) -> Holdout:
-    """Decides what is held out of a table; reads its ids and splits.
+    """Return which rows of a table are held out; reads its ids and splits.
 
     Args:
         corpus: the corpus.
         table: a training table.
-        share: fraction that is held out where the corpus itself has no rows for validation.
+        share: fraction to hold out where the corpus itself has no rows for validation.
 
     Raises:
-        EchoxError: fewer than one row to train on and one to validate on.
+        EchoxError: the table has not one row to train on and one to validate on.
     """
     ids: list[str] = []
     for path in corpus.paths(table):
@@ -123,5 +122,5 @@ def hold_out(corpus: Corpus, table: str, share: float) -> Holdout:
 
 
 def _hash(example_id: str) -> float:
-    """A number in 0..1 that depends on the id alone."""
+    """Return a number in 0..1 that depends on the id alone."""
     return int.from_bytes(hashlib.sha256(example_id.encode()).digest()[:8]) / 2**64

@@ -155,8 +155,8 @@ class Source(Generic[ExampleT]):
 
 
 def bucket_sizes(config: DataConfig) -> list[tuple[int, int]]:
-    """(examples, longest length) of each bucket, so that no batch has more than `batch_length` positions."""
+    """(examples, longest length) of each bucket, so that no batch has more than `max_tokens` positions."""
     lengths = [min(SHORTEST, config.max_length)]
     while lengths[-1] < config.max_length:
         lengths.append(min(config.max_length, int(lengths[-1] * GROWTH) + 1))
-    return [(config.batch_length // length, length) for length in lengths]
+    return [(config.max_tokens // length, length) for length in lengths]

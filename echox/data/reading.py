@@ -1,12 +1,10 @@
-"""What a stage brings to the reading of its table."""
+"""How a stage reads its training table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
-
-Row = Mapping[str, Any]
 
 
 class Example(Protocol):
@@ -14,25 +12,25 @@ class Example(Protocol):
 
     @property
     def length(self) -> int:
-        """Positions that it takes in a batch, at most."""
+        """Most positions that it takes in a batch."""
         ...
 
 
 class Batch(Protocol):
-    """Some examples in tensors."""
+    """Several examples in tensors."""
 
     @property
     def num_examples(self) -> int:
-        """How many."""
+        """Number of examples."""
         ...
 
     @property
     def num_positions(self) -> int:
-        """Their positions in the stage's decoder, without padding."""
+        """Positions of the examples in the stage's decoder, without padding."""
         ...
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
-        """Move to a device, in place."""
+        """Move the batch to a device, in place."""
         ...
 
 
@@ -41,16 +39,16 @@ ExampleT = TypeVar("ExampleT", bound=Example)
 
 @dataclass(frozen=True)
 class Reading(Generic[ExampleT]):
-    """How a stage reads its table.
+    """How a stage reads its training table.
 
     Attributes:
         table: name of the training table.
-        columns: those that are read.
-        example: from a row to an example.
-        collate: from examples to a batch.
+        columns: columns to read.
+        example: makes an example from a row, a mapping of these columns.
+        collate: makes a batch from examples.
     """
 
     table: str
     columns: tuple[str, ...]
-    example: Callable[[Row], ExampleT]
+    example: Callable[[Any], ExampleT]
     collate: Callable[[Sequence[ExampleT]], Batch]

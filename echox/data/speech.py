@@ -1,35 +1,47 @@
-"""Examples and batches of stages s2t and echo: a spoken question and its answer, with its words or without."""
+"""Examples and batches of the stages with speech: a spoken request and its answer, with its words or without."""
 
 # Shapes: B = examples, P = tokens of a prompt, R = tokens of a response, C = tokens of a transcript, W = words.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NotRequired, TypedDict
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from echox.data.features import SpeechFeatures
-from echox.data.reading import Reading, Row
+from echox.data.reading import Reading
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2TInputs
 from echox.text.prompts import Prompter
 
 SAMPLES_OF_A_POSITION = 640
-"""The adapter's frames, 25/s, of which each takes a position in the prompt unless it is shrunk away. CTC scores all
-of them, those of the silence too that fills a window of Whisper: in stage s2t they are most of the memory."""
+"""Hop of the adapter's frames, 25/s; each takes a position in the prompt unless it is dropped. CTC scores all of them,
+also those of the silence that fills a window of Whisper: in stage s2t they are most of the memory."""
+
+
+class SpokenRow(TypedDict):
+    """One row of a training table with speech."""
+
+    audio: bytes
+    num_samples: int
+    prompt: str
+    transcript: str | None
+    response: str
+    words: NotRequired[list[int]]
 
 
 @dataclass(frozen=True)
 class SpokenExample:
-    """One question.
+    """One spoken request, tokenised.
 
     Attributes:
-        audio: encoded, 16 kHz, mono.
-        num_samples: that the encoder sees.
+        audio: encoded audio, 16 kHz, mono.
+        num_samples: samples that the encoder reads, silence included.
         prompt: ids with the placeholder once.
-        transcript: ids of what is said; empty where it is unknown.
+        transcript: ids of the transcript; empty where it is unknown.
         response: ids of the answer up to the end of the turn.
-        words: of the spoken answer; empty in stage s2t.
+        words: words of the spoken answer; empty where they are not read.
     """
 
     audio: bytes
@@ -47,11 +59,11 @@ class SpokenExample:
 
 @dataclass
 class SpokenBatch:
-    """Some questions.
+    """A batch of spoken requests.
 
     Attributes:
-        inputs: as S2T takes them.
-        words: (B, W) ids in the unit language; of no length in stage s2t.
+        inputs: the inputs of S2T.
+        words: (B, W) ids in the unit language; of length 0 where they are not read.
     """
 
     inputs: S2TInputs
@@ -64,7 +76,7 @@ class SpokenBatch:
 
     @property
     def num_positions(self) -> int:
-        """See `Batch`; the speech is left out, as how much of it stays is the adapter's to say."""
+        """See `Batch`; speech is not counted, because the adapter decides how many frames it keeps."""
         return int(self.inputs.prompt.lengths_B.sum() + self.inputs.response.lengths_B.sum())
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
@@ -73,11 +85,20 @@ class SpokenBatch:
         self.words = self.words.to(device, non_blocking=non_blocking)
 
 
-def spoken_reading(table: str, prompter: Prompter, features: SpeechFeatures) -> Reading[SpokenExample]:
-    """How stages s2t and echo read their tables."""
-    columns = ("audio", "num_samples", "prompt", "transcript", "response", *(("words",) if table == "echo" else ()))
+def spoken_reading(
+    table: str, prompter: Prompter, features: SpeechFeatures, *, with_words: bool
+) -> Reading[SpokenExample]:
+    """Return how a table with speech is read.
 
-    def example(row: Row) -> SpokenExample:
+    Args:
+        table: name of the training table.
+        prompter: makes prompts and answers.
+        features: makes what the encoder reads from encoded audio.
+        with_words: read the words of the spoken answers too.
+    """
+    columns = ("audio", "num_samples", "prompt", "transcript", "response", *(("words",) if with_words else ()))
+
+    def example(row: SpokenRow) -> SpokenExample:
         return SpokenExample(
             audio=row["audio"],
             num_samples=features.seen(row["num_samples"]),

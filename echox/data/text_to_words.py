@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import torch
 
-from echox.data.reading import Reading, Row
+from echox.data.reading import Reading
 from echox.models.ragged import Ragged
 from echox.text.tokenizer import TextTokenizer
 
-FRAMING = 16
-"""Positions that may stand around text and words."""
+MARGIN = 16
+"""Most positions around text and words."""
+
+
+class TextRow(TypedDict):
+    """One row of a training table with text."""
+
+    text: str
+    words: list[int]
 
 
 @dataclass(frozen=True)
 class T2CExample:
-    """One text.
+    """One text, tokenised.
 
     Attributes:
         text: ids in the language model's vocabulary.
@@ -28,12 +36,12 @@ class T2CExample:
     @property
     def length(self) -> int:
         """See `Example`."""
-        return len(self.text) + len(self.words) + FRAMING
+        return len(self.text) + len(self.words) + MARGIN
 
 
 @dataclass
 class T2CBatch:
-    """Some texts.
+    """A batch of texts.
 
     Attributes:
         text: (B, T) ids in the language model's vocabulary.
@@ -59,15 +67,15 @@ class T2CBatch:
         self.words = self.words.to(device, non_blocking=non_blocking)
 
 
-def t2c_reading(tokenizer: TextTokenizer) -> Reading[T2CExample]:
-    """How stage t2c reads its table."""
+def t2c_reading(table: str, tokenizer: TextTokenizer) -> Reading[T2CExample]:
+    """Return how a table of texts and words is read."""
 
-    def example(row: Row) -> T2CExample:
+    def example(row: TextRow) -> T2CExample:
         return T2CExample(tokenizer.encode(row["text"].strip()), row["words"])
 
-    return Reading("t2c", ("text", "words"), example, collate)
+    return Reading(table, ("text", "words"), example, collate)
 
 
 def collate(examples: Sequence[T2CExample]) -> T2CBatch:
-    """Examples to a batch."""
+    """Return a batch of examples."""
     return T2CBatch(Ragged.of([item.text for item in examples]), Ragged.of([item.words for item in examples]))

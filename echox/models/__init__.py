@@ -1,1 +1,1 @@
-"""The parts of EchoX as plain modules: nothing here knows of recipes, corpora or tokenizers."""
+"""The parts of EchoX as plain modules: independent of recipes, corpora and tokenizers."""

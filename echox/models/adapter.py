@@ -1,7 +1,7 @@
-"""Soundwave's adapter: from speech states to embeddings that stand among those of text."""
+"""Soundwave's adapter: from speech states to embeddings of the language model."""
 
-# Shapes: B = examples, T = encoder states (50/s), E = their width, F = frames (25/s), K = kept frames, H = width of the
-# language model, V = its vocabulary.
+# Shapes: B = examples, T = encoder states (50/s), E = their hidden size, F = frames of the adapter (25/s), K = kept
+# frames, H = hidden size of the language model, V = its vocabulary.
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,26 +15,26 @@ from echox.models.ragged import Ragged
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterConfig(PartConfig):
-    """Soundwave's adapter (Zhang et al., 2025, arXiv:2502.12900); widths are those of its neighbours."""
+    """Soundwave's adapter (Zhang et al., 2025, arXiv:2502.12900); its neighbours determine its sizes."""
 
     heads: int
     """Heads of its attention; Soundwave takes the language model's."""
     stack: int = 2
-    """Neighbouring states that become one frame: 50/s to 25/s."""
+    """Neighbouring states that are stacked to one frame: 50/s to 25/s."""
     dropout: float = 0.1
     """Dropout in its layer and in the look-back."""
     context: Literal["all", "itself"] = "all"
-    """What a frame attends to in the layer; the released checkpoints were trained with `itself`."""
+    """Frames to which a frame attends in the layer; the released checkpoints were trained with `itself`."""
     look_back_keys: Literal["all", "kept"] = "all"
-    """What kept frames attend to: all frames, as published, or the kept ones, as in the released checkpoints."""
+    """Frames to which kept frames attend: all, as published, or the kept ones, as in the released checkpoints."""
 
 
 @dataclass(frozen=True)
 class Heard:
-    """What the adapter makes of speech.
+    """The output of the adapter.
 
     Attributes:
-        embeddings: (B, K, H) kept frames, in place of the placeholder.
+        embeddings: (B, K, H) kept frames, which replace the placeholder.
         ctc_logits: (B, F, V) scores of the transcript's tokens; the placeholder is the blank.
     """
 
@@ -45,19 +45,19 @@ class Heard:
 class Adapter(nn.Module):
     """Stack, project, one Transformer layer, CTC head, shrink, look back."""
 
-    def __init__(self, config: AdapterConfig, speech_width: int, width: int, vocabulary: int) -> None:
+    def __init__(self, config: AdapterConfig, speech_hidden_size: int, hidden_size: int, vocabulary: int) -> None:
         super().__init__()
         self.config = config
-        self.projection = nn.Linear(config.stack * speech_width, width)
+        self.projection = nn.Linear(config.stack * speech_hidden_size, hidden_size)
         self.layer = nn.TransformerEncoderLayer(
-            width, config.heads, 2 * width, config.dropout, batch_first=True, norm_first=True
+            hidden_size, config.heads, 2 * hidden_size, config.dropout, batch_first=True, norm_first=True
         )
-        self.norm = nn.LayerNorm(width)
-        self.ctc_head = nn.Linear(width, vocabulary, bias=False)
-        self.look_back = LookBack(width, config.heads, config.dropout)
+        self.norm = nn.LayerNorm(hidden_size)
+        self.ctc_head = nn.Linear(hidden_size, vocabulary, bias=False)
+        self.look_back = LookBack(hidden_size, config.heads, config.dropout)
 
     def forward(self, states: Ragged) -> Heard:
-        """From encoder states, (B, T, E)."""
+        """Return kept frames and CTC scores of encoder states, (B, T, E)."""
         frames = self.frames(states)
         logits_BFV = self.ctc_head(frames.values_BL)
         keep_BF = changes(logits_BFV.argmax(-1)) & frames.mask
@@ -66,7 +66,7 @@ class Adapter(nn.Module):
         return Heard(embeddings, Ragged(logits_BFV, frames.lengths_B))
 
     def frames(self, states: Ragged) -> Ragged:
-        """(B, F, H): what CTC and look-back see."""
+        """Return (B, F, H), the frames that CTC and look-back read."""
         stacked = stack(states, self.config.stack)
         projected_BFH = self.projection(stacked.values_BL)
         if self.config.context == "all":
@@ -77,35 +77,35 @@ class Adapter(nn.Module):
 
 
 class LookBack(nn.Module):
-    """Kept frames gather from all frames what shrinking would lose."""
+    """Attention of the kept frames over all frames, which recovers what shrinking loses."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, hidden_size: int, heads: int, dropout: float) -> None:
         super().__init__()
-        self.attention = nn.MultiheadAttention(width, heads, dropout, batch_first=True)
-        self.norm = nn.LayerNorm(width)
+        self.attention = nn.MultiheadAttention(hidden_size, heads, dropout, batch_first=True)
+        self.norm = nn.LayerNorm(hidden_size)
 
     def forward(self, kept: Ragged, frames: Ragged, keys_BF: Tensor) -> Ragged:
-        """(B, K, H) from kept frames (B, K, H) and frames (B, F, H), of which those in `keys_BF` can be seen."""
+        """Return (B, K, H) from kept frames (B, K, H), which attend to those frames (B, F, H) that `keys_BF` marks."""
         queries_BKH, keys_BFH = kept.values_BL, frames.values_BL
         seen_BKH, _ = self.attention(queries_BKH, keys_BFH, keys_BFH, key_padding_mask=~keys_BF, need_weights=False)
         return Ragged(self.norm(queries_BKH + seen_BKH), kept.lengths_B)
 
 
 def stack(states: Ragged, count: int) -> Ragged:
-    """(B, ceil(T / count), count * E): so many neighbours in one, zeros behind the last."""
+    """Return (B, ceil(T / count), count * E): `count` neighbours in one frame, the last padded with zeros."""
     values_BTE = states.values_BL * states.mask[:, :, None]
     padded_BTE = nn.functional.pad(values_BTE, (0, 0, 0, -values_BTE.size(1) % count))
     return Ragged(padded_BTE.unflatten(1, (-1, count)).flatten(2), (states.lengths_B + count - 1) // count)
 
 
 def changes(tokens_BF: Tensor) -> Tensor:
-    """True at the first frame of each run of equal tokens."""
+    """Return True at the first frame of each run of equal tokens."""
     first_B1 = torch.ones_like(tokens_BF[:, :1], dtype=torch.bool)
     return torch.cat([first_B1, tokens_BF[:, 1:] != tokens_BF[:, :-1]], dim=1)
 
 
 def shrink(frames: Ragged, keep_BF: Tensor) -> Ragged:
-    """(B, K, H): the frames in `keep_BF`, in order. Runs of blanks are kept as one frame too."""
+    """Return (B, K, H), the frames that `keep_BF` marks, in order; a run of blanks is one frame too."""
     lengths_B = keep_BF.sum(1)
     order_BF = keep_BF.int().argsort(dim=1, descending=True, stable=True)
     index_BK = order_BF[:, : int(lengths_B.max())]

@@ -1,6 +1,6 @@
-"""Llama-style decoder layers, fairseq2's: what the language model, T2C and Echo are made of."""
+"""Llama-style decoder layers of fairseq2, for the language model, T2C and Echo."""
 
-# Shapes: B = sequences, L = positions, D = width.
+# Shapes: B = sequences, L = positions, D = hidden size.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from echox.errors import EchoxError
 from echox.models.config import PartConfig
 from echox.native import load_libsndfile
 
-if TYPE_CHECKING:  # 6 s that reading a configuration need not pay
+if TYPE_CHECKING:  # importing takes 6 s, which reading a configuration does not need
     from fairseq2.models.llama import LLaMAConfig
     from fairseq2.models.transformer_lm import TransformerLMDecoder
     from fairseq2.nn import IncrementalStateBag
@@ -21,16 +21,16 @@ if TYPE_CHECKING:  # 6 s that reading a configuration need not pay
 
 @dataclass(frozen=True, kw_only=True)
 class RopeScaling(PartConfig):
-    """Llama 3.1's stretching of rotary positions."""
+    """Scaling of rotary positions, as in Llama 3.1."""
 
     factor: float
-    """How much the lowest frequencies are slowed down: 8 in Llama 3.1, 32 in Llama 3.2."""
+    """Factor by which the lowest frequencies are slowed down: 8 in Llama 3.1, 32 in Llama 3.2."""
     low_frequency: float = 1.0
     """Waves longer than `original_length / low_frequency` positions are slowed down by the whole factor."""
     high_frequency: float = 4.0
-    """Waves shorter than `original_length / high_frequency` positions stay."""
+    """Waves shorter than `original_length / high_frequency` positions are unchanged."""
     original_length: int = 8192
-    """Positions that the model was trained on before it was stretched."""
+    """Longest sequence of the training before the scaling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,45 +39,51 @@ class DecoderConfig(PartConfig):
 
     layers: int
     """Number of layers."""
-    width: int
+    hidden_size: int
     """Dimensions of the residual stream."""
     heads: int
-    """Query heads; each has `width / heads` dimensions."""
+    """Query heads, of `hidden_size / heads` dimensions each."""
     key_value_heads: int
     """Heads of keys and values; divides `heads`."""
-    feed_forward: int
+    intermediate_size: int
     """Inner dimensions of the gated feed-forward."""
     max_length: int
     """Longest sequence, in positions."""
     rope_theta: float = 500_000.0
     """Base of the rotary frequencies."""
     rope_scaling: RopeScaling | None = None
-    """Stretching of the rotary positions, if the model has it."""
+    """Scaling of the rotary positions, if the model has one."""
     dropout: float = 0.0
     """Dropout on the outputs of attention and feed-forward."""
 
     def __post_init__(self) -> None:
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            raise EchoxError(f"width {self.width}: heads ({self.heads}) must divide it into even parts")
+        if self.hidden_size % self.heads or (self.hidden_size // self.heads) % 2:
+            raise EchoxError(f"hidden_size {self.hidden_size}: heads ({self.heads}) must divide it into even parts")
         if self.heads % self.key_value_heads:
             raise EchoxError(f"key_value_heads {self.key_value_heads}: must divide heads ({self.heads})")
 
 
 def fairseq2_config(config: DecoderConfig, vocabulary: int = 1, tied: bool = False) -> "LLaMAConfig":
-    """The same in fairseq2's terms, with a vocabulary for whole language models."""
+    """Return the same configuration for fairseq2.
+
+    Args:
+        config: configuration of the layers.
+        vocabulary: tokens of a whole language model.
+        tied: whether the head is the embedding table.
+    """
     load_libsndfile()
     from fairseq2.models.llama import LLaMAConfig, LLaMARoPEScaleConfig
 
     llama = LLaMAConfig(
-        model_dim=config.width,
+        model_dim=config.hidden_size,
         max_seq_len=config.max_length,
         vocab_size=vocabulary,
         tied_embeddings=tied,
         num_layers=config.layers,
         num_attn_heads=config.heads,
         num_key_value_heads=config.key_value_heads,
-        ffn_inner_dim=config.feed_forward,
-        ffn_inner_dim_scale=1.0,  # `feed_forward` is the true dimension, not one to derive it from
+        ffn_inner_dim=config.intermediate_size,
+        ffn_inner_dim_scale=1.0,  # `intermediate_size` is the dimension itself, not one to derive it from
         ffn_inner_dim_multiple_of=1,
         rope_theta=config.rope_theta,
         dropout_p=config.dropout,
@@ -94,16 +100,16 @@ def fairseq2_config(config: DecoderConfig, vocabulary: int = 1, tied: bool = Fal
 def from_hugging_face(
     tensors: Mapping[str, Tensor], config: DecoderConfig, source: Path, *, tied: bool = False
 ) -> dict[str, Tensor]:
-    """Weights of a Llama under fairseq2's names; heads' rotary dimensions lie in another order there.
+    """Return a Llama's weights under fairseq2's names, whose rotary dimensions have another order.
 
     Args:
-        tensors: under Hugging Face's names, embeddings included.
-        config: of the layers.
-        source: where they come from.
-        tied: whether the head is the embedding table; a head among the tensors is then left out.
+        tensors: weights under Hugging Face's names, embeddings included.
+        config: configuration of the layers.
+        source: folder of the weights, for messages.
+        tied: whether the head is the embedding table; a head among the tensors is then ignored.
 
     Raises:
-        EchoxError: when layers are missing or of another shape.
+        EchoxError: layers are missing or have another shape.
     """
     llama = fairseq2_config(config, tied=tied)
     from fairseq2.models.llama import convert_llama_state_dict
@@ -112,11 +118,11 @@ def from_hugging_face(
     try:
         return cast(dict[str, Tensor], convert_llama_state_dict(given, llama))
     except (KeyError, RuntimeError) as error:
-        raise EchoxError(f"{source}: not a Llama of {config.layers} layers: {error}; choose its preset") from None
+        raise EchoxError(f"{source}: not a Llama of {config.layers} layers: {error}; choose its architecture") from None
 
 
 def make_decoder(config: DecoderConfig) -> "TransformerLMDecoder":
-    """Layers with random weights and a last norm; its `layers` is a ModuleList."""
+    """Return layers with random weights and a last norm; `layers` is a ModuleList."""
     llama = fairseq2_config(config)
     from fairseq2.models.llama import LLaMAFactory
 
@@ -124,14 +130,14 @@ def make_decoder(config: DecoderConfig) -> "TransformerLMDecoder":
 
 
 def decode(decoder: "TransformerLMDecoder", inputs_BLD: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
-    """States after the last norm, (B, L, D).
+    """Return the states after the last norm, (B, L, D).
 
-    Padding to the right needs no mask: no position looks to its right. Without one, attention takes its fastest way.
+    Padding on the right needs no mask, because no position attends to its right; attention is fastest without one.
 
     Args:
-        decoder: of `make_decoder`.
-        inputs_BLD: embeddings; with a cache only those that are not yet in it.
-        cache: keys and values of the positions before; used in evaluation mode only.
+        decoder: a decoder of `make_decoder`.
+        inputs_BLD: embeddings; with a cache only those that are not in it yet.
+        cache: keys and values of earlier positions; used in evaluation mode only.
     """
     from fairseq2.nn import BatchLayout
 

@@ -1,7 +1,7 @@
-"""Echo training: a decoder speaks from the language model's states what T2C says of their text."""
+"""Echo training: a decoder learns to write, from the language model's states, the words that T2C writes for their text."""
 
 # Shapes: B = examples, S = segments of their responses, R = tokens of a response, T = tokens of a segment, W = words,
-# P = positions of a prefix, H = width of the language model, I = inner width of the denoising adapter.
+# P = positions of a prefix, H = hidden size of the language model, I = inner dimensions of the denoising adapter.
 
 import copy
 from dataclasses import dataclass
@@ -17,27 +17,27 @@ from echox.models.s2t import S2T, S2TInputs
 from echox.models.t2c import WordDecoder
 
 if TYPE_CHECKING:
-    from echox.presets import Architecture
+    from echox.architectures import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoConfig(PartConfig):
-    """The denoising adapter; the Echo decoder itself is T2C's copy."""
+    """The denoising adapter; the Echo decoder itself is a copy of T2C."""
 
     inner: int
-    """I: inner width of the denoising adapter."""
+    """I: inner dimensions of the adapter."""
     dropout: float = 0.1
-    """Dropout between its two layers."""
+    """Dropout between the two layers."""
 
 
 @dataclass(frozen=True)
 class Segments:
-    """Stretches of responses, each an example of its own, as in streaming.
+    """Pieces of responses, each an example of its own, as in streaming.
 
     Attributes:
-        example_S: int64, the example that a segment is of.
+        example_S: int64, the example of each segment.
         start_S: index of its first token in the response.
-        lengths_S: number of its tokens; the token that ends the turn belongs to none.
+        lengths_S: number of its tokens; no segment includes the token that ends the turn.
     """
 
     example_S: Tensor
@@ -46,29 +46,29 @@ class Segments:
 
     @classmethod
     def whole(cls, response_lengths_B: Tensor) -> "Segments":
-        """Each response but for its last token, the end of the turn, as one segment."""
+        """Return each response, without its last token, the end of the turn, as one segment."""
         example_S = torch.arange(len(response_lengths_B), device=response_lengths_B.device)
         return cls(example_S, torch.zeros_like(response_lengths_B), response_lengths_B - 1)
 
     def of(self, responses: Ragged) -> Ragged:
-        """(S, T, ...): the segments' part of (B, R, ...) values, one for each token of a response."""
+        """Return (S, T, ...), the segments of values (B, R, ...), which have one value per token of a response."""
         return responses.select(self.example_S).cut(self.start_S, self.lengths_S)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "Segments":
-        """The same on a device."""
+        """Return the same on a device."""
         parts = (self.example_S, self.start_S, self.lengths_S)
         return Segments(*(part.to(device, non_blocking=non_blocking) for part in parts))
 
 
 @dataclass(frozen=True)
 class EchoOutput:
-    """What Echo training compares.
+    """The output of Echo in training.
 
     Attributes:
-        words: logits_NJ of the segments' words, given the denoised states.
+        words: logits_NJ of the segments' words, from the denoised states.
         denoised: (S, T, H) denoised states.
         text: (S, T, H) embeddings of the tokens that these states predict, without gradient.
-        response: logits_NV of the responses' tokens, where they were asked for.
+        response: logits_NV of the responses' tokens, if requested.
     """
 
     words: Predictions
@@ -78,21 +78,21 @@ class EchoOutput:
 
 
 class DenoisingAdapter(nn.Module):
-    """From the language model's states towards its text embeddings."""
+    """Two layers that map the language model's states towards its text embeddings."""
 
-    def __init__(self, config: EchoConfig, width: int) -> None:
+    def __init__(self, config: EchoConfig, hidden_size: int) -> None:
         super().__init__()
-        self.up = nn.Linear(width, config.inner)
+        self.up = nn.Linear(hidden_size, config.inner)
         self.dropout = nn.Dropout(config.dropout)
-        self.down = nn.Linear(config.inner, width)
+        self.down = nn.Linear(config.inner, hidden_size)
 
     def forward(self, states: Tensor) -> Tensor:
-        """(..., H) to (..., H)."""
+        """Map (..., H) to (..., H)."""
         return self.down(self.dropout(self.up(states).relu()))
 
 
 class Echo(nn.Module):
-    """S2T, the frozen T2C that makes pseudo-labels, the denoising adapter and the Echo decoder.
+    """S2T, the frozen T2C that writes pseudo-labels, the denoising adapter and the Echo decoder.
 
     The language model's embedding table is the text table of T2C and of the Echo decoder.
     """
@@ -101,50 +101,50 @@ class Echo(nn.Module):
         super().__init__()
         self.s2t = S2T(architecture, placeholder)
         self.t2c = WordDecoder(architecture.t2c)
-        self.denoising = DenoisingAdapter(architecture.echo, architecture.llm.decoder.width)
+        self.denoising = DenoisingAdapter(architecture.echo, architecture.llm.decoder.hidden_size)
         self.words = copy.deepcopy(self.t2c)
 
     def start_from_t2c(self) -> None:
-        """Make the Echo decoder a copy of T2C, whose trained weights have been put in."""
+        """Copy the trained weights of T2C into the Echo decoder."""
         self.words.load_state_dict(self.t2c.state_dict())
 
     def forward(
         self, inputs: S2TInputs, segments: Segments, words: Ragged, *, with_response: bool = False
     ) -> EchoOutput:
-        """Teacher forcing.
+        """Compute the scores of teacher forcing.
 
         Args:
-            inputs: with the responses whose states Echo speaks from.
-            segments: of the responses.
+            inputs: inputs with the responses whose states Echo reads.
+            segments: segments of the responses.
             words: (S, W) ids in the unit language, of T2C or annotated.
             with_response: score the responses too, for the loss of s2t; their logits are large.
         """
-        states = self.s2t.listen(inputs)[1]  # the scores for CTC are not kept
+        states = self.s2t.listen(inputs)[1]  # CTC's scores are dropped
         denoised = self.denoise(segments.of(states))
         with torch.no_grad():
             tokens = segments.of(inputs.response)
             text = Ragged(self.s2t.llm.embed(tokens.values_BL), tokens.lengths_B)
         response = self.s2t.predict(states, inputs.response) if with_response else None
-        return EchoOutput(self.words(self.frame(denoised), words), denoised, text, response)
+        return EchoOutput(self.words(self.wrap(denoised), words), denoised, text, response)
 
     def denoise(self, states: Ragged) -> Ragged:
-        """(S, T, H) from the states that predict a segment's tokens."""
+        """Return (S, T, H) denoised states from the states that predict a segment's tokens."""
         return Ragged(self.denoising(states.values_BL), states.lengths_B)
 
-    def frame(self, denoised: Ragged) -> Ragged:
-        """(S, P, H): what the words of a segment follow in the Echo decoder."""
-        return self.words.frame(denoised, self.s2t.llm.embed)
+    def wrap(self, denoised: Ragged) -> Ragged:
+        """Return (S, P, H), the Echo decoder's prefix: the denoised states with the tokens around them."""
+        return self.words.wrap(denoised, self.s2t.llm.embed)
 
     def text_prefix(self, text: Ragged) -> Ragged:
-        """(S, P, H): what the words follow in T2C, for ids of text (S, T)."""
+        """Return (S, P, H), the prefix of T2C, for ids of text (S, T)."""
         content = Ragged(self.s2t.llm.embed(text.values_BL), text.lengths_B)
-        return self.t2c.frame(content, self.s2t.llm.embed)
+        return self.t2c.wrap(content, self.s2t.llm.embed)
 
     def freeze(self, *, train_s2t: bool = False) -> None:
-        """Let gradients flow only to the denoising adapter, the Echo decoder and, if asked for, what s2t trains.
+        """Let gradients flow only to the denoising adapter, the Echo decoder and, if requested, what s2t trains.
 
-        CTC has no part in this stage, so its head stays; the language model's head learns from the response's loss
-        alone, which must then be asked for.
+        This stage has no CTC loss, so the CTC head stays frozen. The language model's head learns from the loss of the
+        response alone, which must then have a weight.
         """
         self.requires_grad_(True)
         if train_s2t:
@@ -155,7 +155,7 @@ class Echo(nn.Module):
         self.t2c.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Echo":
-        """As in torch, but T2C, and S2T where nothing of it is trained, stay in evaluation mode."""
+        """Set the mode as in torch, but keep T2C, and S2T where nothing of it is trained, in evaluation mode."""
         super().train(mode)
         self.t2c.eval()
         if not any(parameter.requires_grad for parameter in self.s2t.parameters()):

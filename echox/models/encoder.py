@@ -1,6 +1,7 @@
-"""Speech encoders of Hugging Face's shape: Whisper on log-mel frames, HuBERT and wav2vec2 on waveforms."""
+"""Speech encoders of Hugging Face: Whisper on log-mel frames, HuBERT and wav2vec2 on waveforms."""
 
-# Shapes: B = examples, F = log-mel frames (100/s), M = mel bins, N = samples at 16 kHz, T = states (50/s), E = width.
+# Shapes: B = examples, F = log-mel frames (100/s), M = mel bins, N = samples at 16 kHz, T = states (50/s),
+# E = hidden size.
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,40 +24,40 @@ class EncoderConfig(PartConfig):
     """The speech encoder."""
 
     kind: Literal["whisper", "hubert", "wav2vec2"] = "whisper"
-    """Whose architecture; `whisper` reads log-mel frames (100/s), the others waveforms at 16 kHz."""
+    """Architecture; `whisper` reads log-mel frames (100/s), the others waveforms at 16 kHz."""
     layers: int
     """Number of layers."""
-    width: int
-    """E: dimensions of its states, 50/s."""
+    hidden_size: int
+    """E: dimensions of the states, 50/s."""
     heads: int
     """Attention heads."""
-    feed_forward: int
+    intermediate_size: int
     """Inner dimensions of the feed-forward."""
     mels: int = 128
-    """Whisper: bins of a log-mel frame."""
+    """Whisper: mel bins of a log-mel frame."""
     max_frames: int = 3000
-    """Whisper: frames of its window; 3000 are 30 s."""
+    """Whisper: log-mel frames of the window; 3000 are 30 s."""
     full_window: bool = True
-    """Whisper: always see a whole window, silence behind the speech, as in its pretraining; else the speech alone."""
+    """Whisper: read a whole window, padded with silence, as in its pretraining; otherwise the speech alone."""
     layer_norm_front_end: bool = False
-    """HuBERT and wav2vec2: the large models' variant, layer norms in the convolutions and before each layer."""
+    """HuBERT and wav2vec2: layer norms in the convolutions and before each layer, as in the large models."""
     checkpoint: str | None = None
-    """Local Hugging Face folder of pretrained weights; without one they are random."""
+    """Local Hugging Face folder of pretrained weights; without one, weights are random."""
     trainable: bool = False
-    """Train it too, as a random one must be."""
+    """Train the encoder too, which random weights need."""
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise EchoxError(f"width {self.width}: heads ({self.heads}) must divide it")
+        if self.hidden_size % self.heads:
+            raise EchoxError(f"hidden_size {self.hidden_size}: heads ({self.heads}) must divide it")
         if self.max_frames % 2:
             raise EchoxError(f"max_frames {self.max_frames}: must be even, two frames make one state")
 
 
 class SpeechEncoder(nn.Module):
-    """Base of the encoders: frozen unless the configuration says otherwise, and then in evaluation mode always."""
+    """Base class of the encoders; a frozen one is always in evaluation mode."""
 
     prefixes: tuple[str, ...] = ("",)
-    """What names may begin with in a checkpoint."""
+    """Possible prefixes of the weights' names in a checkpoint."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -65,19 +66,19 @@ class SpeechEncoder(nn.Module):
         self.train()
 
     def build(self) -> nn.Module:
-        """Hugging Face's module with random weights."""
+        """Return Hugging Face's module with random weights."""
         raise NotImplementedError
 
     def expected(self) -> dict[str, Any]:
-        """Fields of `config.json` that the weights depend on."""
+        """Return the fields of `config.json` that determine the weights' shapes."""
         raise NotImplementedError
 
     def encode(self, speech: Ragged) -> Ragged:
-        """(B, T, E) states of what `forward` takes."""
+        """Return (B, T, E) states, from the inputs of `forward`."""
         raise NotImplementedError
 
     def forward(self, speech: Ragged) -> Ragged:
-        """(B, T, E) states, 50/s; an example's do not depend on what it shares a batch with.
+        """Return (B, T, E) states, 50/s; the states of an example do not depend on the others in its batch.
 
         Args:
             speech: (B, F, M) log-mel frames (Whisper) or (B, N) waveforms.
@@ -86,7 +87,11 @@ class SpeechEncoder(nn.Module):
             return self.encode(speech)
 
     def load(self) -> None:
-        """Fill in the pretrained weights, where the configuration names a checkpoint."""
+        """Load the pretrained weights, where the configuration names a checkpoint.
+
+        Raises:
+            EchoxError: the checkpoint has another architecture, or no encoder.
+        """
         if self.config.checkpoint is None:
             return
         folder = Path(self.config.checkpoint)
@@ -100,43 +105,47 @@ class SpeechEncoder(nn.Module):
         )
 
     def only_own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without the weights of heads that came with a fine-tuned encoder."""
+        """Return the tensors without the heads of a fine-tuned encoder."""
         return tensors
 
     def freeze(self) -> None:
-        """Let gradients flow only if the configuration says so."""
+        """Let gradients flow only if the configuration makes the encoder trainable."""
         self.requires_grad_(self.config.trainable)
 
     def train(self, mode: bool = True) -> "SpeechEncoder":
-        """As in torch, but a frozen encoder stays in evaluation mode."""
+        """Set the mode as in torch, but keep a frozen encoder in evaluation mode."""
         return super().train(mode and self.config.trainable)
 
 
 class WhisperSpeech(SpeechEncoder):
-    """Whisper's encoder. Unlike Hugging Face's it takes less than a window, and then hides what lies behind the end."""
+    """Whisper's encoder, which unlike Hugging Face's reads less than a window and then masks the padding."""
 
     prefixes = ("model.encoder.", "encoder.")
 
     def build(self) -> nn.Module:
-        """Hugging Face's encoder."""
+        """Return Hugging Face's encoder."""
         from transformers import WhisperConfig
         from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
         return WhisperEncoder(WhisperConfig(**self.expected()))
 
     def expected(self) -> dict[str, Any]:
-        """As in Whisper's `config.json`."""
+        """Return the fields as in Whisper's `config.json`."""
         return {
-            "d_model": self.config.width,
+            "d_model": self.config.hidden_size,
             "encoder_layers": self.config.layers,
             "encoder_attention_heads": self.config.heads,
-            "encoder_ffn_dim": self.config.feed_forward,
+            "encoder_ffn_dim": self.config.intermediate_size,
             "num_mel_bins": self.config.mels,
             "max_source_positions": self.config.max_frames // 2,
         }
 
     def encode(self, speech: Ragged) -> Ragged:
-        """From (B, F, M); at most `max_frames` frames."""
+        """Return states of log-mel frames (B, F, M), at most `max_frames` of them.
+
+        Raises:
+            EchoxError: the speech is longer.
+        """
         if speech.values_BL.size(1) > self.config.max_frames:
             raise EchoxError(
                 f"speech of {speech.values_BL.size(1)} frames: max_frames is {self.config.max_frames}; cut it"
@@ -150,7 +159,7 @@ class WhisperSpeech(SpeechEncoder):
         return Ragged(self.encoder.layer_norm(states_BTE), lengths_B)
 
     def _front_end(self, speech: Ragged) -> Tensor:
-        """(B, T, E): two convolutions and positions; what lies behind an end is silenced before each convolution."""
+        """Return (B, T, E), convolved twice and with positions; padding is set to zero before each convolution."""
         mask_B1F = speech.mask[:, None, :]
         first_BEF = functional.gelu(self.encoder.conv1(speech.values_BL.transpose(1, 2) * mask_B1F))
         second_BET = functional.gelu(self.encoder.conv2(first_BEF * mask_B1F))
@@ -160,18 +169,18 @@ class WhisperSpeech(SpeechEncoder):
         return self.config.full_window or bool((speech.lengths_B == speech.values_BL.size(1)).all())
 
     def freeze(self) -> None:
-        """As the base; the sinusoidal positions are never trained."""
+        """Freeze as the base class does; the sinusoidal positions are never trained."""
         super().freeze()
         self.encoder.embed_positions.requires_grad_(False)
 
 
 class WaveformSpeech(SpeechEncoder):
-    """HuBERT or wav2vec2; each waveform by itself, because their first norm sees the whole of what it is given."""
+    """HuBERT or wav2vec2 on one waveform at a time, because their first norm covers the whole input."""
 
     prefixes = ("hubert.", "wav2vec2.", "")
 
     def build(self) -> nn.Module:
-        """Hugging Face's model without heads and without SpecAugment."""
+        """Return Hugging Face's model without heads and without SpecAugment."""
         from transformers import HubertConfig, HubertModel, Wav2Vec2Config, Wav2Vec2Model
 
         fields: dict[str, Any] = {**self.expected(), "mask_time_prob": 0.0, "layerdrop": 0.0}
@@ -180,30 +189,30 @@ class WaveformSpeech(SpeechEncoder):
         return Wav2Vec2Model(Wav2Vec2Config(**fields))
 
     def expected(self) -> dict[str, Any]:
-        """As in their `config.json`."""
+        """Return the fields as in their `config.json`."""
         large = self.config.layer_norm_front_end
         return {
-            "hidden_size": self.config.width,
+            "hidden_size": self.config.hidden_size,
             "num_hidden_layers": self.config.layers,
             "num_attention_heads": self.config.heads,
-            "intermediate_size": self.config.feed_forward,
+            "intermediate_size": self.config.intermediate_size,
             "feat_extract_norm": "layer" if large else "group",
             "conv_bias": large,
             "do_stable_layer_norm": large,
         }
 
     def encode(self, speech: Ragged) -> Ragged:
-        """From (B, N); at least 400 samples each."""
+        """Return states of waveforms (B, N), of at least 400 samples each."""
         states = [self.encoder(waveform_N[None]).last_hidden_state[0] for waveform_N in speech.rows()]
         lengths_B = torch.tensor([len(state_TE) for state_TE in states], device=speech.lengths_B.device)
         return Ragged(nn.utils.rnn.pad_sequence(states, batch_first=True), lengths_B)
 
     def only_own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Without heads and SpecAugment's vector; weight norm under the names that torch has given it since 2.0."""
+        """Return the tensors without heads and SpecAugment's vector, and weight norm under its names since torch 2.0."""
         newer = {name.replace("weight_g", ORIGINAL + "0").replace("weight_v", ORIGINAL + "1"): name for name in tensors}
         return {name: tensors[newer[name]] for name in self.encoder.state_dict() if name in newer}
 
 
 def make_encoder(config: EncoderConfig) -> SpeechEncoder:
-    """The encoder of a kind, with random weights."""
+    """Return the encoder of a configuration, with random weights."""
     return WhisperSpeech(config) if config.kind == "whisper" else WaveformSpeech(config)

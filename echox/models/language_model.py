@@ -1,6 +1,6 @@
 """The text LLM: fairseq2's Llama, with weights in Hugging Face's layout."""
 
-# Shapes: B = sequences, L = positions, H = width, V = vocabulary.
+# Shapes: B = sequences, L = positions, H = hidden size, V = vocabulary.
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageModelConfig(PartConfig):
-    """A Llama and what of it is trained."""
+    """A Llama, and which of its weights are trained."""
 
     decoder: DecoderConfig
     """The layers."""
@@ -28,15 +28,15 @@ class LanguageModelConfig(PartConfig):
     tied: bool = False
     """Whether the head is the embedding table."""
     trainable: Literal["lora", "all"] = "lora"
-    """LoRA alone, or all but the embedding table, which T2C shares and which is frozen always."""
+    """Trained weights: LoRA alone, or all but the embedding table, which T2C shares and which is always frozen."""
     lora: LoraConfig = field(default_factory=LoraConfig)
-    """The updates, where LoRA is trained."""
+    """Low-rank updates, where LoRA is trained."""
     checkpoint: str | None = None
-    """Local Hugging Face folder of pretrained weights; without one they are random."""
+    """Local Hugging Face folder of pretrained weights; without one, weights are random."""
 
 
 class LanguageModel(nn.Module):
-    """A causal language model on embeddings, so that speech can stand among text."""
+    """A causal language model that reads embeddings, of text and of speech."""
 
     def __init__(self, config: LanguageModelConfig) -> None:
         super().__init__()
@@ -54,29 +54,29 @@ class LanguageModel(nn.Module):
         return self.model.decoder_frontend.get_parameter("embed.weight")
 
     def embed(self, ids: Tensor) -> Tensor:
-        """(..., H) embeddings of ids (...)."""
+        """Return (..., H) embeddings of ids (...)."""
         return self.model.decoder_frontend.get_submodule("embed")(ids)
 
     def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
-        """(B, L, H): states behind the last norm, as the head reads them."""
+        """Return (B, L, H) states after the last norm, which the head reads."""
         return decode(self.model.decoder, inputs_BLH, cache)
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., V) from states (..., H)."""
+        """Return scores (..., V) of states (..., H)."""
         return self.model.final_proj(states)
 
     def freeze(self) -> None:
-        """Let gradients flow only to what the configuration names."""
+        """Let gradients flow only to the weights that the configuration trains."""
         every = self.config.trainable == "all"
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(every or ".lora." in name)
         self.table.requires_grad_(False)
 
     def load(self) -> None:
-        """Fill in the pretrained weights, where the configuration names a checkpoint.
+        """Load the pretrained weights, where the configuration names a checkpoint.
 
         Raises:
-            EchoxError: when they are of another architecture.
+            EchoxError: the checkpoint has another architecture.
         """
         if self.config.checkpoint is None:
             return
@@ -85,20 +85,24 @@ class LanguageModel(nn.Module):
         self.fill(read_tensors(folder), folder)
 
     def fill(self, tensors: dict[str, Tensor], source: Path) -> None:
-        """Take weights under Hugging Face's names of a Llama; `source` is named where they do not fit."""
+        """Load weights under Hugging Face's names of a Llama; messages name `source`.
+
+        Raises:
+            EchoxError: the weights do not fit the architecture.
+        """
         converted = from_hugging_face(tensors, self.config.decoder, source, tied=self.config.tied)
         own = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora." in name}
         load_weights(self.model, converted | own, source)
 
     def _expected(self) -> dict[str, Any]:
-        """Fields of a Llama's `config.json` that the weights depend on."""
+        """Return the fields of a Llama's `config.json` that determine the weights."""
         decoder = self.config.decoder
         return {
-            "hidden_size": decoder.width,
+            "hidden_size": decoder.hidden_size,
             "num_hidden_layers": decoder.layers,
             "num_attention_heads": decoder.heads,
             "num_key_value_heads": decoder.key_value_heads,
-            "intermediate_size": decoder.feed_forward,
+            "intermediate_size": decoder.intermediate_size,
             "rope_theta": decoder.rope_theta,
             "vocab_size": self.config.vocabulary,
             "tie_word_embeddings": self.config.tied,
@@ -107,7 +111,7 @@ class LanguageModel(nn.Module):
 
 
 def _hugging_face(scaling: RopeScaling) -> dict[str, Any]:
-    """As `config.json` has it."""
+    """Return the scaling as in `config.json`."""
     return {
         "rope_type": "llama3",
         "factor": scaling.factor,

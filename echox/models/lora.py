@@ -15,7 +15,7 @@ from echox.models.config import PartConfig
 
 Target = Literal["q", "k", "v", "o"]
 PROJECTIONS: dict[Target, str] = {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "output_proj"}
-"""What each target is called in fairseq2's attention."""
+"""Names of the projections in fairseq2's attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,23 +44,23 @@ class Lora(nn.Module):
         nn.init.kaiming_uniform_(self.down_RI, a=math.sqrt(5))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(..., I) to (..., O): what is added to the projection's output."""
+        """Return (..., O) for inputs (..., I): the update of the projection's output."""
         return functional.linear(functional.linear(self.dropout(x), self.down_RI), self.up_OR) * self.scale
 
     def delta(self) -> Tensor:
-        """(O, I): what is added to the projection's weight when it is merged."""
+        """Return (O, I): the update of the projection's weight."""
         return self.up_OR @ self.down_RI * self.scale
 
 
 def add_lora(model: nn.Module, config: LoraConfig) -> None:
-    """Put an update beside each target projection within `model`; names of the weights that are there stay."""
+    """Add an update to each target projection of `model`; the names of the existing weights do not change."""
     for projection in list(_targets(model, config)):
         projection.lora = Lora(projection.weight, config)
         projection.lora_hook = projection.register_forward_hook(_add_update)
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Add all updates to their weights and take them out; outputs stay as in evaluation, within rounding."""
+    """Merge all updates into their weights; outputs stay as in evaluation, up to rounding."""
     for projection in [module for module in model.modules() if isinstance(getattr(module, "lora", None), Lora)]:
         merged: Any = projection
         with torch.no_grad():

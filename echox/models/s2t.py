@@ -1,7 +1,7 @@
-"""S2T: the language model hears. Speech stands in its prompt where the placeholder was."""
+"""S2T: a language model that reads speech in its prompt, in place of a placeholder."""
 
-# Shapes: B = examples, P = positions of a prompt or prefix, R = tokens of a response, L = positions, H = width of the
-# language model, V = its vocabulary.
+# Shapes: B = examples, P = positions of a prompt or prefix, R = tokens of a response, L = positions, H = hidden size of
+# the language model, V = its vocabulary.
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged, concatenate
 
 if TYPE_CHECKING:
-    from echox.presets import Architecture
+    from echox.architectures import Architecture
 
 
 @dataclass(frozen=True)
 class S2TInputs:
-    """A batch of spoken questions with their answers.
+    """A batch of spoken requests with their answers.
 
     Attributes:
-        speech: (B, F, M) log-mel frames or (B, N) waveforms, as the encoder takes them.
-        prompt: (B, P) ids, the placeholder exactly once in each.
+        speech: (B, F, M) log-mel frames or (B, N) waveforms, the encoder's inputs.
+        prompt: (B, P) ids with the placeholder exactly once.
         response: (B, R) ids of the answer, the token that ends the turn included.
-        transcript: (B, C) ids of what is said; length 0 where it is unknown.
+        transcript: (B, C) ids of the transcript; length 0 where it is unknown.
     """
 
     speech: Ragged
@@ -38,19 +38,19 @@ class S2TInputs:
     transcript: Ragged
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "S2TInputs":
-        """The same on a device."""
+        """Return the same on a device."""
         parts = (self.speech, self.prompt, self.response, self.transcript)
         return S2TInputs(*(part.to(device, non_blocking=non_blocking) for part in parts))
 
 
 @dataclass(frozen=True)
 class S2TOutput:
-    """What S2T makes of a batch.
+    """The output of S2T in training.
 
     Attributes:
         response: logits_NV of the response's tokens.
         states: (B, R, H), for each token of the response the state that predicts it.
-        ctc: scores of the transcripts.
+        ctc: CTC scores of the transcripts.
     """
 
     response: Predictions
@@ -59,25 +59,25 @@ class S2TOutput:
 
 
 class S2T(nn.Module):
-    """Encoder, adapter, language model."""
+    """Speech encoder, adapter and language model."""
 
     def __init__(self, architecture: "Architecture", placeholder: int) -> None:
-        """With random weights; `placeholder` is the id that speech replaces, CTC's blank too."""
+        """Make a model with random weights; `placeholder` is the id that speech replaces, and CTC's blank."""
         super().__init__()
         llm = architecture.llm
         self.placeholder = placeholder
         self.encoder = make_encoder(architecture.encoder)
-        self.adapter = Adapter(architecture.adapter, architecture.encoder.width, llm.decoder.width, llm.vocabulary)
+        self.adapter = Adapter(architecture.adapter, architecture.encoder.hidden_size, llm.decoder.hidden_size, llm.vocabulary)
         self.llm = LanguageModel(llm)
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
-        """Teacher forcing."""
+        """Compute the scores of teacher forcing."""
         heard, states = self.listen(inputs)
         scores = CtcScores(heard.ctc_logits, inputs.transcript, self.placeholder)
         return S2TOutput(self.predict(states, inputs.response), states, scores)
 
     def listen(self, inputs: S2TInputs) -> tuple[Heard, Ragged]:
-        """What is heard, and (B, R, H), for each token of the response the state that predicts it."""
+        """Return the adapter's output, and (B, R, H), for each token of the response the state that predicts it."""
         heard = self.adapter(self.encoder(inputs.speech))
         prefix = self.insert(heard.embeddings, inputs.prompt)
         response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
@@ -85,22 +85,22 @@ class S2T(nn.Module):
         return heard, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
 
     def predict(self, states: Ragged, response: Ragged) -> Predictions:
-        """Scores of the response's tokens, (B, R), from the states that predict them."""
+        """Return the scores of the response's tokens, (B, R), from the states that predict them."""
         return Predictions(self.llm.logits(states.flat()), response.flat(), response.lengths_B)
 
     def prefix(self, speech: Ragged, prompt: Ragged) -> Ragged:
-        """(B, P, H): what the response follows."""
+        """Return (B, P, H), the prompt with speech, which the response follows."""
         return self.insert(self.adapter(self.encoder(speech)).embeddings, prompt)
 
     def insert(self, heard: Ragged, prompt: Ragged) -> Ragged:
-        """(B, P, H): the prompt's embeddings with `heard`, (B, K, H), in place of the placeholder.
+        """Return (B, P, H), the prompt's embeddings with speech, (B, K, H), in place of the placeholder.
 
         Raises:
-            EchoxError: when a prompt has no placeholder or several.
+            EchoxError: a prompt has no placeholder or several.
         """
         at_BP = (prompt.values_BL == self.placeholder) & prompt.mask
         if not bool((at_BP.sum(1) == 1).all()):
-            raise EchoxError(f"prompt: the placeholder, id {self.placeholder}, must stand in it exactly once")
+            raise EchoxError(f"prompt: the placeholder, id {self.placeholder}, must occur in it exactly once")
         position_B = at_BP.int().argmax(1)
         embedded = Ragged(self.llm.embed(prompt.values_BL), prompt.lengths_B)
         before = Ragged(embedded.values_BL, position_B)
@@ -108,12 +108,16 @@ class S2T(nn.Module):
         return concatenate([before, heard, after])
 
     def load(self) -> None:
-        """Fill in the pretrained weights of the parts that name a checkpoint."""
+        """Load the pretrained weights of the parts that name a checkpoint.
+
+        Raises:
+            EchoxError: a checkpoint does not fit.
+        """
         self.encoder.load()
         self.llm.load()
 
     def freeze(self) -> None:
-        """Let gradients flow only to what stage s2t trains: the adapter, and what the parts' configurations name."""
+        """Let gradients flow only to the adapter, and to what the encoder's and language model's configurations train."""
         self.adapter.requires_grad_(True)
         self.encoder.freeze()
         self.llm.freeze()

@@ -1,7 +1,7 @@
-"""T2C: reads text, writes the words of the unit language in which it is spoken."""
+"""T2C: a decoder that reads text and writes the words of the unit language in which it is spoken."""
 
-# Shapes: B = examples, T = tokens of text, P = positions of a prefix, W = words, L = positions, H = width of the
-# language model, D = width of the decoder, V = text vocabulary, J = V + rows of the word table, N = targets of a batch.
+# Shapes: B = examples, T = tokens of text, P = positions of a prefix, W = words, L = positions, H = hidden size of the
+# language model, D = hidden size of the decoder, V = text vocabulary, J = V + rows of the word table, N = targets.
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,21 +26,21 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "medium": (8, 768, 12, 2048),
     "base": (6, 512, 8, 2048),
 }
-"""Layers, width, heads and feed-forward of the released sizes; `large` is two layers of the language model's."""
+"""Layers, hidden size, heads and intermediate size of the released sizes; `large` is two of the language model's layers."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class T2CConfig(PartConfig):
-    """T2C, and the Echo decoder that starts as its copy.
+    """T2C, and the Echo decoder, which starts as its copy.
 
     A sequence is `before`, text, `after`, begin, words, end. Begin and end are rows of the word table, unless `end`
-    names a token of text: then there is no begin and `after` must not be empty.
+    is a token of text: then there is no begin, and `after` must not be empty.
     """
 
     decoder: DecoderConfig
     """The layers."""
-    text_width: int
-    """H: width of the language model, whose text embeddings it reads."""
+    text_hidden_size: int
+    """H: hidden size of the language model, whose text embeddings T2C reads."""
     text_vocabulary: int
     """V: tokens of text."""
     words: int
@@ -48,9 +48,9 @@ class T2CConfig(PartConfig):
     before: tuple[int, ...] = ()
     """Tokens of text before each text."""
     after: tuple[int, ...] = ()
-    """Tokens of text behind each text."""
+    """Tokens of text after each text."""
     end: int | None = None
-    """Token of text that ends the words, in place of a row of the word table."""
+    """Token of text that ends the words; null: a row of the word table ends them."""
 
     def __post_init__(self) -> None:
         wrong = [token for token in (*self.before, *self.after, self.end or 0) if token >= self.text_vocabulary]
@@ -63,7 +63,7 @@ class T2CConfig(PartConfig):
 
     @property
     def rows(self) -> int:
-        """Rows of the word table: words, then begin and end where they are its own."""
+        """Rows of the word table: words, then begin and end where it has them."""
         return self.words + (2 if self.end is None else 0)
 
     @property
@@ -83,17 +83,18 @@ class T2CConfig(PartConfig):
 
 
 def t2c_layers(size: Size, language_model: DecoderConfig, max_length: int = 2048) -> DecoderConfig:
-    """The layers of a released size, with the language model's rotary positions."""
+    """Return the layers of a released size, with the language model's rotary positions."""
     if size == "large":
-        layers, width, heads, feed_forward = 2, language_model.width, language_model.heads, language_model.feed_forward
+        layers, heads = 2, language_model.heads
+        hidden_size, intermediate_size = language_model.hidden_size, language_model.intermediate_size
     else:
-        layers, width, heads, feed_forward = SIZES[size]
+        layers, hidden_size, heads, intermediate_size = SIZES[size]
     return DecoderConfig(
         layers=layers,
-        width=width,
+        hidden_size=hidden_size,
         heads=heads,
         key_value_heads=heads if size == "medium" else language_model.key_value_heads,
-        feed_forward=feed_forward,
+        intermediate_size=intermediate_size,
         max_length=max_length,
         rope_theta=language_model.rope_theta,
         rope_scaling=language_model.rope_scaling,
@@ -101,27 +102,27 @@ def t2c_layers(size: Size, language_model: DecoderConfig, max_length: int = 2048
 
 
 class WordDecoder(nn.Module):
-    """Writes words behind a prefix in the language model's width: text embeddings (T2C) or denoised states (Echo).
+    """A decoder that writes words after a prefix of text embeddings (T2C) or denoised states (Echo).
 
-    Joint ids count the text vocabulary first and the word table behind it.
+    Joint ids count the text vocabulary first and the word table after it.
     """
 
     def __init__(self, config: T2CConfig) -> None:
         super().__init__()
         self.config = config
         joint = config.text_vocabulary + config.rows
-        self.word_embedding = nn.Embedding(config.rows, config.text_width)
-        self.input_projection = nn.Linear(config.text_width, config.decoder.width)
+        self.word_embedding = nn.Embedding(config.rows, config.text_hidden_size)
+        self.input_projection = nn.Linear(config.text_hidden_size, config.decoder.hidden_size)
         self.decoder = make_decoder(config.decoder)
-        self.head = nn.Linear(config.decoder.width, joint, bias=False)
-        nn.init.normal_(self.word_embedding.weight, std=config.text_width**-0.5)
-        nn.init.normal_(self.head.weight, std=config.decoder.width**-0.5)
+        self.head = nn.Linear(config.decoder.hidden_size, joint, bias=False)
+        nn.init.normal_(self.word_embedding.weight, std=config.text_hidden_size**-0.5)
+        nn.init.normal_(self.head.weight, std=config.decoder.hidden_size**-0.5)
 
     def forward(self, prefix: Ragged, words: Ragged) -> Predictions:
-        """Teacher forcing: logits_NJ of every word and of the end, targets in joint ids.
+        """Compute the scores of teacher forcing: logits_NJ of every word and of the end, targets in joint ids.
 
         Args:
-            prefix: (B, P, H) of `frame`.
+            prefix: (B, P, H), made by `wrap`.
             words: (B, W) ids in the unit language, `0 <= word < config.words`.
         """
         embedded = Ragged(self.word_embedding(words.values_BL), words.lengths_B)
@@ -132,32 +133,32 @@ class WordDecoder(nn.Module):
         targets = shifted.append(self.config.end_id)
         return Predictions(self.logits(predicting.flat()), targets.flat(), targets.lengths_B)
 
-    def frame(self, content: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
-        """(B, P, H): `content`, (B, T, H), with what stands before and behind it.
+    def wrap(self, content: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
+        """Return (B, P, H), the prefix of the words: `content`, (B, T, H), with the tokens before and after it.
 
         Args:
             content: text embeddings or denoised states.
-            embed_text: from ids to the language model's embeddings.
+            embed_text: maps ids to the language model's embeddings.
         """
         before = self._constant(self.config.before, content, embed_text)
         opening = self._constant(self.config.opening, content, embed_text)
         return concatenate([before, content, opening])
 
     def embed(self, ids: Tensor) -> Tensor:
-        """Embeddings, in the language model's width, of words in joint ids; what ends words has none."""
+        """Return (..., H) embeddings of words in joint ids; a token of text that ends the words has none."""
         rows = (ids - self.config.text_vocabulary).clamp(min=0)
         return self.word_embedding(rows)
 
     def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
-        """(B, L, D): from embeddings in the language model's width to states behind the last norm."""
+        """Return (B, L, D) states after the last norm, from embeddings (B, L, H)."""
         return decode(self.decoder, self.input_projection(inputs_BLH), cache)
 
     def logits(self, states: Tensor) -> Tensor:
-        """(..., J): scores over the joint vocabulary."""
+        """Return (..., J) scores over the joint vocabulary, of states (..., D)."""
         return self.head(states)
 
     def _constant(self, ids: tuple[int, ...], like: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
-        """The same ids for each example, embedded by whichever table has them."""
+        """Return the same ids for each example, embedded by the table that has them."""
         ids_L = torch.tensor(ids, dtype=torch.int64, device=like.values_BL.device)
         vocabulary = self.config.text_vocabulary
         text_LH = embed_text(ids_L.clamp(max=vocabulary - 1))
@@ -174,7 +175,7 @@ class T2C(nn.Module):
         self.words = WordDecoder(config)
 
     def forward(self, text: Ragged, words: Ragged) -> Predictions:
-        """Teacher forcing.
+        """Compute the scores of teacher forcing.
 
         Args:
             text: (B, T) ids of text.
@@ -183,6 +184,6 @@ class T2C(nn.Module):
         return self.words(self.prefix(text), words)
 
     def prefix(self, text: Ragged) -> Ragged:
-        """(B, P, H): what the words follow."""
+        """Return (B, P, H), the prefix of the words of a text."""
         content = Ragged(self.text_embedding(text.values_BL), text.lengths_B)
-        return self.words.frame(content, self.text_embedding)
+        return self.words.wrap(content, self.text_embedding)

@@ -1,4 +1,4 @@
-"""The recipe of any stage: fairseq2 trains what a `Stage` describes."""
+"""The recipe of all stages: fairseq2 trains what a `Stage` describes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,19 +19,19 @@ from echox.data.pipeline import LengthLimit, Source, Worker
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
-from echox.recipes.units import AnyStage, Training, Validation
+from echox.recipes.batches import AnyStage, Training, Validation
 
 
 @dataclass
 class _NoConfig:
-    """The stage knows its architecture."""
+    """An empty configuration: the stage knows its architecture."""
 
 
 class StageRecipe(Recipe):
-    """Builds, loads, freezes, spreads, trains and validates a stage's model."""
+    """Build, load, freeze, distribute, train and validate a stage's model."""
 
     def __init__(self, stage: AnyStage, recorder: RunRecorder | None) -> None:
-        """`recorder` is given on the worker that keeps the metrics."""
+        """Make the recipe; `recorder` is given on the worker that keeps the metrics."""
         self._stage = stage
         self._recorder = recorder
 
@@ -57,13 +57,13 @@ class StageRecipe(Recipe):
         )
         if self._recorder is not None:
             container.collection.register_instance(MetricRecorder, self._recorder)
-        for name in {*self._stage.parts, *self._stage.measures}:
+        for name in {*self._stage.loss_parts, *self._stage.metrics}:
             descriptor = MetricDescriptor(name, name, 100, format_as_float)
             container.collection.register_instance(MetricDescriptor, descriptor)
 
     @override
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
-        if newly_initialized and context.gangs.dp.rank == 0:  # the others get it from this one
+        if newly_initialized and context.gangs.dp.rank == 0:  # this worker sends the weights to the others
             self._stage.load(model)
         self._stage.freeze(model)
         if self._stage.setting.config.parallel.precision == "bf16":
@@ -81,7 +81,7 @@ class StageRecipe(Recipe):
         source = self._source(gangs)
         limit = LengthLimit(config.data.max_length)
         reader = DataPipelineReader[Any](
-            source.training(config.seed, limit), gangs, num_accumulate=config.parallel.accumulate
+            source.training(config.seed, limit), gangs, num_accumulate=config.parallel.gradient_accumulation
         )
         validation = DataPipelineReader[Any](source.validation(), gangs, sync_mode=SyncMode.UNTIL_LAST)
         units = Training(self._stage, model, limit), Validation(self._stage, model)
@@ -89,5 +89,5 @@ class StageRecipe(Recipe):
 
     def _source(self, gangs: Gangs) -> Source[Any]:
         setting, reading = self._stage.setting, self._stage.reading()
-        holdout = hold_out(setting.corpus, reading.table, setting.config.data.held_out)
+        holdout = hold_out(setting.corpus, reading.table, setting.config.data.valid_fraction)
         return Source(setting.corpus, reading, holdout, setting.config.data, Worker(gangs.dp.rank, gangs.dp.size))

@@ -1,22 +1,18 @@
-"""The settings of a stage; imports nothing heavy, so that they are checked before anything starts."""
+"""Settings that all stages share; each stage's own are in its module."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from echox.data.config import DataConfig
-from echox.objectives import EchoLossConfig, S2TLossConfig
 from echox.text.prompts import PromptFormat
+from unitlang.config import FrozenConfig
 
 Positive = Annotated[int, Field(ge=1)]
 
 
-class _Config(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-
-class OptimizerConfig(_Config):
-    """AdamW, and a cosine from its rate to a share of it."""
+class OptimizerConfig(FrozenConfig):
+    """AdamW with a cosine schedule of the learning rate."""
 
     lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
     """Highest learning rate."""
@@ -25,24 +21,24 @@ class OptimizerConfig(_Config):
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     """Decoupled weight decay."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
-    """Gradients are scaled down to this norm; null leaves them as they are."""
+    """Largest norm of the gradients, which are scaled down to it; null turns clipping off."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Share of the steps in which the rate rises from 0."""
+    """Share of the steps in which the learning rate rises from 0."""
     final_lr: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the rate that is left at the end."""
+    """Final learning rate as a share of `lr`."""
 
 
-class ScheduleConfig(_Config):
-    """When what happens, in optimizer steps."""
+class ScheduleConfig(FrozenConfig):
+    """Length of training and intervals, in optimizer steps."""
 
     steps: Positive = 10_000
-    """How long to train; the learning rate's cosine depends on it."""
+    """Length of training; the cosine of the learning rate depends on it."""
     log_every: Positive = 10
-    """Metrics of training."""
+    """Interval of training metrics."""
     validate_every: Positive = 500
-    """Validation; a multiple of `log_every`."""
+    """Interval of validation; a multiple of `log_every`."""
     checkpoint_every: Positive = 500
-    """Checkpoints to resume from; a multiple of `validate_every`."""
+    """Interval of checkpoints; a multiple of `validate_every`."""
 
     @model_validator(mode="after")
     def _multiples(self) -> Self:
@@ -54,24 +50,24 @@ class ScheduleConfig(_Config):
         return self
 
 
-class ParallelConfig(_Config):
-    """How the work is spread and in which precision."""
+class ParallelConfig(FrozenConfig):
+    """Distribution over workers, and precision."""
 
     strategy: Literal["ddp", "fsdp"] = "ddp"
-    """`ddp`: every worker has the whole model; `fsdp`: FSDP2, each has a part."""
-    accumulate: Positive = 1
-    """Batches of a worker in one step."""
+    """`ddp`: every worker holds the whole model; `fsdp`: FSDP2, every worker holds a part."""
+    gradient_accumulation: Positive = 1
+    """Batches of a worker in one optimizer step."""
     precision: Literal["fp32", "bf16"] = "bf16"
     """`bf16`: matrix products in bfloat16, frozen weights kept in it, trained weights in float32."""
     activation_checkpointing: bool = False
     """Recompute each layer in the backward pass instead of keeping its activations."""
 
 
-class StageConfig(_Config):
-    """What all stages have."""
+class StageConfig(FrozenConfig):
+    """Base class of the settings of a stage."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
-    """Seeds weights, order of the data and dropout."""
+    """Seed of weights, order of the data and dropout."""
     data: DataConfig = DataConfig()
     """Examples and batches."""
     optimizer: OptimizerConfig = OptimizerConfig()
@@ -79,63 +75,32 @@ class StageConfig(_Config):
     schedule: ScheduleConfig = ScheduleConfig()
     """Steps, logging, validation, checkpoints."""
     parallel: ParallelConfig = ParallelConfig()
-    """Workers and precision."""
+    """Distribution over workers, and precision."""
 
 
-class T2CStage(StageConfig):
-    """Stage t2c."""
-
-    valid_words: Positive = 1_024
-    """Most words that a validation writes for a text."""
-
-
-class SpokenStage(StageConfig):
-    """What the stages with speech have."""
+class SpokenStageConfig(StageConfig):
+    """Settings of the stages that read speech."""
 
     prompt: PromptFormat = "llama3"
-    """How the language model is asked."""
+    """Format of the language model's prompts."""
     system: str | None = None
     """System message of every prompt."""
-    max_answer: Positive = 512
-    """Most tokens that the language model writes."""
+    max_new_tokens: Positive = 512
+    """Most tokens that the language model generates."""
 
 
-class S2TStage(SpokenStage):
-    """Stage s2t."""
+def tiny_defaults(steps: int, *, max_tokens: int = 4096, **fields: Any) -> dict[str, Any]:
+    """Return defaults with which a small model of random weights learns minutes of speech on a CPU.
 
-    data: DataConfig = DataConfig(batch_length=6_144)
-    """Examples and batches: of `echox-8b`, as many whole windows of Whisper as fit on 80 GB, with a margin."""
-    loss: S2TLossConfig = S2TLossConfig()
-    """What is minimised."""
-
-
-class SegmentsConfig(_Config):
-    """How long answers are cut into examples of their own, in tokens."""
-
-    shortest: Positive = 20
-    """A segment ends with the first sentence that makes it at least so long."""
-    longest: Positive = 60
-    """Where no sentence ends, it ends here."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.longest < self.shortest:
-            raise ValueError(f"longest {self.longest} is less than shortest {self.shortest}")
-        return self
-
-
-class EchoStage(SpokenStage):
-    """Stage echo."""
-
-    targets: Literal["pseudo", "pseudo_from_text", "annotated"] = "pseudo"
-    """Words to learn: T2C's for what S2T itself answers, T2C's for the annotated answer, or the annotated words."""
-    segments: SegmentsConfig | None = SegmentsConfig()
-    """Cuts long answers; null, and always with `annotated`, takes them whole."""
-    max_words: Positive = 1_024
-    """Most words of a segment."""
-    loss: EchoLossConfig = EchoLossConfig()
-    """What is minimised."""
-
-
-CONFIGS: dict[str, type[StageConfig]] = {"s2t": S2TStage, "t2c": T2CStage, "echo": EchoStage}
-"""Settings by stage."""
+    Args:
+        steps: length of training, with two validations.
+        max_tokens: positions of a batch.
+        fields: further fields of the stage's settings.
+    """
+    return {
+        "data": {"max_tokens": max_tokens, "max_length": 1024, "threads": 1},
+        "optimizer": {"lr": 2e-3, "warmup": 0.05, "weight_decay": 0.01, "final_lr": 0.1},
+        "parallel": {"precision": "fp32"},
+        "schedule": {"steps": steps, "log_every": 10, "validate_every": steps // 2, "checkpoint_every": steps // 2},
+        **fields,
+    }

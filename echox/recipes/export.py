@@ -8,7 +8,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from echox.recipes.history import best_step
-from echox.recipes.run import CHECKPOINTS, MODEL, TRAINABLE, WEIGHTS
+from echox.recipes.folder import CHECKPOINTS, MODEL, TRAINABLE, WEIGHTS
 from storage.local import write_file
 
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from echox.errors import EchoxError
-from echox.recipes.run import CHECKPOINTS, METRICS
+from echox.recipes.folder import CHECKPOINTS, METRICS
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from echox.recipes.history import last_step, read_metrics
-from echox.recipes.run import METRICS
+from echox.recipes.folder import METRICS
 from storage.local import write_file
 
 Report = Callable[[Mapping[str, float]], None]

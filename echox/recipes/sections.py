@@ -61,7 +61,7 @@ def _trainer(config: ParallelConfig, max_grad_norm: float | None) -> TrainerSect
         mixed_precision=MixedPrecisionConfig(
             mode="static" if config.precision == "bf16" else "off", dtype=torch.bfloat16
         ),
-        grad_accumulation=GradAccumulationConfig(num_batches=config.accumulate, no_sync=config.accumulate > 1),
+        grad_accumulation=GradAccumulationConfig(num_batches=config.gradient_accumulation, no_sync=config.gradient_accumulation > 1),
         activation_checkpointing=ActivationCheckpointingConfig(
             mode="layerwise" if config.activation_checkpointing else "off"
         ),

@@ -1,4 +1,4 @@
-"""What a stage is: a model, what it minimises and how it is judged. The rest is `echox.recipes.base`'s."""
+"""The base class of training stages. `echox.recipes.base` trains what a stage describes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import nn
 
-from echox.checkpoints import read_tensors
+from echox.architectures import Architecture
+from echox.checkpoints import check_finite, read_tensors
 from echox.data.corpus import Corpus
 from echox.data.reading import Batch, Reading
 from echox.metrics import Share
 from echox.objectives import Objective
-from echox.presets import Architecture
 from echox.recipes.config import StageConfig
-from echox.recipes.run import Run
+from echox.recipes.folder import RunFolder
 from echox.text.tokenizer import TextTokenizer
 
 ConfigT = TypeVar("ConfigT", bound=StageConfig, covariant=True)
@@ -24,56 +24,69 @@ BatchT = TypeVar("BatchT", bound=Batch)
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 TABLE_SEED = 20_250_909
-"""Seeds the text embeddings of language models without a checkpoint, so that all stages have the same."""
+"""Seed of the text embeddings of language models without a checkpoint, so that all stages have the same."""
 
 
 @dataclass(frozen=True)
 class Setting(Generic[ConfigT]):
-    """What a stage works with.
+    """Everything that a stage works with.
 
     Attributes:
-        config: its settings.
-        architecture: with the sizes of the vocabularies.
-        tokenizer: of the language model.
-        corpus: what it learns from.
-        parts: finished runs that it stands on, by stage.
+        config: settings of the stage.
+        architecture: the architecture, with the sizes of the vocabularies.
+        tokenizer: tokenizer of the language model.
+        corpus: corpus version to train on.
+        source_models: finished runs that the stage starts from, by stage.
     """
 
     config: ConfigT
     architecture: Architecture
     tokenizer: TextTokenizer
     corpus: Corpus
-    parts: Mapping[str, Run]
+    source_models: Mapping[str, RunFolder]
 
 
 class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
-    """One of the three."""
+    """Base class of training stages: a model, its loss and its metrics.
+
+    A stage is one module of `echox/recipes/stages/`, named like the stage; `echox.stages` finds it there.
+    """
 
     name: ClassVar[str]
-    """Key of `echox.recipes.config.CONFIGS`."""
-    parts: ClassVar[tuple[str, ...]]
+    """Name of the stage and of its module."""
+    stands_on: ClassVar[tuple[str, ...]] = ()
+    """Stages whose finished runs it needs."""
+    table: ClassVar[str]
+    """Training table that it reads."""
+    text_columns: ClassVar[tuple[str, ...]] = ()
+    """Columns of its table from which a tokenizer is learnt, if no other stage's table has the same texts."""
+    config: ClassVar[type[StageConfig]]
+    """Class of its settings."""
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Defaults of its settings by architecture; other architectures have those of `config`, the papers'."""
+    loss_parts: ClassVar[tuple[str, ...]]
     """Names of `Objective.parts`."""
-    measures: ClassVar[tuple[str, ...]]
-    """What a validation measures besides the loss."""
+    metrics: ClassVar[tuple[str, ...]]
+    """Names of the metrics of a validation, besides the loss."""
 
     def __init__(self, setting: Setting[ConfigT]) -> None:
         self.setting = setting
 
     @abstractmethod
     def reading(self) -> Reading[Any]:
-        """How it reads its table."""
+        """Return how the stage reads its table."""
 
     @abstractmethod
     def build(self) -> ModelT:
-        """The model with random weights."""
+        """Return the model with random weights."""
 
     @abstractmethod
     def load(self, model: ModelT) -> None:
-        """Fill in what is there already: pretrained weights, the runs that it stands on."""
+        """Load the weights that exist already: pretrained ones, and those of the source models."""
 
     @abstractmethod
     def freeze(self, model: ModelT) -> None:
-        """Let gradients flow only to what the stage trains."""
+        """Let gradients flow only to the weights that the stage trains."""
 
     @property
     def prepares(self) -> bool:
@@ -82,27 +95,33 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
 
     @property
     def leaves_out(self) -> bool:
-        """Whether some of what is trained gets no gradient from the loss: DDP must look for it."""
+        """Whether some trained weights get no gradient from the loss: DDP must look for them."""
         return False
 
     def prepare(self, model: ModelT, batch: BatchT) -> Any:  # noqa: ARG002 - for those who override it
-        """What the objective needs besides the batch; made without gradients."""
+        """Return what the objective needs besides the batch, computed without gradients."""
         return None
 
     @abstractmethod
     def objective(self, model: Any, batch: BatchT, prepared: Any) -> Objective:
-        """The loss; `model` may be wrapped for several workers and is called once."""
+        """Return the loss; `model` may be wrapped for several workers and is called once."""
 
     @abstractmethod
     def measure(self, model: ModelT, batch: BatchT, prepared: Any) -> Mapping[str, Share]:
-        """The measures of a batch of validation."""
+        """Return the metrics of a validation batch."""
 
 
 def text_table(architecture: Architecture) -> torch.Tensor:
-    """(V, H): the language model's text embeddings, which no stage trains."""
+    """Return the language model's text embeddings, (V, H), which no stage trains.
+
+    Raises:
+        EchoxError: the checkpoint has no usable embeddings.
+    """
     llm = architecture.llm
     if llm.checkpoint is not None:
-        return read_tensors(Path(llm.checkpoint), "model.embed_tokens.")["weight"].float()
+        tensors = read_tensors(Path(llm.checkpoint), "model.embed_tokens.")
+        check_finite(tensors, Path(llm.checkpoint))
+        return tensors["weight"].float()
     generator = torch.Generator().manual_seed(TABLE_SEED)
-    shape = (llm.vocabulary, llm.decoder.width)
-    return torch.randn(shape, generator=generator) * llm.decoder.width**-0.5
+    shape = (llm.vocabulary, llm.decoder.hidden_size)
+    return torch.randn(shape, generator=generator) * llm.decoder.hidden_size**-0.5

@@ -1,10 +1,8 @@
-"""Tokenizers: what the package asks of one, and where it finds it."""
+"""The interface of tokenizers."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
-
-from echox.errors import EchoxError
 
 BEGIN_OF_TEXT = "<|begin_of_text|>"
 START_HEADER = "<|start_header_id|>"
@@ -41,19 +39,3 @@ class TextTokenizer(Protocol):
     def save(self, folder: Path) -> None:
         """Write the tokenizer's file; `load_tokenizer` reads it."""
         ...
-
-
-def load_tokenizer(folder: Path) -> TextTokenizer:
-    """The tokenizer of a local Hugging Face folder (`tokenizer.json`) or of a run (`tokenizer.model`).
-
-    Raises:
-        EchoxError: the folder has neither, or the tokenizer lacks the chat format's tokens.
-    """
-    from echox.text.llama3 import Llama3Tokenizer
-    from echox.text.sentencepiece import SentencePieceTokenizer
-
-    for loader in (Llama3Tokenizer, SentencePieceTokenizer):
-        if (folder / loader.FILE).is_file():
-            return loader.load(folder)
-    files = f"{Llama3Tokenizer.FILE} and no {SentencePieceTokenizer.FILE}"
-    raise EchoxError(f"{folder}: no {files} there; give the folder of a Llama 3 Instruct checkpoint")

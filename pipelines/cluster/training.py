@@ -26,7 +26,7 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable
 from storage.manifests import resolve
-from storage.runs import RunCard, find_run, register
+from storage.models import RunCard, find_model, register
 from storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def plan(config: TrainingConfig, stage: Stage, corpus: str) -> TrainingRequest:
         corpus=manifest.uri,
         preset=config.preset,
         out=str(base / names[stage]),
-        parts={part: find_run(store, names[part]).folder for part in REQUIRED[stage]},
+        parts={part: find_model(store, names[part]).folder for part in REQUIRED[stage]},
         settings=config.settings.get(stage, ()),
     )
 

@@ -23,7 +23,7 @@ from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
 from storage.approvals import approve
 from storage.manifests import resolve
-from storage.runs import find_run, run_names
+from storage.models import find_model, model_names
 from storage.store import Store
 from tests.cluster.builds import (
     BUILD_SECONDS,
@@ -152,21 +152,21 @@ def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     assert trained.state is not None
     assert trained.state.name == "Completed", trained.state.message
     store = Store.open(site.store("refresh"))
-    (name,) = run_names(store)
-    assert find_run(store, name).corpus == f"{store.uri}@1"
-    assert Path(find_run(store, name).checkpoint).is_dir()
+    (name,) = model_names(store)
+    assert find_model(store, name).corpus == f"{store.uri}@1"
+    assert Path(find_model(store, name).checkpoint).is_dir()
     write_speech(speech, 8, start=100)
     moved = ended(client, run(client, refresh, training=quick, config={**config, "gates": {"hours": 0.5}}).id)
     assert moved.state is not None
     assert (moved.state.name, moved.state.is_completed()) == ("NeedsALook", True)
     assert "hours went from" in str(moved.state.message)
-    assert run_names(store) == [name], "a candidate is not trained on"
+    assert model_names(store) == [name], "a candidate is not trained on"
     assert approve(*resolve(store.uri))
     train = client.read_deployment_by_name("train-echox/train").id
     chosen = ended(client, run(client, train, training=quick, corpus=f"{store.uri}@2").id)
     assert chosen.state is not None
     assert chosen.state.is_completed(), chosen.state.message
-    assert {find_run(store, name).corpus for name in run_names(store)} == {f"{store.uri}@1", f"{store.uri}@2"}
+    assert {find_model(store, name).corpus for name in model_names(store)} == {f"{store.uri}@1", f"{store.uri}@2"}
 
 
 def test_the_process_of_a_flow_dies(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from echox.training import Stage, TrainingRequest, TrainingResult, train
 
-SMALL = ("schedule.log_every=1", "schedule.validate_every=4", "schedule.checkpoint_every=4", "data.batch_length=2048")
+SMALL = ("schedule.log_every=1", "schedule.validate_every=4", "schedule.checkpoint_every=4", "data.max_tokens=2048")
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path

@@ -96,7 +96,7 @@ def test_pseudo_labels_come_from_the_models_own_text(model: Echo) -> None:
     batch = inputs()
     own = answer(model.s2t, batch.speech, batch.prompt, end=END, limit=6)
     labels = write_words(model.t2c, model.text_prefix(own.tokens), limit=8)
-    spoken = write_words(model.words, model.frame(model.denoise(own.states)), limit=8)
+    spoken = write_words(model.words, model.wrap(model.denoise(own.states)), limit=8)
     for words in (labels, spoken):
         assert len(words.lengths_B) == 3
         assert bool((words.flat() >= 0).all())

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from echox.losses import Predictions
-from echox.metrics import agreement, cosine, edits, exact_matches, token_accuracy, unit_errors, word_errors
+from echox.metrics import sequence_accuracy, cosine, edits, exact_matches, token_accuracy, unit_errors, word_errors
 from echox.models.ragged import Ragged
 from tests.echox.corpora import unit_language
 
@@ -12,7 +12,7 @@ PREDICTIONS = Predictions(LOGITS, torch.tensor([1, 2, 3, 1, 1]), torch.tensor([3
 
 def test_tokens_and_whole_examples_that_are_right() -> None:
     assert token_accuracy(PREDICTIONS) == (4, 5)
-    assert agreement(PREDICTIONS) == (1, 2)
+    assert sequence_accuracy(PREDICTIONS) == (1, 2)
 
 
 def test_word_errors_are_edits_by_reference_words() -> None:

@@ -207,7 +207,7 @@ def test_logits_agree_with_an_independent_computation(theirs: Theirs, ours: Echo
 
 def test_the_architecture_is_read_from_the_folders(folders: tuple[Path, Path]) -> None:
     found = released_architecture(*folders)
-    assert (found.t2c.decoder.layers, found.t2c.decoder.width, found.t2c.rows) == (2, WIDTH, UNITS)
+    assert (found.t2c.decoder.layers, found.t2c.decoder.hidden_size, found.t2c.rows) == (2, WIDTH, UNITS)
     assert (found.encoder.layers, found.encoder.max_frames, found.encoder.full_window) == (1, 100, True)
     assert (found.adapter.context, found.adapter.look_back_keys, found.echo.inner) == ("itself", "kept", INNER)
 

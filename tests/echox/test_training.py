@@ -7,7 +7,7 @@ import torch
 import yaml
 
 from echox.errors import EchoxError
-from echox.presets import PRESETS
+from echox.architectures import ARCHITECTURES
 from echox.training import TrainingRequest, check
 from storage.errors import StorageError
 from tests.echox.corpora import write_corpus
@@ -111,7 +111,7 @@ def test_stages_share_one_text_table_that_none_trains(parts: dict[str, str]) -> 
 @pytest.mark.parametrize(
     "settings",
     [
-        ("targets=pseudo", "max_answer=12", "max_words=24"),
+        ("targets=pseudo", "max_new_tokens=12", "max_words=24"),
         ("targets=pseudo_from_text", "max_words=24", "loss.denoising=dynamic"),
         ("targets=annotated", "loss.denoising_weight=0"),
         ("targets=annotated", "loss.s2t_weight=1"),
@@ -133,7 +133,7 @@ def test_echo_trains_on_each_kind_of_targets_and_leaves_the_rest_as_it_was(
     assert frozen
     assert all(after[name].equal(before[name]) for name in frozen)
     assert not any(learnt[name].equal(t2c[name]) for name in t2c if name.endswith("proj.weight"))
-    assert {"valid/agreement", "valid/cosine", "valid/unit_error_rate"} <= result.metrics.keys()
+    assert {"valid/sequence_accuracy", "valid/cosine", "valid/unit_error_rate"} <= result.metrics.keys()
 
 
 @pytest.mark.slow
@@ -153,5 +153,5 @@ def test_recomputed_activations_and_other_precision_learn_the_same(
 
 
 def test_large_presets_are_checked_without_their_weights(tones: str, tmp_path: Path) -> None:
-    for preset in PRESETS:
+    for preset in ARCHITECTURES:
         check(TrainingRequest(stage="s2t", corpus=tones, preset=preset, out=str(tmp_path / "run")))

@@ -1,10 +1,11 @@
-"""Stage s2t: the language model learns to hear (Soundwave's recipe)."""
+"""Stage s2t: train the language model to answer speech in text (Soundwave's recipe)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from echox.data.config import DataConfig
 from echox.data.features import SpeechFeatures
 from echox.data.reading import Reading
 from echox.data.speech import SpokenBatch, SpokenExample, spoken_reading
@@ -12,23 +13,36 @@ from echox.generation import answer
 from echox.metrics import Share, exact_matches, token_accuracy, word_errors
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2T
-from echox.objectives import Objective, s2t_objective
-from echox.recipes.config import S2TStage, SpokenStage
+from echox.objectives import Objective, S2TLossConfig, s2t_objective
+from echox.recipes.config import SpokenStageConfig, StageConfig, tiny_defaults
 from echox.recipes.stage import Setting, Stage, text_table
 from echox.text.prompts import Prompter
 from echox.text.tokenizer import END_OF_TURN, TextTokenizer
 
 
-class SpeechToText(Stage[S2TStage, SpokenBatch, S2T]):
-    """See `Stage`."""
+class S2TStageConfig(SpokenStageConfig):
+    """Settings of stage s2t."""
+
+    data: DataConfig = DataConfig(max_tokens=6_144)
+    """Examples and batches: as many whole windows of Whisper as fit on 80 GB with `echox-8b`, less a margin."""
+    loss: S2TLossConfig = S2TLossConfig()
+    """The loss."""
+
+
+class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
+    """Train the adapter, and LoRA of the language model, on spoken requests and their answers."""
 
     name: ClassVar[str] = "s2t"
-    parts: ClassVar[tuple[str, ...]] = ("response", "ctc")
-    measures: ClassVar[tuple[str, ...]] = ("token_accuracy", "word_error_rate", "exact_match")
+    table: ClassVar[str] = "s2t"
+    text_columns: ClassVar[tuple[str, ...]] = ("prompt", "transcript", "response")
+    config: ClassVar[type[StageConfig]] = S2TStageConfig
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(140, max_tokens=1_536)}
+    loss_parts: ClassVar[tuple[str, ...]] = ("response", "ctc")
+    metrics: ClassVar[tuple[str, ...]] = ("token_accuracy", "word_error_rate", "exact_match")
 
     @override
     def reading(self) -> Reading[SpokenExample]:
-        return speech_of("s2t", self.setting)
+        return speech_of(self.table, self.setting)
 
     @override
     def build(self) -> S2T:
@@ -51,7 +65,7 @@ class SpeechToText(Stage[S2TStage, SpokenBatch, S2T]):
     def measure(self, model: S2T, batch: SpokenBatch, prepared: None) -> Mapping[str, Share]:
         inputs, config, tokenizer = batch.inputs, self.setting.config, self.setting.tokenizer
         end = tokenizer.special(END_OF_TURN)
-        written = answer(model, inputs.speech, inputs.prompt, end=end, limit=config.max_answer)
+        written = answer(model, inputs.speech, inputs.prompt, end=end, max_new_tokens=config.max_new_tokens)
         found, wanted = texts(tokenizer, written.tokens), texts(tokenizer, inputs.response)
         return {
             "token_accuracy": token_accuracy(model(inputs).response),
@@ -60,12 +74,15 @@ class SpeechToText(Stage[S2TStage, SpokenBatch, S2T]):
         }
 
 
-def speech_of(table: str, setting: Setting[SpokenStage]) -> Reading[SpokenExample]:
-    """How a stage with speech reads its table."""
+def speech_of(
+    table: str, setting: Setting[SpokenStageConfig], *, with_words: bool = False
+) -> Reading[SpokenExample]:
+    """Return how a stage with speech reads its table, with the words of the spoken answers or without."""
     prompter = Prompter(setting.tokenizer, setting.config.prompt, setting.config.system)
-    return spoken_reading(table, prompter, SpeechFeatures(setting.architecture.encoder))
+    features = SpeechFeatures(setting.architecture.encoder)
+    return spoken_reading(table, prompter, features, with_words=with_words)
 
 
 def texts(tokenizer: TextTokenizer, tokens: Ragged) -> list[str]:
-    """Texts of ids, (B, R)."""
+    """Return the texts of ids, (B, R)."""
     return [tokenizer.decode(row.tolist()) for row in tokens.rows()]

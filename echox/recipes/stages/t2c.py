@@ -1,7 +1,7 @@
-"""Stage t2c: from text to the words of its speech."""
+"""Stage t2c: train a decoder to write the words in which a text is spoken."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from typing_extensions import override
 
@@ -11,20 +11,31 @@ from echox.generation import write_words
 from echox.metrics import Share, token_accuracy, unit_errors
 from echox.models.t2c import T2C
 from echox.objectives import Objective, t2c_objective
-from echox.recipes.config import T2CStage
+from echox.recipes.config import Positive, StageConfig, tiny_defaults
 from echox.recipes.stage import Stage, text_table
 
 
-class TextToWords(Stage[T2CStage, T2CBatch, T2C]):
-    """See `Stage`."""
+class T2CStageConfig(StageConfig):
+    """Settings of stage t2c."""
+
+    valid_words: Positive = 1_024
+    """Most words that a validation generates for a text."""
+
+
+class TextToWords(Stage[T2CStageConfig, T2CBatch, T2C]):
+    """Train T2C on texts and the words of their speech."""
 
     name: ClassVar[str] = "t2c"
-    parts: ClassVar[tuple[str, ...]] = ("words",)
-    measures: ClassVar[tuple[str, ...]] = ("word_accuracy", "unit_error_rate")
+    table: ClassVar[str] = "t2c"
+    text_columns: ClassVar[tuple[str, ...]] = ("text",)
+    config: ClassVar[type[StageConfig]] = T2CStageConfig
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(200)}
+    loss_parts: ClassVar[tuple[str, ...]] = ("words",)
+    metrics: ClassVar[tuple[str, ...]] = ("word_accuracy", "unit_error_rate")
 
     @override
     def reading(self) -> Reading[T2CExample]:
-        return t2c_reading(self.setting.tokenizer)
+        return t2c_reading(self.table, self.setting.tokenizer)
 
     @override
     def build(self) -> T2C:
@@ -32,7 +43,7 @@ class TextToWords(Stage[T2CStage, T2CBatch, T2C]):
 
     @override
     def load(self, model: T2C) -> None:
-        """Nothing is there but the text table."""
+        """Load nothing: `build` has put the text embeddings in."""
 
     @override
     def freeze(self, model: T2C) -> None:
@@ -45,7 +56,7 @@ class TextToWords(Stage[T2CStage, T2CBatch, T2C]):
     @override
     def measure(self, model: T2C, batch: T2CBatch, prepared: None) -> Mapping[str, Share]:
         predictions = model(batch.text, batch.words)
-        written = write_words(model.words, model.prefix(batch.text), limit=self.setting.config.valid_words)
+        written = write_words(model.words, model.prefix(batch.text), max_new_tokens=self.setting.config.valid_words)
         return {
             "word_accuracy": token_accuracy(predictions),
             "unit_error_rate": unit_errors(self.setting.corpus.unit_language, written, batch.words),

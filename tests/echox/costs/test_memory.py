@@ -7,9 +7,9 @@ import pytest
 from echox.costs.memory import PAPER, Cluster, budget, example_of, main, state
 from echox.costs.operations import stage_work, writing
 from echox.costs.parameters import count, stage_counts, stage_model
-from echox.presets import PRESETS
+from echox.architectures import ARCHITECTURES
 
-LARGE = PRESETS["echox-3b"]
+LARGE = ARCHITECTURES["echox-3b"]
 CLUSTER = Cluster(gpus=8, memory=80e9, peak=989e12, bandwidth=3.35e12, utilisation=0.4)
 
 
@@ -31,7 +31,7 @@ def test_eight_gpus_share_what_they_do_not_gather() -> None:
     assert (shared.weights, shared.optimizer) == (alone.weights / 8, alone.optimizer / 8)
     assert shared.copies == 2 * count(model).total, "all weights, to write pseudo-labels"
     step = state(model, 8, writes=False).copies
-    tables = 2 * LARGE.llm.vocabulary * LARGE.llm.decoder.width  # embeddings, which are the head too, and CTC's head
+    tables = 2 * LARGE.llm.vocabulary * LARGE.llm.decoder.hidden_size  # embeddings, which are the head too, and CTC's head
     assert 2 * tables < step < shared.copies
 
 

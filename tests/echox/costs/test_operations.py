@@ -20,19 +20,19 @@ from echox.models.ragged import Ragged
 from echox.models.s2t import S2T, S2TInputs
 from echox.models.t2c import T2C
 from echox.objectives import EchoLossConfig, S2TLossConfig, echo_objective, s2t_objective, t2c_objective
-from echox.presets import PRESETS, Architecture
+from echox.architectures import ARCHITECTURES, Architecture
 from echox.recipes.parallel import checkpoint_activations
 
-DECODER = DecoderConfig(layers=2, width=64, heads=4, key_value_heads=2, feed_forward=160, max_length=512)
-SMALL = PRESETS["tiny"]
+DECODER = DecoderConfig(layers=2, hidden_size=64, heads=4, key_value_heads=2, intermediate_size=160, max_length=512)
+SMALL = ARCHITECTURES["tiny"]
 ARCHITECTURE = Architecture(
-    encoder=EncoderConfig(layers=2, width=32, heads=2, feed_forward=128, mels=16, max_frames=240),
+    encoder=EncoderConfig(layers=2, hidden_size=32, heads=2, intermediate_size=128, mels=16, max_frames=240),
     adapter=replace(SMALL.adapter, dropout=0.0),
     llm=replace(SMALL.llm, decoder=DECODER, vocabulary=300, trainable="lora", lora=LoraConfig(rank=8, dropout=0.0)),
     t2c=replace(
         SMALL.t2c,
-        decoder=replace(DECODER, width=48, key_value_heads=4),
-        text_width=64,
+        decoder=replace(DECODER, hidden_size=48, key_value_heads=4),
+        text_hidden_size=64,
         text_vocabulary=300,
         words=90,
     ),
@@ -146,4 +146,4 @@ def test_writing_costs_at_most_what_is_said() -> None:
 
 def test_models_trained_in_full_are_refused() -> None:
     with pytest.raises(EchoxError, match="choose echox-3b"):
-        stage_work(PRESETS["tiny"], "s2t", Example())
+        stage_work(ARCHITECTURES["tiny"], "s2t", Example())

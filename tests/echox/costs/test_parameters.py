@@ -3,40 +3,40 @@
 import pytest
 
 from echox.costs.parameters import Count, main, stage_counts, table
-from echox.presets import PRESETS, WORDS
+from echox.architectures import ARCHITECTURES, WORDS
 
 VOCABULARY, ROWS = 128_256, WORDS + 2
 
 
-def whisper_encoder(layers: int, width: int, mels: int) -> int:
+def whisper_encoder(layers: int, hidden: int, mels: int) -> int:
     """Whisper: two convolutions of three taps, 1500 positions, layers without a bias in the keys, a norm."""
-    convolutions = 3 * width * mels + width + 3 * width * width + width
-    layer = 4 * width * width + 3 * width + 8 * width * width + 5 * width + 4 * width
-    return convolutions + 1500 * width + layers * layer + 2 * width
+    convolutions = 3 * hidden * mels + hidden + 3 * hidden * hidden + hidden
+    layer = 4 * hidden * hidden + 3 * hidden + 8 * hidden * hidden + 5 * hidden + 4 * hidden
+    return convolutions + 1500 * hidden + layers * layer + 2 * hidden
 
 
-def llama(layers: int, width: int, inner: int, key_values: int) -> int:
+def llama(layers: int, hidden: int, inner: int, key_values: int) -> int:
     """Llama's layers and its last norm, without embeddings."""
-    layer = 2 * width * width + 2 * width * key_values + 3 * width * inner + 2 * width
-    return layers * layer + width
+    layer = 2 * hidden * hidden + 2 * hidden * key_values + 3 * hidden * inner + 2 * hidden
+    return layers * layer + hidden
 
 
-def adapter(width: int) -> int:
-    """Projection, one layer with feed-forward 2 * width, norm, CTC head, look-back with its norm."""
-    attention = 4 * width * width + 4 * width
-    layer = attention + 4 * width * width + 3 * width + 4 * width
-    return 2 * 1280 * width + width + layer + 2 * width + VOCABULARY * width + attention + 2 * width
+def adapter(hidden: int) -> int:
+    """Projection, one layer with feed-forward 2 * hidden, norm, CTC head, look-back with its norm."""
+    attention = 4 * hidden * hidden + 4 * hidden
+    layer = attention + 4 * hidden * hidden + 3 * hidden + 4 * hidden
+    return 2 * 1280 * hidden + hidden + layer + 2 * hidden + VOCABULARY * hidden + attention + 2 * hidden
 
 
-def t2c_medium(text_width: int) -> int:
+def t2c_medium(text_hidden_size: int) -> int:
     """Word table, biased projection, eight layers of 768, untied head over text and words."""
-    projection = text_width * 768 + 768
-    return ROWS * text_width + projection + llama(8, 768, 2048, 768) + 768 * (VOCABULARY + ROWS)
+    projection = text_hidden_size * 768 + 768
+    return ROWS * text_hidden_size + projection + llama(8, 768, 2048, 768) + 768 * (VOCABULARY + ROWS)
 
 
 @pytest.fixture(scope="module")
 def counts() -> dict[str, dict[str, dict[str, Count]]]:
-    return {name: stage_counts(PRESETS[name]) for name in ("echox-3b", "echox-8b")}
+    return {name: stage_counts(ARCHITECTURES[name]) for name in ("echox-3b", "echox-8b")}
 
 
 def test_the_encoder_is_whisper_large_v3s(counts: dict[str, dict[str, dict[str, Count]]]) -> None:
@@ -52,28 +52,28 @@ def test_the_language_models_are_llama_3(counts: dict[str, dict[str, dict[str, C
 
 
 @pytest.mark.parametrize(
-    ("name", "layers", "width", "inner"), [("echox-3b", 28, 3072, 8192), ("echox-8b", 32, 4096, 14336)]
+    ("name", "layers", "hidden", "inner"), [("echox-3b", 28, 3072, 8192), ("echox-8b", 32, 4096, 14336)]
 )
 def test_what_each_stage_trains(
-    counts: dict[str, dict[str, dict[str, Count]]], name: str, layers: int, width: int, inner: int
+    counts: dict[str, dict[str, dict[str, Count]]], name: str, layers: int, hidden: int, inner: int
 ) -> None:
     found = counts[name]
-    lora = layers * 64 * (2 * width + 2 * (width + 1024))
+    lora = layers * 64 * (2 * hidden + 2 * (hidden + 1024))
     assert found["s2t"]["llm lora"] == Count(lora, lora)
-    assert found["s2t"]["adapter"] == Count(adapter(width), adapter(width))
-    assert found["s2t"]["all"].trained == lora + adapter(width)
-    assert found["t2c"]["decoder"] == Count(t2c_medium(width), t2c_medium(width))
-    assert found["t2c"]["text embedding"] == Count(VOCABULARY * width, 0)
-    denoising = 2 * width * inner + inner + width
+    assert found["s2t"]["adapter"] == Count(adapter(hidden), adapter(hidden))
+    assert found["s2t"]["all"].trained == lora + adapter(hidden)
+    assert found["t2c"]["decoder"] == Count(t2c_medium(hidden), t2c_medium(hidden))
+    assert found["t2c"]["text embedding"] == Count(VOCABULARY * hidden, 0)
+    denoising = 2 * hidden * inner + inner + hidden
     assert found["echo"]["denoising"] == Count(denoising, denoising)
-    assert found["echo"]["all"].trained == denoising + t2c_medium(width)
-    assert found["echo"]["all"].total == found["s2t"]["all"].total + denoising + 2 * t2c_medium(width)
+    assert found["echo"]["all"].trained == denoising + t2c_medium(hidden)
+    assert found["echo"]["all"].total == found["s2t"]["all"].total + denoising + 2 * t2c_medium(hidden)
 
 
 def test_the_command_prints_every_stage(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tiny"]) == 0
     printed = capsys.readouterr().out
-    assert printed == table(stage_counts(PRESETS["tiny"])) + "\n"
+    assert printed == table(stage_counts(ARCHITECTURES["tiny"])) + "\n"
     assert [line.split()[0] for line in printed.splitlines() if " all " in line] == ["s2t", "t2c", "echo"]
 
 

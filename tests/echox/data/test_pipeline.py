@@ -16,7 +16,7 @@ from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
 from tests.echox.corpora import write_corpus
 
-CONFIG = DataConfig(batch_length=256, max_length=128, shuffle_rows=8, prefetch=2, held_out=0.2)
+CONFIG = DataConfig(max_tokens=256, max_length=128, shuffle_rows=8, prefetch=2, valid_fraction=0.2)
 SEED = 5
 Text = tuple[int, ...]
 
@@ -25,7 +25,7 @@ Text = tuple[int, ...]
 def source(tones: str) -> Source[T2CExample]:
     corpus = Corpus.open(tones)
     tokenizer = SentencePieceTokenizer.learn(corpus.texts(), 300)
-    return Source(corpus, t2c_reading(tokenizer), hold_out(corpus, "t2c", CONFIG.held_out), CONFIG)
+    return Source(corpus, t2c_reading("t2c", tokenizer), hold_out(corpus, "t2c", CONFIG.valid_fraction), CONFIG)
 
 
 def texts(batch: T2CBatch) -> list[Text]:
@@ -69,7 +69,7 @@ def test_the_order_changes_from_epoch_to_epoch() -> None:
 def test_no_batch_is_larger_than_allowed_and_like_lengths_come_together(source: Source[Any]) -> None:
     for batch in islice(training(source), 40):
         lengths_B = batch.text.lengths_B + batch.words.lengths_B + 16
-        assert len(lengths_B) * int(lengths_B.max()) <= CONFIG.batch_length
+        assert len(lengths_B) * int(lengths_B.max()) <= CONFIG.max_tokens
         shortest = max(int(lengths_B.min()), 16)
         assert int(lengths_B.max()) <= 1.15 * shortest + 1
 
@@ -119,10 +119,10 @@ def test_only_files_of_the_version_are_read(tmp_path: Path) -> None:
 
 
 def test_buckets_hold_as_many_positions_as_allowed() -> None:
-    for config in (CONFIG, DataConfig(), DataConfig(batch_length=2048, max_length=2048)):
+    for config in (CONFIG, DataConfig(), DataConfig(max_tokens=2048, max_length=2048)):
         sizes = bucket_sizes(config)
         assert sizes[-1][1] == config.max_length
-        assert all(count >= 1 and count * length <= config.batch_length for count, length in sizes)
+        assert all(count >= 1 and count * length <= config.max_tokens for count, length in sizes)
         assert [length for _, length in sizes] == sorted({length for _, length in sizes})
 
 

@@ -11,13 +11,13 @@ from transformers import WhisperFeatureExtractor
 from echox.data.corpus import Corpus
 from echox.data.features import SpeechFeatures
 from echox.data.speech import SpokenBatch, spoken_reading
-from echox.presets import PRESETS
+from echox.architectures import ARCHITECTURES
 from echox.text.prompts import Prompter
 from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
 from tests.echox.corpora import flac
 
-TINY = PRESETS["tiny"].encoder
+TINY = ARCHITECTURES["tiny"].encoder
 
 
 def test_log_mel_frames_are_whispers() -> None:

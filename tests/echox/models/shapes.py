@@ -12,19 +12,19 @@ from echox.models.language_model import LanguageModelConfig
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2TInputs
 from echox.models.t2c import T2CConfig
-from echox.presets import Architecture
+from echox.architectures import Architecture
 
 TEXT, WORDS, PLACEHOLDER, END = 60, 30, 3, 2
-DECODER = DecoderConfig(layers=2, width=32, heads=4, key_value_heads=2, feed_forward=48, max_length=256)
+DECODER = DecoderConfig(layers=2, hidden_size=32, heads=4, key_value_heads=2, intermediate_size=48, max_length=256)
 ARCHITECTURE = Architecture(
     encoder=EncoderConfig(
-        layers=2, width=16, heads=2, feed_forward=32, mels=8, max_frames=100, full_window=False, trainable=True
+        layers=2, hidden_size=16, heads=2, intermediate_size=32, mels=8, max_frames=100, full_window=False, trainable=True
     ),
     adapter=AdapterConfig(heads=4),
     llm=LanguageModelConfig(decoder=DECODER, vocabulary=TEXT, trainable="all"),
     t2c=T2CConfig(
-        decoder=replace(DECODER, width=24, key_value_heads=4),
-        text_width=32,
+        decoder=replace(DECODER, hidden_size=24, key_value_heads=4),
+        text_hidden_size=32,
         text_vocabulary=TEXT,
         words=WORDS,
         before=(4, 5),

@@ -30,8 +30,8 @@ def test_it_speaks_from_denoised_states_and_compares_them_with_the_text_they_pre
     for found, ids in zip(output.text.rows(), tokens, strict=True):
         assert torch.equal(found, model.s2t.llm.table[torch.tensor(ids)])
     assert not output.text.values_BL.requires_grad
-    framed = model.words.frame(output.denoised, model.s2t.llm.embed)
-    torch.testing.assert_close(model.words(framed, WORD_IDS).logits_NV, output.words.logits_NV)
+    wrapped = model.words.wrap(output.denoised, model.s2t.llm.embed)
+    torch.testing.assert_close(model.words(wrapped, WORD_IDS).logits_NV, output.words.logits_NV)
 
 
 @pytest.mark.parametrize("config", [EchoLossConfig(), EchoLossConfig(denoising="dynamic")])

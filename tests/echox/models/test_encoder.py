@@ -12,7 +12,7 @@ from echox.models.encoder import EncoderConfig, make_encoder
 from echox.models.ragged import Ragged
 from tests.echox.models.shapes import speech
 
-CONFIG = EncoderConfig(layers=2, width=16, heads=2, feed_forward=32, mels=8, max_frames=3000)
+CONFIG = EncoderConfig(layers=2, hidden_size=16, heads=2, intermediate_size=32, mels=8, max_frames=3000)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_hubert_hears_each_waveform_alone_and_loads_what_was_fine_tuned(tmp_path
         HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=9)
     ).eval()
     reference.save_pretrained(tmp_path)
-    config = EncoderConfig(kind="hubert", layers=1, width=16, heads=2, feed_forward=32, checkpoint=str(tmp_path))
+    config = EncoderConfig(kind="hubert", layers=1, hidden_size=16, heads=2, intermediate_size=32, checkpoint=str(tmp_path))
     encoder = make_encoder(config)
     encoder.load()
     waveforms_BN = torch.randn(2, 1600)

@@ -13,10 +13,10 @@ from echox.models.language_model import LanguageModel, LanguageModelConfig
 
 DECODER = DecoderConfig(
     layers=2,
-    width=32,
+    hidden_size=32,
     heads=4,
     key_value_heads=2,
-    feed_forward=56,
+    intermediate_size=56,
     max_length=512,
     rope_scaling=RopeScaling(factor=32.0, original_length=64),
 )

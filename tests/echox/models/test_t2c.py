@@ -64,7 +64,7 @@ def test_it_reads_the_language_models_own_embeddings_and_never_changes_them() ->
 
 
 @pytest.mark.parametrize(
-    ("size", "layers", "width", "heads", "groups", "inner"),
+    ("size", "layers", "hidden_size", "heads", "groups", "inner"),
     [
         ("small", 4, 512, 8, 8, 2048),
         ("medium", 8, 768, 12, 12, 2048),
@@ -72,9 +72,9 @@ def test_it_reads_the_language_models_own_embeddings_and_never_changes_them() ->
         ("large", 2, 3072, 24, 8, 8192),
     ],
 )
-def test_sizes(size: Size, layers: int, width: int, heads: int, groups: int, inner: int) -> None:
-    llm = DecoderConfig(layers=28, width=3072, heads=24, key_value_heads=8, feed_forward=8192, max_length=4096)
+def test_sizes(size: Size, layers: int, hidden_size: int, heads: int, groups: int, inner: int) -> None:
+    llm = DecoderConfig(layers=28, hidden_size=3072, heads=24, key_value_heads=8, intermediate_size=8192, max_length=4096)
     found = t2c_layers(size, llm)
     assert found == DecoderConfig(
-        layers=layers, width=width, heads=heads, key_value_heads=groups, feed_forward=inner, max_length=2048
+        layers=layers, hidden_size=hidden_size, heads=heads, key_value_heads=groups, intermediate_size=inner, max_length=2048
     )

@@ -20,7 +20,7 @@ def last_weights(out: Path, step: int) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("stage", ["t2c", "s2t"])
 def test_killed_and_resumed_it_ends_with_the_same_bits(tones: str, tmp_path: Path, stage: Stage) -> None:
-    steps = ("schedule.steps=20", "parallel.accumulate=2")
+    steps = ("schedule.steps=20", "parallel.gradient_accumulation=2")
     whole, broken = (ask(stage, tones, tmp_path / name, *steps) for name in ("whole", "broken"))
     finish(start(whole))
     finish(start(broken, kill_at=6), expected=-signal.SIGKILL)
@@ -32,7 +32,7 @@ def test_killed_and_resumed_it_ends_with_the_same_bits(tones: str, tmp_path: Pat
 
 def test_two_workers_learn_what_one_with_accumulation_learns(tones: str, tmp_path: Path) -> None:
     steps = "schedule.steps=12"
-    train_here(ask("t2c", tones, tmp_path / "one", steps, "parallel.accumulate=2"))
+    train_here(ask("t2c", tones, tmp_path / "one", steps, "parallel.gradient_accumulation=2"))
     for strategy in ("ddp", "fsdp"):
         out = tmp_path / strategy
         train_with(2, ask("t2c", tones, out, steps, f"parallel.strategy={strategy}"))
@@ -49,7 +49,7 @@ def test_echo_writes_its_targets_on_two_workers(tones: str, tmp_path: Path) -> N
     quick, parts = ("schedule.steps=4",), {name: str(tmp_path / name) for name in ("s2t", "t2c")}
     for stage in ("s2t", "t2c"):
         train_here(ask(stage, tones, tmp_path / stage, *quick))
-    settings = (*quick, "max_answer=12", "max_words=24", "loss.s2t_weight=1")
+    settings = (*quick, "max_new_tokens=12", "max_words=24", "loss.s2t_weight=1")
     for strategy in ("ddp", "fsdp"):
         train_with(2, ask("echo", tones, tmp_path / strategy, *settings, f"parallel.strategy={strategy}", **parts))
     assert losses(tmp_path / "ddp") == pytest.approx(losses(tmp_path / "fsdp"), rel=1e-2)

@@ -14,7 +14,7 @@ from echox.errors import EchoxError
 from pipelines.cluster.training import TrainingConfig, plan, run_name, train_stage
 from storage.errors import StorageError
 from storage.manifests import commit, latest, resolve
-from storage.runs import find_run
+from storage.models import find_model
 from storage.store import Store
 from tests.echox.corpora import write_corpus
 from tests.echox.runs import SMALL, metrics
@@ -66,7 +66,7 @@ def test_a_worker_that_dies_is_started_again_and_the_run_is_registered(corpus: s
     killer.start()
     card = train_stage(training, "t2c", corpus)
     killer.join()
-    assert find_run(Store.open(corpus.rpartition("@")[0]), card.name) == card
+    assert find_model(Store.open(corpus.rpartition("@")[0]), card.name) == card
     assert (card.stage, card.steps, card.folder) == ("t2c", 60, str(folder))
     assert Path(card.checkpoint).is_dir()
     assert "valid/loss" in card.metrics

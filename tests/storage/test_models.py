@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.runs import RunCard, find_run, register, run_names
+from storage.models import RunCard, find_model, register, model_names
 from storage.store import Store
 
 
@@ -27,12 +27,12 @@ def card(name: str) -> RunCard:
 
 def test_a_run_is_found_by_its_name(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
-    assert run_names(store) == []
+    assert model_names(store) == []
     with pytest.raises(StorageError, match="has no run b; it has none yet"):
-        find_run(store, "b")
+        find_model(store, "b")
     register(store, card("b"))
     register(store, card("a"))
-    assert run_names(store) == ["a", "b"]
-    assert find_run(store, "b").to_dict() == {**card("b").to_dict(), "finished": find_run(store, "b").finished}
+    assert model_names(store) == ["a", "b"]
+    assert find_model(store, "b").to_dict() == {**card("b").to_dict(), "finished": find_model(store, "b").finished}
     with pytest.raises(StorageError, match="has no run c; it has a, b"):
-        find_run(store, "c")
+        find_model(store, "c")

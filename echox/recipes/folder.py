@@ -1,4 +1,4 @@
-"""A run's folder: what was asked, from what, and where its results lie."""
+"""The folder of a run: its card, its tokenizer and its results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError, model_validator
 
+from echox.architectures import Architecture
 from echox.errors import EchoxError
-from echox.presets import Architecture
-from echox.text.tokenizer import TextTokenizer, load_tokenizer
+from echox.renamed import NEW_NAMES, rename_fields
+from echox.text.loading import load_tokenizer
+from echox.text.tokenizer import TextTokenizer
 from storage.local import write_file
+from unitlang.config import FrozenConfig
 
 CARD = "run.yaml"
 METRICS = "metrics.jsonl"
@@ -20,40 +23,45 @@ TRAINABLE = "trainable.safetensors"
 MODEL = "model"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+OLD_NAMES = {**NEW_NAMES, "preset": "architecture_name", "parts": "source_models"}
+"""New names of fields of cards that earlier versions wrote."""
 
 
-class RunCard(BaseModel):
-    """What a run states about itself (run.yaml)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class RunCard(FrozenConfig):
+    """The description of a run (run.yaml)."""
 
     stage: str
-    """`s2t`, `t2c` or `echo`."""
+    """Name of the stage."""
     corpus: str
     """STORE@VERSION."""
-    preset: str
+    architecture_name: str
     """Name or file of the architecture."""
     settings: tuple[str, ...]
-    """What was set, FIELD=VALUE."""
-    parts: dict[str, str]
-    """Runs that it stands on, by stage."""
+    """The settings as they were given, FIELD=VALUE."""
+    source_models: dict[str, str]
+    """Folders of the runs that it started from, by stage."""
     fingerprints: dict[str, str]
-    """Of `quantizer`, `unit_language` and `tokenizer`."""
+    """Fingerprints of `quantizer`, `unit_language` and `tokenizer`."""
     config: dict[str, Any]
-    """The resolved configuration."""
+    """The resolved settings."""
     architecture: dict[str, Any]
     """The architecture, with the sizes of the vocabularies."""
     code: str
     """Version of the package."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _old_names(cls, values: Any) -> Any:
+        return rename_fields(values, names=OLD_NAMES)
+
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """The folder of a run that has begun.
 
     Attributes:
-        folder: the folder.
-        card: what it states.
+        folder: path of the folder.
+        card: description of the run.
     """
 
     folder: Path
@@ -61,10 +69,10 @@ class Run:
 
     @classmethod
     def open(cls, folder: Path) -> Self:
-        """A run that has begun.
+        """Return the run of a folder.
 
         Raises:
-            EchoxError: the folder holds none, or a damaged one.
+            EchoxError: the folder holds no run, or its card is damaged.
         """
         path = folder / CARD
         try:
@@ -76,7 +84,7 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """The best model's weights.
+        """Path of the best model's weights.
 
         Raises:
             EchoxError: the run has not finished.
@@ -92,51 +100,51 @@ class Run:
         return TypeAdapter(Architecture).validate_python(self.card.architecture)
 
     def tokenizer(self) -> TextTokenizer:
-        """The tokenizer that it was trained with."""
+        """Return the tokenizer with which the model was trained."""
         return load_tokenizer(self.folder)
 
     def begin(self, tokenizer: TextTokenizer) -> None:
-        """Write the card and the tokenizer, or find them as they would be written.
+        """Write the card and the tokenizer, or check that the folder holds the same run already.
 
         Raises:
             EchoxError: the folder holds another run.
         """
         path = self.folder / CARD
         if path.exists():
-            check_same(Run.open(self.folder).card, self.card, self.folder)
+            check_same(RunFolder.open(self.folder).card, self.card, self.folder)
             return
         tokenizer.save(self.folder)
         write_file(path, yaml.safe_dump(self.card.model_dump(mode="json"), sort_keys=False).encode(), replace=False)
 
 
 def check_same(found: RunCard, wanted: RunCard, folder: Path) -> None:
-    """A run goes on only as it began.
+    """Check that a run is resumed with what it began with.
+
+    Settings may be spelt differently, for instance by their old names, as long as they resolve to the same values.
 
     Raises:
-        EchoxError: naming the fields that differ.
+        EchoxError: names the fields that differ.
     """
-    differing = [name for name in RunCard.model_fields if name != "code" and _differ(found, wanted, name)]
+    ignored = {"code"} | ({"settings"} if found.config == wanted.config else set())
+    compared = [name for name in RunCard.model_fields if name not in ignored]
+    differing = [name for name in compared if getattr(found, name) != getattr(wanted, name)]
     if differing:
         raise EchoxError(f"{folder}: holds a run with another {', '.join(differing)}; choose another folder for --out")
 
 
-def _differ(found: RunCard, wanted: RunCard, name: str) -> bool:
-    return getattr(found, name) != getattr(wanted, name)
-
-
-def open_parts(parts: Mapping[str, str]) -> dict[str, Run]:
-    """Runs by stage.
+def open_sources(folders: Mapping[str, str]) -> dict[str, RunFolder]:
+    """Return the runs of folders, both by stage.
 
     Raises:
-        EchoxError: a folder holds no run, or one of another stage.
+        EchoxError: a folder holds no run, or a run of another stage.
     """
-    runs = {stage: Run.open(Path(folder)) for stage, folder in parts.items()}
+    runs = {stage: RunFolder.open(Path(folder)) for stage, folder in folders.items()}
     for stage, run in runs.items():
         if run.card.stage != stage:
-            raise EchoxError(f"--{stage} {run.folder}: is a run of stage {run.card.stage}")
+            raise EchoxError(f"--source {stage}={run.folder}: is a run of stage {run.card.stage}")
     return runs
 
 
 def code_version() -> str:
-    """Version of the package."""
+    """Return the version of the package."""
     return version("echox")

@@ -6,18 +6,18 @@ import pytest
 import yaml
 
 from echox.errors import EchoxError
-from echox.presets import PRESETS, dump_architecture, load_architecture
+from echox.architectures import ARCHITECTURES, dump_architecture, load_architecture
 
 
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_a_preset_survives_its_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "architecture.yaml"
-    path.write_text(yaml.safe_dump(dump_architecture(PRESETS[name])))
-    assert load_architecture(str(path)) == load_architecture(name) == PRESETS[name]
+    path.write_text(yaml.safe_dump(dump_architecture(ARCHITECTURES[name])))
+    assert load_architecture(str(path)) == load_architecture(name) == ARCHITECTURES[name]
 
 
 def test_vocabularies_reach_every_part() -> None:
-    found = PRESETS["tiny"].with_vocabularies(text=300, words=77)
+    found = ARCHITECTURES["tiny"].with_vocabularies(text=300, words=77)
     assert (found.llm.vocabulary, found.t2c.text_vocabulary, found.t2c.words) == (300, 300, 77)
 
 
@@ -32,12 +32,12 @@ def test_neither_a_name_nor_a_file() -> None:
         (("llm", "tide", True), r"llm\.tide: Unexpected keyword argument"),
         (("llm", "trainable", "some"), r"llm\.trainable: Input should be 'lora' or 'all'"),
         (("encoder", "heads", 7), r"encoder: .*heads \(7\) must divide it"),
-        (("t2c", "text_width", 12), r"t2c\.text_width and t2c\.text_vocabulary: must be"),
+        (("t2c", "text_hidden_size", 12), r"t2c\.text_hidden_size and t2c\.text_vocabulary: must be"),
     ],
 )
 def test_faults_are_named_by_their_field(change: tuple[str, str, object], message: str, tmp_path: Path) -> None:
     part, field, value = change
-    plain = dump_architecture(PRESETS["tiny"])
+    plain = dump_architecture(ARCHITECTURES["tiny"])
     plain[part][field] = value
     path = tmp_path / "architecture.yaml"
     path.write_text(yaml.safe_dump(plain))

@@ -1,4 +1,4 @@
-"""The inner steps of training and validation, the same for all stages."""
+"""One batch of training and of validation, the same for all stages."""
 
 from contextlib import nullcontext
 from typing import Any, cast
@@ -19,7 +19,7 @@ AnyStage = Stage[Any, Any, Any]
 
 
 class Ratio(Mean):
-    """A mean that may be 0; torcheval's takes that for an oversight, and warns."""
+    """A mean that may be 0; torcheval's own warns about that."""
 
     @override
     def compute(self) -> Tensor:
@@ -28,10 +28,10 @@ class Ratio(Mean):
 
 
 class Training(TrainUnit[Any]):
-    """One batch of training."""
+    """Train on one batch."""
 
     def __init__(self, stage: AnyStage, model: nn.Module, limit: LengthLimit) -> None:
-        """For a model that may be wrapped; `limit` counts what is too long."""
+        """Train a model that may be wrapped; `limit` counts the examples that are too long."""
         self._stage = stage
         self._model = model
         self._limit = limit
@@ -64,7 +64,7 @@ class Training(TrainUnit[Any]):
 
 
 class Validation(EvalUnit[Any]):
-    """One batch of validation; the workers may have different numbers of them."""
+    """Validate on one batch; the workers may have different numbers of batches."""
 
     def __init__(self, stage: AnyStage, model: nn.Module) -> None:
         self._stage = stage
@@ -74,7 +74,7 @@ class Validation(EvalUnit[Any]):
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         _add_losses(metric_bag, self._stage)
         metric_bag.add("num_examples", Sum())
-        for name in self._stage.measures:
+        for name in self._stage.metrics:
             metric_bag.add(name, Ratio())
 
     @override
@@ -88,12 +88,12 @@ class Validation(EvalUnit[Any]):
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The model inside DDP; FSDP2 leaves it what it is."""
+    """Return the model inside DDP; FSDP2 does not wrap it."""
     return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
 
 
 def _add_losses(metric_bag: MetricBag, stage: AnyStage) -> None:
-    for name in ("loss", *stage.parts):
+    for name in ("loss", *stage.loss_parts):
         metric_bag.add(name, Ratio())
 
 

@@ -60,7 +60,7 @@ def register(store: Store, card: RunCard) -> None:
     store.put(_path(card.name), to_json(card.to_dict()))
 
 
-def find_run(store: Store, name: str) -> RunCard:
+def find_model(store: Store, name: str) -> RunCard:
     """The card of a run.
 
     Raises:
@@ -69,11 +69,11 @@ def find_run(store: Store, name: str) -> RunCard:
     try:
         return _CARD.validate_json(store.get(_path(name)))
     except NotFound as error:
-        there = ", ".join(run_names(store)) or "none yet"
+        there = ", ".join(model_names(store)) or "none yet"
         raise StorageError(f"{store.uri} has no run {name}; it has {there}") from error
 
 
-def run_names(store: Store) -> list[str]:
+def model_names(store: Store) -> list[str]:
     """Names of all runs, in alphabetical order."""
     return sorted(match[1] for path in store.list("runs") if (match := _PATH.fullmatch(path)))
 

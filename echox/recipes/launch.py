@@ -1,0 +1,102 @@
+"""From a checked request to a finished run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fairseq2.recipe import run
+
+from echox.architectures import Architecture, dump_architecture, load_architecture
+from echox.data.corpus import Corpus
+from echox.errors import EchoxError
+from echox.recipes.base import StageRecipe
+from echox.recipes.export import export
+from echox.recipes.folder import RunCard, RunFolder, code_version, open_sources
+from echox.recipes.recorder import Report, RunRecorder
+from echox.recipes.runtime import logging_to_files
+from echox.recipes.sections import to_sections
+from echox.recipes.settings import load_settings
+from echox.recipes.stage import Setting, Stage
+from echox.stages import stage_class, text_columns
+from echox.text.loading import load_tokenizer
+from echox.text.sentencepiece import SentencePieceTokenizer
+from echox.text.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from echox.training import TrainingRequest
+
+AnyStage = Stage[Any, Any, Any]
+
+
+def settle(request: "TrainingRequest", *, write: bool) -> AnyStage:
+    """Return the stage of a request, ready to train; `write` begins the run's folder, or checks that it can resume.
+
+    Raises:
+        EchoxError: the folder holds another run, or the tokenizer does not fit the architecture.
+    """
+    stage = stage_class(request.stage)
+    config = load_settings(stage, request.architecture, request.settings)
+    corpus, sources = Corpus.open(request.corpus), open_sources(request.source_models)
+    named = load_architecture(request.architecture)
+    tokenizer = find_tokenizer(named, corpus, list(sources.values()))
+    setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
+    if write:
+        RunFolder(Path(request.out), _card(request, setting)).begin(tokenizer)
+    return stage(setting)
+
+
+def find_tokenizer(named: Architecture, corpus: Corpus, sources: list[RunFolder]) -> TextTokenizer:
+    """Return the tokenizer of the source models, else of the pretrained language model, else learn one.
+
+    Args:
+        named: the architecture before it is fitted to a corpus.
+        corpus: its texts are learnt from where there is no tokenizer yet.
+        sources: the finished runs that this one needs.
+
+    Raises:
+        EchoxError: a folder has no tokenizer, or the corpus has no texts.
+    """
+    if sources:
+        return sources[0].tokenizer()
+    if named.llm.checkpoint is not None:
+        return load_tokenizer(Path(named.llm.checkpoint))
+    return SentencePieceTokenizer.learn(corpus.texts(text_columns()), named.llm.vocabulary)
+
+
+def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Architecture:
+    """Return the architecture with the corpus' number of words and the tokenizer's or pretrained model's of tokens.
+
+    Raises:
+        EchoxError: the tokenizer has more tokens than the pretrained model.
+    """
+    text, words = tokenizer.vocab_size, corpus.unit_language.vocab_size
+    if named.llm.checkpoint is not None:
+        if text > named.llm.vocabulary:
+            problem = f"{text} tokens, but llm.vocabulary is {named.llm.vocabulary}"
+            raise EchoxError(f"{named.llm.checkpoint}: its tokenizer has {problem}; choose the model's own architecture")
+        text = named.llm.vocabulary
+    return named.with_vocabularies(text, words)
+
+
+def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
+    """Train to the end and export the best model; `report` is given on the worker that writes."""
+    recorder = None if report is None else RunRecorder(folder, report)
+    with logging_to_files():
+        run(StageRecipe(stage, recorder), to_sections(stage.setting.config), folder, no_rich=True)
+        if recorder is not None:
+            model = stage.build()
+            stage.freeze(model)
+            export(folder, model)
+
+
+def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
+    return RunCard(
+        stage=request.stage,
+        corpus=setting.corpus.manifest.uri,
+        architecture_name=request.architecture,
+        settings=request.settings,
+        source_models=dict(request.source_models),
+        fingerprints={**setting.corpus.fingerprints, "tokenizer": setting.tokenizer.fingerprint},
+        config=setting.config.model_dump(mode="json"),
+        architecture=dump_architecture(setting.architecture),
+        code=code_version(),
+    )
