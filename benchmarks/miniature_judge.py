@@ -79,12 +79,14 @@ class Speaker:
     """A finished run of stage echo: it answers in text, speaks that text, and speaks from its states."""
 
     def __init__(self, folder: Path) -> None:
-        run = Run.open(folder)
+        run = RunFolder.open(folder)
         self.tokenizer = run.tokenizer()
         self.model = Echo(run.architecture, self.tokenizer.speech_id)
         load_weights(self.model, load_file(run.weights), run.weights)
         self.model.eval()
-        self._reading = spoken_reading("echo", Prompter(self.tokenizer), SpeechFeatures(run.architecture.encoder))
+        self._reading = spoken_reading(
+            "echo", Prompter(self.tokenizer), SpeechFeatures(run.architecture.encoder), with_words=True
+        )
 
     def answers(self, exam: Exam) -> Iterator[Written]:
         """What S2T writes, and the states that it writes from."""
@@ -92,7 +94,7 @@ class Speaker:
         for start in range(0, len(exam.rows), BATCH):
             examples = [self._reading.example(row) for row in exam.rows[start : start + BATCH]]
             inputs = cast(SpokenBatch, self._reading.collate(examples)).inputs
-            yield answer(self.model.s2t, inputs.speech, inputs.prompt, end=end, limit=LONGEST_ANSWER)
+            yield answer(self.model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=LONGEST_ANSWER)
 
     def texts(self, written: Iterable[Written]) -> list[str]:
         """Answers as text."""
@@ -107,11 +109,11 @@ class Speaker:
         return _rows(self._speak_states(batch) for batch in written)
 
     def _speak_text(self, batch: Written) -> Ragged:
-        return write_words(self.model.t2c, self.model.text_prefix(batch.tokens), limit=MOST_WORDS)
+        return write_words(self.model.t2c, self.model.text_prefix(batch.tokens), max_new_tokens=MOST_WORDS)
 
     def _speak_states(self, batch: Written) -> Ragged:
         prefix = self.model.wrap(self.model.denoise(batch.states))
-        return write_words(self.model.words, prefix, limit=MOST_WORDS)
+        return write_words(self.model.words, prefix, max_new_tokens=MOST_WORDS)
 
 
 def judge(exam: Exam, recognise: Recogniser, runs: Mapping[str, Path]) -> dict[str, list[bool]]:

@@ -10,6 +10,7 @@ import yaml
 from miniature_llm import Pair, teach
 from rich.console import Console
 
+from echox.architectures import Architecture, dump_architecture
 from echox.models.adapter import AdapterConfig
 from echox.models.decoder import DecoderConfig
 from echox.models.echo import EchoConfig
@@ -17,10 +18,10 @@ from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
 from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
-from echox.architectures import Architecture, dump_architecture
+from echox.stages import stage_class
 from echox.text.prompts import Prompter
 from echox.text.sentencepiece import SentencePieceTokenizer
-from echox.training import Stage, TrainingRequest, train
+from echox.training import TrainingRequest, train
 
 LLAMA = DecoderConfig(layers=2, hidden_size=96, heads=4, key_value_heads=2, intermediate_size=256, max_length=256)
 LORA = LoraConfig(rank=16, alpha=16.0, dropout=0.0)
@@ -44,7 +45,7 @@ VARIANTS = {
 }
 """Settings of stage echo besides its own, by way of answering."""
 
-SHOWN: Mapping[Stage, Sequence[str]] = {
+SHOWN: Mapping[str, Sequence[str]] = {
     "s2t": ("response", "ctc", "exact_match"),
     "t2c": ("words", "unit_error_rate"),
     "echo": ("words", "cosine", "unit_error_rate"),
@@ -86,9 +87,9 @@ def teach_and_train(
     began = time.time()
     llm = teach(folder / "llm", pairs, prompter, LLAMA, seed, steps.llm)
     console.print(f"seed {seed}: LLM {time.time() - began:.0f} s")
-    preset = folder / "architecture.yaml"
-    preset.write_text(yaml.safe_dump(dump_architecture(architecture(folder / "llm", prompter.tokenizer.vocab_size))))
-    trainer = Trainer(folder, corpus, str(preset), seed, console)
+    file = folder / "architecture.yaml"
+    file.write_text(yaml.safe_dump(dump_architecture(architecture(folder / "llm", prompter.tokenizer.vocab_size))))
+    trainer = Trainer(folder, corpus, str(file), seed, console)
     trainer.train("s2t", "s2t", steps.s2t, S2T)
     trainer.train("t2c", "t2c", steps.t2c, T2C)
     for name, changes in VARIANTS.items():
@@ -117,7 +118,9 @@ def architecture(llm: Path, vocabulary: int) -> Architecture:
         ),
         adapter=AdapterConfig(heads=4, stack=4),
         llm=LanguageModelConfig(decoder=LLAMA, vocabulary=vocabulary, lora=LORA, checkpoint=str(llm)),
-        t2c=T2CConfig(decoder=replace(LLAMA, layers=2), text_hidden_size=LLAMA.hidden_size, text_vocabulary=vocabulary, words=8),
+        t2c=T2CConfig(
+            decoder=replace(LLAMA, layers=2), text_hidden_size=LLAMA.hidden_size, text_vocabulary=vocabulary, words=8
+        ),
         echo=EchoConfig(inner=256),
     )
 
@@ -129,27 +132,27 @@ class Trainer:
     Attributes:
         folder: of the runs.
         corpus: STORE@VERSION.
-        preset: file of the architecture.
+        architecture: file of the architecture.
         seed: of all stages.
         console: where it tells of finished ones.
     """
 
     folder: Path
     corpus: str
-    preset: str
+    architecture: str
     seed: int
     console: Console
 
-    def train(self, stage: Stage, name: str, steps: int, settings: Sequence[str]) -> None:
+    def train(self, stage: str, name: str, steps: int, settings: Sequence[str]) -> None:
         """Train a stage into the folder `name`."""
         half = steps // 2
         schedule = f"{{steps: {steps}, log_every: {half}, validate_every: {half}, checkpoint_every: {half}}}"
         request = TrainingRequest(
             stage=stage,
             corpus=self.corpus,
-            preset=self.preset,
+            architecture=self.architecture,
             out=str(self.folder / name),
-            parts={part: str(self.folder / part) for part in ("s2t", "t2c")} if stage == "echo" else {},
+            source_models={source: str(self.folder / source) for source in stage_class(stage).stands_on},
             settings=(*COMMON, f"schedule={schedule}", f"seed={self.seed}", *settings),
         )
         began = time.time()

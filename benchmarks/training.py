@@ -1,6 +1,6 @@
 """Training: what the recipes cost beside a plain torch step of the same model, and how near a step is to the GEMM peak.
 
-    python benchmarks/training.py [--corpus examples/sample-corpus] [--preset tiny] [--steps 10] [--blocks 5]
+    python benchmarks/training.py [--corpus examples/sample-corpus] [--architecture tiny] [--steps 10] [--blocks 5]
 
 For each stage, the recipe trains `--steps` steps, then a plain loop as many with the same batches, ready in memory:
 forward, backward, clipping, AdamW and nothing else; and so on in turns. The recipe's block has all that training has:
@@ -32,7 +32,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from echox.recipes.runtime import logging_to_files, prepare
-from echox.training import Stage, TrainingRequest
+from echox.stages import stage_class
+from echox.training import TrainingRequest
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 PEAK_SIZE = {"cpu": (512, 768, 768), "cuda": (8192, 8192, 8192)}
@@ -149,7 +150,7 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default="examples/sample-corpus", help="STORE[@VERSION]")
-    parser.add_argument("--preset", default="tiny", help="its name, or a YAML file of an architecture")
+    parser.add_argument("--architecture", default="tiny", help="name, or YAML file, of an architecture")
     parser.add_argument("--steps", type=int, default=10, help="in a block")
     parser.add_argument("--blocks", type=int, default=5, help="that count")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="setting of every stage")
@@ -161,21 +162,23 @@ def main() -> None:
     )
     precision = "fp32"
     with TemporaryDirectory() as folder:
-        parts: dict[str, str] = {}
+        sources: dict[str, str] = {}
         for stage in ("t2c", "s2t", "echo"):
-            request = make_request(stage, options, Path(folder), parts if stage == "echo" else {})
+            request = make_request(
+                stage, options, Path(folder), {one: sources[one] for one in stage_class(stage).stands_on}
+            )
             blocks, precision = measure(request)
-            parts[stage] = request.out
+            sources[stage] = request.out
             table.add_row(stage, *cells(blocks, options.steps, gemm_peak(precision)))
     console = Console(width=120)
     console.print(table)
     console.print(
-        f"{options.preset} on {options.corpus}, {precision}, {options.blocks} blocks of {options.steps} steps; "
+        f"{options.architecture} on {options.corpus}, {precision}, {options.blocks} blocks of {options.steps} steps; "
         f"GEMM peak {gemm_peak(precision) / 1e9:,.0f} GFLOP/s; torch {torch.__version__}, {DEVICE.type}, one thread."
     )
 
 
-def make_request(stage: Stage, options: argparse.Namespace, folder: Path, parts: Mapping[str, str]) -> TrainingRequest:
+def make_request(stage: str, options: argparse.Namespace, folder: Path, sources: Mapping[str, str]) -> TrainingRequest:
     """As many steps as are measured; validation only when that is over."""
     steps = options.steps * (options.blocks + 1)
     values = {"steps": steps, "log_every": options.steps, "validate_every": steps, "checkpoint_every": steps}
@@ -183,9 +186,9 @@ def make_request(stage: Stage, options: argparse.Namespace, folder: Path, parts:
     return TrainingRequest(
         stage=stage,
         corpus=options.corpus,
-        preset=options.preset,
+        architecture=options.architecture,
         out=str(folder / stage),
-        parts=parts,
+        source_models=sources,
         settings=(*schedule, "data.valid_batches=1", *options.set),
     )
 
@@ -197,17 +200,16 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
 
     from echox.recipes.base import StageRecipe
     from echox.recipes.export import export
+    from echox.recipes.launch import settle
     from echox.recipes.recorder import RunRecorder
-    from echox.recipes.launch import STAGES, settle
     from echox.recipes.sections import to_sections
 
-    setting, out = settle(request, write=True), Path(request.out)
-    precision = setting.config.parallel.precision
-    stage = STAGES[request.stage](setting)
+    stage, out = settle(request, write=True), Path(request.out)
+    precision = stage.setting.config.parallel.precision
     turns = Turns(PlainLoop(stage, precision))
     stage.objective = turns.objective
     with logging_to_files():
-        run(StageRecipe(stage, RunRecorder(out, turns.report)), to_sections(setting.config), out, no_rich=True)
+        run(StageRecipe(stage, RunRecorder(out, turns.report)), to_sections(stage.setting.config), out, no_rich=True)
     export(out, turns.loop.model)
     return turns.blocks[1:], precision
 

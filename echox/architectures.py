@@ -15,35 +15,38 @@ from echox.models.echo import EchoConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
 from echox.models.t2c import T2CConfig, t2c_layers
+from echox.renamed import rename_fields
 
 LLAMA3_VOCABULARY = 128_256
 WORDS = 8_192
-"""Words of the unit language until `with_vocabularies` says how many a corpus has."""
+"""Words of the unit language, until `with_vocabularies` sets the number that a corpus has."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Architecture(PartConfig):
-    """All parts of one EchoX."""
+    """The parts of an EchoX model."""
 
     encoder: EncoderConfig
-    """Hears."""
+    """Speech encoder."""
     adapter: AdapterConfig
-    """Turns what is heard into embeddings."""
+    """Adapter from the encoder's states to the language model's embeddings."""
     llm: LanguageModelConfig
-    """Answers in text."""
+    """Language model, which answers in text."""
     t2c: T2CConfig
-    """Speaks text."""
+    """Decoder from text to words of the unit language."""
     echo: EchoConfig
-    """Speaks from the language model's states."""
+    """Denoising adapter between the language model's states and the Echo decoder."""
 
     def __post_init__(self) -> None:
         if (self.t2c.text_hidden_size, self.t2c.text_vocabulary) != (self.llm.decoder.hidden_size, self.llm.vocabulary):
-            raise EchoxError("t2c.text_hidden_size and t2c.text_vocabulary: must be llm.decoder.hidden_size and llm.vocabulary")
+            raise EchoxError(
+                "t2c.text_hidden_size and t2c.text_vocabulary: must be llm.decoder.hidden_size and llm.vocabulary"
+            )
         if self.llm.decoder.hidden_size % self.adapter.heads:
             raise EchoxError(f"adapter.heads {self.adapter.heads}: must divide llm.decoder.hidden_size")
 
     def with_vocabularies(self, text: int, words: int) -> "Architecture":
-        """The same for a tokenizer of so many tokens and a unit language of so many words."""
+        """Return the same architecture for a tokenizer's number of tokens and a unit language's number of words."""
         return replace(
             self,
             llm=replace(self.llm, vocabulary=text),
@@ -51,19 +54,20 @@ class Architecture(PartConfig):
         )
 
 
-def load_architecture(preset: str) -> Architecture:
-    """A preset by its name, or an architecture from a YAML file.
+def load_architecture(name: str) -> Architecture:
+    """Return a named architecture, or the architecture of a YAML file.
 
     Raises:
-        EchoxError: when there is no such preset or file, or the file is not an architecture.
+        EchoxError: there is no such name or file, or the file is not an architecture.
     """
-    if preset in ARCHITECTURES:
-        return ARCHITECTURES[preset]
-    path = Path(preset)
+    if name in ARCHITECTURES:
+        return ARCHITECTURES[name]
+    path = Path(name)
     if not path.is_file():
-        raise EchoxError(f"preset {preset!r}: neither a file nor one of {', '.join(ARCHITECTURES)}")
+        raise EchoxError(f"architecture {name!r}: neither a file nor one of {', '.join(ARCHITECTURES)}")
     try:
-        return TypeAdapter(Architecture).validate_python(yaml.safe_load(path.read_text()))
+        values = rename_fields(yaml.safe_load(path.read_text()), str(path))
+        return TypeAdapter(Architecture).validate_python(values)
     except yaml.YAMLError as error:
         raise EchoxError(f"{path}: not a YAML file: {error}") from None
     except ValidationError as error:
@@ -72,20 +76,19 @@ def load_architecture(preset: str) -> Architecture:
 
 
 def dump_architecture(architecture: Architecture) -> dict[str, Any]:
-    """Plain values that `load_architecture` reads back from YAML."""
+    """Return plain values, which `load_architecture` reads back from YAML."""
     return TypeAdapter(Architecture).dump_python(architecture, mode="json")
 
 
 def _released(llm: LanguageModelConfig) -> Architecture:
-    """The released family: Whisper large-v3, one Llama 3, T2C medium."""
-    hidden_size = llm.decoder.hidden_size
+    """Return the released family: Whisper large-v3, a Llama 3, T2C medium."""
     return Architecture(
         encoder=EncoderConfig(layers=32, hidden_size=1280, heads=20, intermediate_size=5120),
         adapter=AdapterConfig(heads=llm.decoder.heads),
         llm=llm,
         t2c=T2CConfig(
             decoder=t2c_layers("medium", llm.decoder),
-            text_hidden_size=hidden_size,
+            text_hidden_size=llm.decoder.hidden_size,
             text_vocabulary=llm.vocabulary,
             words=WORDS,
         ),
@@ -93,7 +96,9 @@ def _released(llm: LanguageModelConfig) -> Architecture:
     )
 
 
-def _llama3(hidden_size: int, layers: int, heads: int, intermediate_size: int, *, factor: float, tied: bool) -> Architecture:
+def _llama3(
+    hidden_size: int, layers: int, heads: int, intermediate_size: int, *, factor: float, tied: bool
+) -> Architecture:
     decoder = DecoderConfig(
         layers=layers,
         hidden_size=hidden_size,
@@ -107,8 +112,10 @@ def _llama3(hidden_size: int, layers: int, heads: int, intermediate_size: int, *
 
 
 def _tiny() -> Architecture:
-    """For a CPU and minutes: everything is trained from random weights."""
-    decoder = DecoderConfig(layers=3, hidden_size=96, heads=4, key_value_heads=2, intermediate_size=256, max_length=1024)
+    """Return a model for minutes on a CPU, all of it trained from random weights."""
+    decoder = DecoderConfig(
+        layers=3, hidden_size=96, heads=4, key_value_heads=2, intermediate_size=256, max_length=1024
+    )
     text = 512
     return Architecture(
         encoder=EncoderConfig(

@@ -1,10 +1,11 @@
 """Weights in Hugging Face folders: `config.json` and safetensors, in one file or in several with an index."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -12,13 +13,15 @@ from echox.errors import EchoxError
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+SHOWN = 5
+"""Most faults that a message lists."""
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The folder's `config.json`.
+    """Return the folder's `config.json`.
 
     Raises:
-        EchoxError: when it is not there or no JSON object.
+        EchoxError: the file is missing or holds no JSON object.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -27,10 +30,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
-    """All tensors whose name begins with `prefix`, under the rest of their names, on the CPU.
+    """Return all tensors whose name begins with `prefix`, without it in their names, on the CPU.
 
     Raises:
-        EchoxError: when the folder holds no safetensors, or damaged ones.
+        EchoxError: the folder holds no safetensors, or damaged ones.
     """
     tensors: dict[str, Tensor] = {}
     for path in _files(folder):
@@ -45,10 +48,15 @@ def read_tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
 
 
 def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Fill `module`, whose dtype and device stay.
+    """Load tensors into `module`, which keeps its dtype and device.
+
+    Args:
+        module: the module to fill.
+        tensors: weights by name.
+        source: file or folder of the weights, for messages.
 
     Raises:
-        EchoxError: naming what is missing, left over or of another shape.
+        EchoxError: names the tensors that are missing, left over, of another shape, or not finite.
     """
     own = module.state_dict()
     faults = [f"{name} is missing" for name in own if name not in tensors]
@@ -59,16 +67,39 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
         if name in own and own[name].shape != tensor.shape
     ]
     if faults:
-        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
-        raise EchoxError(f"{source}: does not fit the architecture: {shown}; choose the preset of this checkpoint")
+        problem = f"does not fit the architecture: {_listed(faults)}"
+        raise EchoxError(f"{source}: {problem}; choose the architecture of this checkpoint")
+    check_finite(tensors, source)
     module.load_state_dict(dict(tensors))
 
 
-def check_fields(folder: Path, expected: Mapping[str, Any]) -> None:
-    """Hold `config.json` against what the architecture says.
+def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
+    """Refuse damaged weights.
 
     Raises:
-        EchoxError: naming every field that differs.
+        EchoxError: names the tensors that hold NaN or infinite values.
+    """
+    if wrong := [name for name, tensor in tensors.items() if not _is_finite(tensor)]:
+        raise EchoxError(f"{source}: NaN or infinite values in {_listed(wrong)}; fetch or train these weights again")
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Return whether all values are finite; minimum and maximum tell, and cost no memory."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    return bool(torch.stack(tensor.aminmax()).isfinite().all())
+
+
+def _listed(faults: Sequence[str]) -> str:
+    more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+    return "; ".join(faults[:SHOWN]) + more
+
+
+def check_fields(folder: Path, expected: Mapping[str, Any]) -> None:
+    """Compare `config.json` with the architecture.
+
+    Raises:
+        EchoxError: names every field that differs.
     """
     found = read_config(folder)
     wrong = [
@@ -77,7 +108,7 @@ def check_fields(folder: Path, expected: Mapping[str, Any]) -> None:
         if name in found and found[name] != value
     ]
     if wrong:
-        raise EchoxError(f"{folder / 'config.json'}: {'; '.join(wrong)}; choose the preset of this checkpoint")
+        raise EchoxError(f"{folder / 'config.json'}: {'; '.join(wrong)}; choose the architecture of this checkpoint")
 
 
 def _files(folder: Path) -> list[Path]:
@@ -93,10 +124,10 @@ def _files(folder: Path) -> list[Path]:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file's object.
+    """Return the object of a JSON file.
 
     Raises:
-        EchoxError: when it is none.
+        EchoxError: the file holds no JSON object.
     """
     try:
         value = json.loads(path.read_text())

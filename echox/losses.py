@@ -1,6 +1,7 @@
 """The losses of the three stages, each a sum, so that batches and workers add up."""
 
-# Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript, T = tokens, H = hidden size.
+# Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript, T = tokens,
+# H = hidden size.
 
 from dataclasses import dataclass
 

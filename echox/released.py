@@ -1,7 +1,7 @@
 """The released EchoX checkpoints (FreedomIntelligence/EchoX-3B, -8B): one folder of safetensors, read into `Echo`.
 
-Each holds the language model with its LoRA merged, Soundwave's adapter and the Echo decoder (`unit_translator`). Whisper
-comes from a folder of its own. T2C is not included: it gets the Echo decoder's weights.
+Each holds the language model with its LoRA merged, Soundwave's adapter and the Echo decoder (`unit_translator`).
+Whisper comes from a folder of its own. T2C is not included: it gets the Echo decoder's weights.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from echox.architectures import Architecture
 from echox.checkpoints import load_weights, read_config, read_object, read_tensors
 from echox.errors import EchoxError
 from echox.models.adapter import AdapterConfig
@@ -19,7 +20,6 @@ from echox.models.echo import Echo, EchoConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.language_model import LanguageModelConfig
 from echox.models.t2c import Size, T2CConfig, t2c_layers
-from echox.architectures import Architecture
 
 PLACEHOLDER = "<audio_patch>"
 END = 128_009

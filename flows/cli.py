@@ -169,7 +169,7 @@ def encode(
         raise typer.Exit(2)
 
 
-app.command(epilog="Example: echox train t2c --corpus examples/sample-corpus --preset tiny --out runs/t2c")(train)
+app.command(epilog="Example: echox train t2c --corpus examples/sample-corpus --architecture tiny --out runs/t2c")(train)
 
 
 def print_json(values: dict[str, Any], indent: int | None = 1) -> None:

@@ -1,48 +1,99 @@
-"""`echox train`: one of EchoX's three training stages, in this process."""
+"""`echox train`: one training stage, in this process."""
 
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from echox.training import Stage, TrainingRequest
+from echox.errors import EchoxError
+from echox.renamed import warn_renamed
+from echox.stages import check_stage, stage_names
+from echox.training import TrainingRequest
 from pipelines.options import Changes
 
-CorpusOption = Annotated[str, typer.Option("--corpus", metavar="STORE[@VERSION]", help="What to learn from.")]
-Preset = Annotated[str, typer.Option("--preset", help="tiny, echox-3b, echox-8b, or a YAML file of an architecture.")]
-Out = Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; a run that is there goes on.")]
-S2TRun = Annotated[str | None, typer.Option("--s2t", metavar="RUN", help="Finished run of stage s2t to stand on.")]
-T2CRun = Annotated[str | None, typer.Option("--t2c", metavar="RUN", help="Finished run of stage t2c to stand on.")]
+StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help=f"Stage to train: {', '.join(stage_names())}.")]
+CorpusOption = Annotated[str, typer.Option("--corpus", metavar="STORE[@VERSION]", help="Corpus to train on.")]
+ArchitectureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        metavar="NAME|FILE",
+        help="tiny, echox-3b, echox-8b, or a YAML file of an architecture.",
+        show_default="required",
+    ),
+]
+Out = Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; an unfinished run is resumed.")]
+Sources = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--source",
+        metavar="STAGE=RUN",
+        help="Finished run that the stage starts from. May be given several times.",
+    ),
+]
+OldArchitecture = Annotated[str | None, typer.Option("--preset", hidden=True)]
+OldS2T = Annotated[str | None, typer.Option("--s2t", hidden=True)]
+OldT2C = Annotated[str | None, typer.Option("--t2c", hidden=True)]
 
 
 def train(
-    stage: Annotated[Stage, typer.Argument(help="s2t: speech to text; t2c: text to words; echo: speech to words.")],
+    stage: StageArgument,
     corpus: CorpusOption,
-    preset: Preset,
     out: Out,
-    s2t: S2TRun = None,
-    t2c: T2CRun = None,
+    architecture: ArchitectureOption = None,
+    source: Sources = None,
     changes: Changes = None,
+    preset: OldArchitecture = None,
+    s2t: OldS2T = None,
+    t2c: OldT2C = None,
 ) -> None:
-    """Train a stage from a corpus version; killed, the same command goes on from the last checkpoint."""
+    """Train a stage on a corpus version. The same command resumes a killed run from its last checkpoint."""
     from echox.training import check
-    from echox.training import train as train_stage
+    from echox.training import train as train_here
 
-    parts = {name: folder for name, folder in (("s2t", s2t), ("t2c", t2c)) if folder is not None}
     request = TrainingRequest(
-        stage=stage, corpus=corpus, preset=preset, out=out, parts=parts, settings=tuple(changes or ())
+        stage=check_stage(stage),
+        corpus=corpus,
+        architecture=_architecture(architecture, preset),
+        out=out,
+        source_models=_old_sources(s2t=s2t, t2c=t2c) | dict(map(_source, source or ())),
+        settings=tuple(changes or ()),
     )
     check(request)
-    result = train_stage(request, show)
+    result = train_here(request, show)
     if os.environ.get("RANK", "0") == "0":  # one of torchrun's workers is enough
         print(json.dumps(asdict(result), indent=1))  # noqa: T201
 
 
 def show(metrics: Mapping[str, float]) -> None:
-    """One line of metrics on standard error."""
+    """Print one line of metrics on standard error."""
     words = [f"{name} {value:.5g}" for name, value in metrics.items() if not name.endswith("_time")]
     print(", ".join(words), file=sys.stderr, flush=True)  # noqa: T201
+
+
+def _architecture(architecture: str | None, preset: str | None) -> str:
+    if preset is not None:
+        warn_renamed("--preset", "--architecture", "echox train")
+    name = architecture or preset
+    if name is None:
+        raise EchoxError("--architecture is missing; give tiny, echox-3b, echox-8b, or a YAML file of an architecture")
+    return name
+
+
+def _source(text: str) -> tuple[str, str]:
+    stage, equals, run = text.partition("=")
+    if not equals or not run:
+        raise EchoxError(f"--source {text}: write STAGE=RUN, for instance --source {stage_names()[0]}=runs/first")
+    return check_stage(stage), run
+
+
+def _old_sources(**runs: str | None) -> dict[str, str]:
+    given: Iterable[tuple[str, str]] = ((stage, run) for stage, run in runs.items() if run is not None)
+    sources = dict(given)
+    for stage in sources:
+        warn_renamed(f"--{stage} RUN", f"--source {stage}=RUN", "echox train")
+    return sources

@@ -7,7 +7,6 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from echox.training import Stage
 from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, worth_trying_again
 from flows.relay import relayed
@@ -19,15 +18,15 @@ Values = dict[str, Any]
 
 
 @task(task_run_name="{stage}", retries=1, retry_delay_seconds=RETRY_SECONDS, retry_condition_fn=worth_trying_again)
-def train_one(config: TrainingConfig, stage: Stage, corpus: str, ray: str | None) -> Values:
-    """One stage; what it had learnt when it failed is kept."""
+def train_one(config: TrainingConfig, stage: str, corpus: str, ray: str | None) -> Values:
+    """Train one stage; a retry resumes from its last checkpoint."""
     with relayed(), cancellation_watched(ray):
         return train_stage(config, stage, corpus, ray, owner()).to_dict()
 
 
 @flow(name="train-echox", flow_run_name="train on {corpus}", on_cancellation=[stop_jobs], on_crashed=[stop_jobs])
 def train_echox(corpus: str, training: TrainingConfig, ray: str | None = None) -> list[Values]:
-    """Train stages on a corpus version, and register their runs in its store.
+    """Train stages on a corpus version, and register the models in its store.
 
     Args:
         corpus: STORE@VERSION, or STORE for the last version; no candidate.

@@ -1,4 +1,4 @@
-"""Trained models of a store: for each run a card that tells what was trained, on what, and where the weights are."""
+"""Trained models of a store: for each a card with what was trained, on what, and where the weights are."""
 
 import json
 import re
@@ -12,34 +12,36 @@ from storage.errors import NotFound, StorageError
 from storage.receipts import to_json
 from storage.store import Store
 
+OLD_NAMES = {"preset": "architecture", "parts": "source_models"}
+"""New names of fields of cards that earlier versions wrote."""
 _PATH = re.compile(r"runs/([^/]+)/run\.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCard:
-    """A finished run.
+class ModelCard:
+    """The card of a trained model.
 
     Attributes:
-        name: of the run; equal requests have equal names.
-        stage: `s2t`, `t2c` or `echo`.
-        preset: the architecture.
-        corpus: STORE@VERSION that it was trained on.
-        settings: FIELD=VALUE that were changed.
-        parts: names of the runs that it stands on, by stage.
+        name: name of the model; equal requests have equal names.
+        stage: name of the training stage.
+        architecture: name or file of the architecture.
+        corpus: STORE@VERSION that the model was trained on.
+        settings: settings that were changed, FIELD=VALUE.
+        source_models: names of the models that the training started from, by stage.
         code: revision of the program.
-        folder: the run's folder.
-        checkpoint: folder of its best model.
+        folder: folder of the training run.
+        checkpoint: folder of the best model.
         steps: optimizer steps.
-        metrics: of the last validation.
-        finished: UTC, ISO 8601.
+        metrics: metrics of the last validation.
+        finished: end of the training, UTC, ISO 8601.
     """
 
     name: str
     stage: str
-    preset: str
+    architecture: str
     corpus: str
     settings: tuple[str, ...]
-    parts: dict[str, str]
+    source_models: dict[str, str]
     code: str
     folder: str
     checkpoint: str
@@ -48,33 +50,34 @@ class RunCard:
     finished: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """Return the card as JSON values."""
         return json.loads(to_json(asdict(self)))
 
 
-_CARD = TypeAdapter(RunCard)
+_CARD = TypeAdapter(ModelCard)
 
 
-def register(store: Store, card: RunCard) -> None:
-    """Leave the card of a run, over an older one of the same name."""
+def register(store: Store, card: ModelCard) -> None:
+    """Write the card of a model; an older one of the same name is replaced."""
     store.put(_path(card.name), to_json(card.to_dict()))
 
 
-def find_model(store: Store, name: str) -> RunCard:
-    """The card of a run.
+def find_model(store: Store, name: str) -> ModelCard:
+    """Return the card of a model; fields have their new names, whichever version wrote it.
 
     Raises:
-        StorageError: there is none; the message tells those there are.
+        StorageError: there is no such model; the message lists the existing ones.
     """
     try:
-        return _CARD.validate_json(store.get(_path(name)))
+        values: dict[str, Any] = json.loads(store.get(_path(name)))
     except NotFound as error:
         there = ", ".join(model_names(store)) or "none yet"
-        raise StorageError(f"{store.uri} has no run {name}; it has {there}") from error
+        raise StorageError(f"{store.uri} has no model {name}; it has {there}") from error
+    return _CARD.validate_python({OLD_NAMES.get(field, field): value for field, value in values.items()})
 
 
 def model_names(store: Store) -> list[str]:
-    """Names of all runs, in alphabetical order."""
+    """Return the names of all models in alphabetical order."""
     return sorted(match[1] for path in store.list("runs") if (match := _PATH.fullmatch(path)))
 
 

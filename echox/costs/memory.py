@@ -1,69 +1,36 @@
-"""Scale on paper: memory and hours of the three stages on given GPUs, from counts alone.
+"""Memory and hours of the training stages on given GPUs, computed from counts alone.
 
 `python -m echox.costs.memory echox-3b --gpus 8 --memory 80`
 """
 
 import argparse
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
-from echox.costs.operations import HALF, WHOLE, Example, stage_work, writing
-from echox.costs.parameters import STAGES, count, stage_model
-from echox.errors import EchoxError
 from echox.architectures import Architecture, load_architecture
+from echox.costs.counts import count
+from echox.costs.operations import HALF, WHOLE, Example
+from echox.costs.stages import COSTS, HOUR, costs_of, example_of, stage_work
+from echox.errors import EchoxError
 
-GB, TERA, HOUR = 1e9, 1e12, 3600
-TOKENS_PER_SECOND = 3.3
-"""Assumed: 150 words of English a minute, 1.3 tokens a word."""
-WORDS_PER_SECOND = 16.0
-"""Of the unit language: HuBERT-base, k = 500, BPE (docs/compression.md); a longer sample gives fewer."""
-PROMPT_TOKENS = 20
-"""Assumed: the chat format and a short request."""
-SEGMENT_TOKENS = 40
-"""Assumed: between the shortest and the longest segment of stage echo's defaults."""
+GB, TERA = 1e9, 1e12
 USABLE = 0.9
-"""Assumed: share of a GPU's memory that is left by CUDA, NCCL and fragmentation."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """A stage's examples in EchoX's paper (arXiv:2509.09174).
-
-    Attributes:
-        hours: of speech.
-        examples: how many.
-    """
-
-    hours: float
-    examples: int
-
-    @property
-    def seconds(self) -> float:
-        """Of speech in an example."""
-        return self.hours * HOUR / self.examples
-
-
-PAPER = {
-    "s2t": Data(960 + 3000 + 178 + 327, 281_241 + 723_636 + 43_223 + 117_000),
-    "t2c": Data(989 + 84 + 656, 178_576 + 31_563 + 124_945),
-    "echo": Data(178 + 327, 43_223 + 117_000),
-}
-"""LibriSpeech, MLS and the dialogues; the answers' texts with their speech; the dialogues."""
+"""Assumption: share of a GPU's memory that CUDA, NCCL and fragmentation leave."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What trains.
+    """The GPUs of a training.
 
     Attributes:
-        gpus: how many.
+        gpus: number of GPUs.
         memory: bytes of each.
         peak: bfloat16 operations a second of each, the maker's figure.
         bandwidth: bytes a second of each one's memory, the maker's figure.
-        utilisation: share of the peak that training has (MFU); an assumption.
+        utilisation: share of the peak that training reaches (MFU); an assumption.
     """
 
     gpus: int
@@ -75,13 +42,13 @@ class Cluster:
 
 @dataclass(frozen=True)
 class State:
-    """Bytes on each GPU before there is a batch.
+    """Bytes on each GPU before the first batch.
 
     Attributes:
         weights: frozen ones in bfloat16, trained ones in float32.
         optimizer: gradients and AdamW's two means of the trained ones.
-        copies: bfloat16 weights that are made for a step.
-        start: before it is spread, each worker makes the whole model in float32; later on this is not needed.
+        copies: bfloat16 copies of weights during a step.
+        start: the whole model in float32, which each worker makes before it is distributed.
     """
 
     weights: float
@@ -91,17 +58,17 @@ class State:
 
     @property
     def total(self) -> float:
-        """All of it, once training has begun."""
+        """Bytes once training has begun."""
         return self.weights + self.optimizer + self.copies
 
 
 def state(model: nn.Module, gpus: int, *, writes: bool) -> State:
-    """With several GPUs under FSDP2, with one as with DDP.
+    """Return the bytes on each GPU: with several GPUs under FSDP2, with one as under DDP.
 
     Args:
-        model: as a stage freezes it; it may be on the meta device.
-        gpus: how many share it.
-        writes: whether targets are written, for which FSDP2 gathers all weights.
+        model: the model as a stage freezes it; it may be on the meta device.
+        gpus: number of GPUs that share it.
+        writes: whether the stage writes targets, for which FSDP2 gathers all weights.
     """
     weights = count(model)
     own = HALF * (weights.total - weights.trained) + WHOLE * weights.trained
@@ -111,7 +78,7 @@ def state(model: nn.Module, gpus: int, *, writes: bool) -> State:
 
 
 def _gathered(model: nn.Module, *, writes: bool) -> float:
-    """What FSDP2 holds whole: all but the layers, their gradients until they are spread, and two layers at a time."""
+    """Return the bytes that FSDP2 holds whole: all but the layers, their gradients, and two layers at a time."""
     from echox.recipes.parallel import layer_stacks
 
     layers = [count(layer) for stack in layer_stacks(model) for layer in stack]
@@ -122,45 +89,18 @@ def _gathered(model: nn.Module, *, writes: bool) -> float:
     return max(step, HALF * weights.total) if writes else step
 
 
-def example_of(architecture: Architecture, stage: str, *, first: bool = False) -> Example:
-    """The average example of the paper's data.
-
-    Args:
-        architecture: its encoder says how many states there are.
-        stage: of training.
-        first: as long as CTC has learnt nothing, when every frame may be kept; later two for each token of speech.
-    """
-    seconds = PAPER[stage].seconds
-    encoder = architecture.encoder
-    states = encoder.max_frames // 2 if encoder.full_window else round(50 * seconds)
-    tokens, words = round(TOKENS_PER_SECOND * seconds), round(WORDS_PER_SECOND * seconds)
-    frames = states // architecture.adapter.stack
-    heard = frames if first else min(frames, 2 * tokens + 1)
-    if stage == "t2c":
-        return Example(response=tokens, words=words)
-    spoken = Example(states=states, heard=heard, prompt=PROMPT_TOKENS, response=tokens + 1)
-    return spoken if stage == "s2t" else replace(spoken, words=words, segments=max(1, round(tokens / SEGMENT_TOKENS)))
-
-
-def positions(stage: str, example: Example, stack: int) -> int:
-    """As `data.max_tokens` counts an example."""
-    if stage == "t2c":
-        return example.response + example.words
-    return example.states // stack + example.prompt + example.response
-
-
 @dataclass(frozen=True)
 class Budget:
-    """One stage on a cluster.
+    """The needs of a stage on a cluster.
 
     Attributes:
-        stage: which.
-        state: bytes on each GPU.
+        stage: name of the stage.
+        state: bytes on each GPU before the first batch.
         kept, recomputed: bytes of an example, with its layers' activations kept or recomputed.
         fit: examples of a batch that fit on a GPU, kept and recomputed.
         length: positions of an example.
-        operations: of an example, activations kept: forward, backward, writing of pseudo-labels.
-        hours: of training on all examples once: the products alone, and the reading of weights to write pseudo-labels.
+        operations: operations of an example, activations kept: forward, backward, writing of pseudo-labels.
+        hours: hours of training on all examples once: operations alone, and reading weights to write pseudo-labels.
     """
 
     stage: str
@@ -174,26 +114,32 @@ class Budget:
 
 
 def budget(architecture: Architecture, stage: str, cluster: Cluster) -> Budget:
-    """What a stage takes."""
-    model = stage_model(architecture, stage)
-    held = state(model, cluster.gpus, writes=stage == "echo")
-    worst = stage_work(architecture, stage, example_of(architecture, stage, first=stage == "s2t"))
+    """Return the needs of a stage on a cluster.
+
+    Raises:
+        EchoxError: the stage has no cost figures, or the architecture trains more than LoRA.
+    """
+    costs = costs_of(stage)
+    model = costs.model(architecture)
+    held = state(model, cluster.gpus, writes=costs.writes is not None)
     example = example_of(architecture, stage)
-    work = stage_work(architecture, stage, example)
-    written = writing(architecture, example) if stage == "echo" else 0.0
+    worst = stage_work(architecture, stage, example_of(architecture, stage, first=costs.keeps_all_frames))
     kept, recomputed = worst.bytes(recompute=False), worst.bytes(recompute=True)
-    free = USABLE * cluster.memory - held.total
-    fit = int(max(free, 0) / kept), int(max(free, 0) / recomputed)
+    free = max(USABLE * cluster.memory - held.total, 0)
+    fit = int(free / kept), int(free / recomputed)
+    work, written = (
+        stage_work(architecture, stage, example),
+        costs.writes(architecture, example) if costs.writes else 0.0,
+    )
     operations = work.forward, work.backward, written
-    speed = cluster.gpus * cluster.peak * cluster.utilisation
-    hours = PAPER[stage].examples * sum(operations) / speed / HOUR
-    reading = _reading(model, example, PAPER[stage].examples, fit[1], cluster) if stage == "echo" else 0.0
-    length = positions(stage, example, architecture.adapter.stack)
+    hours = costs.data.examples * sum(operations) / (cluster.gpus * cluster.peak * cluster.utilisation) / HOUR
+    reading = _reading(model, example, costs.data.examples, fit[1], cluster) if costs.writes else 0.0
+    length = costs.positions(example, architecture.adapter.stack)
     return Budget(stage, held, kept, recomputed, fit, length, operations, (hours, reading))
 
 
 def _reading(model: nn.Module, example: Example, examples: int, batch: int, cluster: Cluster) -> float:
-    """Hours in which weights are read from memory: all of S2T's language model once a token, of T2C once a word."""
+    """Return the hours of reading weights from memory: S2T's language model once a token, T2C once a word."""
     llm, t2c = count(model.get_submodule("s2t.llm")).total, count(model.get_submodule("t2c")).total
     words = example.words / example.segments
     read = HALF * (llm * example.response + t2c * words)
@@ -201,47 +147,69 @@ def _reading(model: nn.Module, example: Example, examples: int, batch: int, clus
 
 
 def report(architecture: Architecture, cluster: Cluster) -> Iterator[str]:
-    """Lines of text, for people."""
-    found = [budget(architecture, stage, cluster) for stage in STAGES]
+    """Yield the needs of all stages with cost figures, as lines of text.
+
+    Raises:
+        EchoxError: the architecture trains more than LoRA.
+    """
+    found = [budget(architecture, stage, cluster) for stage in COSTS]
     spread = "FSDP2" if cluster.gpus > 1 else "one process"
     yield f"GB on each of {cluster.gpus} x {cluster.memory / GB:.0f} GB ({spread}, bf16, AdamW)"
+    yield from _memory_lines(found)
+    yield ""
+    yield from _batch_lines(found)
+    yield ""
+    yield from _operation_lines(found)
+    yield ""
+    yield from _hour_lines(found, cluster)
+
+
+def _memory_lines(found: Sequence[Budget]) -> Iterator[str]:
     held_names = f"{'start':>7}{'weights':>9}{'optimizer':>11}{'copies':>9}{'sum':>9}"
     yield f"{'':6}{held_names}{'an example':>12}{'recomputed':>12}"
     for one in found:
         held = one.state
         amounts = f"{held.weights / GB:9.1f}{held.optimizer / GB:11.1f}{held.copies / GB:9.1f}{held.total / GB:9.1f}"
         yield f"{one.stage:6}{held.start / GB:7.1f}{amounts}{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
-    yield f"\n{'':6}{'length':>8}{'fit':>6}{'max_tokens':>14}{'fit, recomputed':>17}{'max_tokens':>14}"
+
+
+def _batch_lines(found: Sequence[Budget]) -> Iterator[str]:
+    yield f"{'':6}{'length':>8}{'fit':>6}{'max_tokens':>14}{'fit, recomputed':>17}{'max_tokens':>14}"
     for one in found:
-        fit = [f"{count:{wide}}{count * one.length:14,}" for count, wide in zip(one.fit, (6, 17), strict=True)]
+        fit = [f"{examples:{wide}}{examples * one.length:14,}" for examples, wide in zip(one.fit, (6, 17), strict=True)]
         yield f"{one.stage:6}{one.length:8}{''.join(fit)}"
-    yield f"\n{'':6}{'hours':>8}{'examples':>11}{'forward':>10}{'backward':>10}{'writing':>10}   TFLOP of an example"
+
+
+def _operation_lines(found: Sequence[Budget]) -> Iterator[str]:
+    yield f"{'':6}{'hours':>8}{'examples':>11}{'forward':>10}{'backward':>10}{'writing':>10}   TFLOP of an example"
     for one in found:
-        data, amounts = PAPER[one.stage], "".join(f"{amount / TERA:10.2f}" for amount in one.operations)
+        data, amounts = COSTS[one.stage].data, "".join(f"{amount / TERA:10.2f}" for amount in one.operations)
         yield f"{one.stage:6}{data.hours:8,.0f}{data.examples:11,}{amounts}"
+
+
+def _hour_lines(found: Sequence[Budget], cluster: Cluster) -> Iterator[str]:
     speed = (
         f"{cluster.peak / TERA:,.0f} TFLOP/s x {cluster.utilisation} (an assumption), {cluster.bandwidth / TERA} TB/s"
     )
-    yield f"\nhours of training on all of them once, {cluster.gpus} x {speed}"
+    yield f"hours of training on all of them once, {cluster.gpus} x {speed}"
     for one in found:
-        yield f"{one.stage:6}{one.hours[0]:8.2f}" + (
-            f" and {one.hours[1]:.2f} of reading weights" if one.hours[1] else ""
-        )
+        reading = f" and {one.hours[1]:.2f} of reading weights" if one.hours[1] else ""
+        yield f"{one.stage:6}{one.hours[0]:8.2f}{reading}"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command."""
+    """Print the needs of an architecture; return 2 when there are no figures for it."""
     parser = argparse.ArgumentParser(prog="python -m echox.costs.memory", description=__doc__)
-    parser.add_argument("preset", help="a preset's name, or a YAML file of an architecture")
+    parser.add_argument("architecture", help="name, or YAML file, of an architecture")
     parser.add_argument("--gpus", type=int, default=8)
     parser.add_argument("--memory", type=float, default=80.0, help="GB of each")
     parser.add_argument("--tflops", type=float, default=989.0, help="bf16 peak of each (H100, H200: 989; A100: 312)")
     parser.add_argument("--bandwidth", type=float, default=3.35, help="TB/s of memory (H100 3.35, H200 4.8, A100 2.0)")
-    parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that training has: an assumption")
+    parser.add_argument("--mfu", type=float, default=0.4, help="share of the peak that training reaches: an assumption")
     given = parser.parse_args(arguments)
     cluster = Cluster(given.gpus, given.memory * GB, given.tflops * TERA, given.bandwidth * TERA, given.mfu)
     try:
-        for line in report(load_architecture(given.preset), cluster):
+        for line in report(load_architecture(given.architecture), cluster):
             sys.stdout.write(line + "\n")
     except EchoxError as error:
         sys.stderr.write(f"{error}\n")

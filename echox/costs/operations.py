@@ -1,41 +1,40 @@
-"""What one example costs each stage: floating-point operations, and bytes that the backward pass waits for.
+"""The costs of one example in each stage: floating-point operations, and bytes kept for the backward pass.
 
 Operations are those of matrix products, 2 for each weight and position; attention counts as full, not causal. Where a
-gradient passes a frozen weight the backward pass has as many again, where it also trains the weight twice as many
-(Kaplan et al., 2020, arXiv:2001.08361, section 2.1, whose 2 + 4 is that of weights that are all trained). Bytes are
+gradient passes a frozen weight, the backward pass has as many; where it also trains the weight, twice as many
+(Kaplan et al., 2020, arXiv:2001.08361, section 2.1, where all weights are trained: 2 + 4). Bytes are
 those that autograd keeps of bfloat16 training as `echox` does it: norms read float32, products bfloat16.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
-from echox.errors import EchoxError
+from echox.architectures import Architecture
 from echox.models.decoder import DecoderConfig
 from echox.models.encoder import EncoderConfig
 from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
-from echox.architectures import Architecture
 
 HALF, WHOLE = 2, 4
 """Bytes of bfloat16 and of float32."""
 Gradient = Literal["none", "through", "first", "all"]
-"""Of a part: no backward pass; passes frozen weights on its way to trained ones; trains the weights, before which
-nothing is trained; trains the weights and goes on."""
+"""Backward pass of a part: none; through frozen weights to trained ones; into trained weights, before which nothing is
+trained; through and into trained weights."""
 BACKWARD: dict[Gradient, int] = {"none": 0, "through": 1, "first": 1, "all": 2}
-"""Operations of the backward pass, in those of the forward pass."""
+"""Operations of the backward pass as a multiple of the forward pass."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """How long an example is.
+    """The lengths of an example.
 
     Attributes:
-        states: of the encoder (50/s); those of a whole window where it always sees one.
-        heard: positions that speech takes in the language model.
-        prompt: tokens around it.
+        states: states of the encoder (50/s); those of a whole window where it always reads one.
+        heard: positions of the speech in the language model.
+        prompt: tokens around the speech.
         response: tokens of the answer, or of T2C's text.
-        words: of the spoken answer.
-        segments: pieces that the answer is cut into.
+        words: words of the spoken answer.
+        segments: segments of the answer.
     """
 
     states: int = 0
@@ -48,17 +47,17 @@ class Example:
 
 @dataclass(frozen=True)
 class Work:
-    """Of one example.
+    """The work for one example.
 
     Attributes:
-        forward: operations.
-        backward: operations.
+        forward: operations of the forward pass.
+        backward: operations of the backward pass.
         again: operations of the forward pass that activation checkpointing repeats.
         saved: bytes that the backward pass needs.
-        layers: bytes of them inside layers that can be recomputed.
-        inputs: bytes of those layers' inputs, which are kept instead.
-        layer: bytes of the largest of those layers, which come back one at a time.
-        scores: bytes that are there besides while the loss's gradient goes through the largest head.
+        layers: bytes among them that are inside layers and can be recomputed.
+        inputs: bytes of those layers' inputs, which recomputing keeps instead.
+        layer: bytes of the largest of those layers, which are recomputed one at a time.
+        scores: further bytes while the gradient of the loss passes the largest head.
     """
 
     forward: float = 0.0
@@ -83,32 +82,17 @@ class Work:
         )
 
     def bytes(self, *, recompute: bool) -> float:
-        """At the worst moment, with layers recomputed or kept."""
+        """Return the peak number of bytes, with layers recomputed or kept."""
         kept = self.saved - self.layers + self.inputs + self.layer if recompute else self.saved
         return kept + self.scores
 
     def operations(self, *, recompute: bool) -> float:
-        """Of both passes."""
+        """Return the operations of both passes."""
         return self.forward + self.backward + (self.again if recompute else 0.0)
 
 
-def stage_work(architecture: Architecture, stage: str, example: Example) -> Work:
-    """A training step's share for one example; stage echo without the writing of pseudo-labels, see `writing`.
-
-    Raises:
-        EchoxError: the encoder is to be trained, or the language model in full: only LoRA is accounted for.
-    """
-    if architecture.encoder.trainable or architecture.llm.trainable == "all":
-        raise EchoxError("costs are known for frozen encoders and LoRA; choose echox-3b, echox-8b or one like them")
-    if stage == "s2t":
-        return _s2t(architecture, example, trains=True)
-    if stage == "t2c":
-        return _word_decoder(architecture.t2c, example)
-    return _s2t(architecture, example, trains=False) + _echo(architecture, example)
-
-
 def writing(architecture: Architecture, example: Example) -> float:
-    """Operations of making pseudo-labels: S2T's answer, then T2C's words, both with a cache."""
+    """Return the operations of writing pseudo-labels: S2T's answer, then T2C's words, both with a cache."""
     llm, words = architecture.llm, architecture.t2c
     heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
     answer = decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
@@ -119,7 +103,7 @@ def writing(architecture: Architecture, example: Example) -> float:
 
 
 def linear(weights: int, positions: float, gradient: Gradient) -> Work:
-    """Matrix products alone."""
+    """Return the work of matrix products alone."""
     forward = 2.0 * weights * positions
     return Work(forward, BACKWARD[gradient] * forward)
 
@@ -127,7 +111,15 @@ def linear(weights: int, positions: float, gradient: Gradient) -> Work:
 def decoder_work(
     config: DecoderConfig, positions: float, sequences: int, gradient: Gradient, lora: LoraConfig | None = None
 ) -> Work:
-    """Llama-style layers over `positions` in so many sequences of like length."""
+    """Return the work of Llama-style layers.
+
+    Args:
+        config: configuration of the layers.
+        positions: positions of all sequences.
+        sequences: number of sequences, of similar lengths.
+        gradient: the backward pass.
+        lora: low-rank updates of the layers, if there are any.
+    """
     hidden, inner, heads = config.hidden_size, config.intermediate_size, config.key_value_heads
     keys = hidden // config.heads * heads
     weights = 2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * inner
@@ -144,7 +136,16 @@ def decoder_work(
 
 
 def head_work(hidden: int, vocabulary: int, targets: float, gradient: Gradient) -> Work:
-    """A head and its softmax: float32 log-probabilities wait; their gradient and that of the scores come on top."""
+    """Return the work of a head and its softmax.
+
+    Float32 log-probabilities are kept; the gradients of them and of the scores are added for a moment.
+
+    Args:
+        hidden: hidden size before the head.
+        vocabulary: scores of a target.
+        targets: number of targets.
+        gradient: the backward pass.
+    """
     products = linear(hidden * vocabulary, targets, gradient)
     if gradient == "none":
         return products
@@ -152,10 +153,25 @@ def head_work(hidden: int, vocabulary: int, targets: float, gradient: Gradient) 
     return Work(products.forward, products.backward, saved=scores * WHOLE, scores=scores * 2 * WHOLE)
 
 
+def s2t_work(architecture: Architecture, example: Example) -> Work:
+    """Return a training step's share for one example of stage s2t."""
+    return _s2t(architecture, example, trains=True)
+
+
+def t2c_work(architecture: Architecture, example: Example) -> Work:
+    """Return a training step's share for one example of stage t2c."""
+    return _word_decoder(architecture.t2c, example)
+
+
+def echo_work(architecture: Architecture, example: Example) -> Work:
+    """Return a training step's share for one example of stage echo, without the pseudo-labels, see `writing`."""
+    return _s2t(architecture, example, trains=False) + _echo(architecture, example)
+
+
 def _s2t(architecture: Architecture, example: Example, *, trains: bool) -> Work:
     llm = architecture.llm
     heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=trains)
-    if not trains:  # stage echo, whose S2T gives states only
+    if not trains:  # stage echo needs the states alone
         return heard + decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
     states = decoder_work(llm.decoder, _listening(example), 1, "through", llm.lora)
     return heard + states + head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
@@ -166,7 +182,7 @@ def _listening(example: Example) -> int:
 
 
 def _encoder(config: EncoderConfig, states: int) -> Work:
-    """Whisper's, frozen: two convolutions of three taps, the second with stride 2, and layers."""
+    """Return the work of Whisper's encoder, frozen: two convolutions of three taps, one of stride 2, and layers."""
     weights = 3 * (2 * config.mels * config.hidden_size + config.hidden_size**2)
     weights += config.layers * (4 * config.hidden_size**2 + 2 * config.hidden_size * config.intermediate_size)
     attention = 4.0 * states**2 * config.hidden_size * config.layers
@@ -174,7 +190,7 @@ def _encoder(config: EncoderConfig, states: int) -> Work:
 
 
 def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> Work:
-    """Projection, one layer, CTC's head over all frames, look-back from the kept ones."""
+    """Return the work of projection, one layer, CTC's head over all frames, and look-back from the kept ones."""
     config, llm = architecture.adapter, architecture.llm
     hidden, frames = llm.decoder.hidden_size, example.states / config.stack
     gradient: Gradient = "all" if trains else "none"
@@ -190,22 +206,24 @@ def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> W
 
 
 def _adapter_bytes(stacked: int, hidden: int, example: Example, frames: float) -> float:
-    """Inputs of projection, three norms, attention, feed-forward and CTC's head; of look-back."""
+    """Return the bytes of the inputs of projection, three norms, attention, feed-forward, CTC's head and look-back."""
     layer = HALF * stacked + hidden * (3 * WHOLE + 11 * HALF)
     return frames * (layer + 3 * HALF * hidden) + example.heard * hidden * (WHOLE + 3 * HALF)
 
 
 def _word_decoder(config: T2CConfig, example: Example) -> Work:
-    """T2C, and the Echo decoder with as many states as T2C has tokens; a begin and an end around each one's words."""
+    """Return the work of T2C, or of the Echo decoder with a state for each token; each segment has begin and end."""
     hidden, targets = config.decoder.hidden_size, example.words + example.segments
     positions = example.response + targets
-    projection = linear(config.text_hidden_size * hidden, positions, "all") + Work(saved=positions * config.text_hidden_size * HALF)
+    projection = linear(config.text_hidden_size * hidden, positions, "all") + Work(
+        saved=positions * config.text_hidden_size * HALF
+    )
     layers = decoder_work(config.decoder, positions, example.segments, "all")
     return projection + layers + head_work(hidden, config.text_vocabulary + config.rows, targets, "all")
 
 
 def _echo(architecture: Architecture, example: Example) -> Work:
-    """The denoising adapter and the Echo decoder; the S2T before them has no backward pass."""
+    """Return the work of the denoising adapter and the Echo decoder; S2T before them has no backward pass."""
     hidden, inner = architecture.llm.decoder.hidden_size, architecture.echo.inner
     up, down = (linear(hidden * inner, example.response, gradient) for gradient in ("first", "all"))
     saved = Work(saved=example.response * (HALF * hidden + 3 * HALF * inner + 2 * WHOLE * hidden))
@@ -218,11 +236,11 @@ def _lora_weights(config: LoraConfig, hidden: int, keys: int) -> int:
 
 
 def _layer_bytes(config: DecoderConfig, trained: bool, lora: LoraConfig | None) -> int:
-    """Of one position: two norms, attention (keys and values repeated for all heads), the gated feed-forward."""
+    """Return the bytes of a position: two norms, attention (keys and values repeated for all heads), feed-forward."""
     norms = 2 * config.hidden_size * WHOLE
     attention = 4 * config.hidden_size * HALF
-    intermediate_size = 3 * config.intermediate_size * HALF
-    if trained:  # the products' inputs too, and what the norms make
-        return norms * 2 + attention + intermediate_size + 2 * config.hidden_size * HALF + config.intermediate_size * HALF
+    feed_forward = 3 * config.intermediate_size * HALF
+    if trained:  # the products' inputs and the norms' outputs too
+        return norms * 2 + attention + feed_forward + 2 * config.hidden_size * HALF + config.intermediate_size * HALF
     dropped = len(lora.targets) * config.hidden_size * (HALF + 1) if lora else 0  # inputs of the updates, and masks
-    return norms + attention + intermediate_size + dropped
+    return norms + attention + feed_forward + dropped

@@ -1,4 +1,4 @@
-"""Echo training: a decoder learns to write, from the language model's states, the words that T2C writes for their text."""
+"""Echo training: a decoder learns to write, from the language model's states, T2C's words for their text."""
 
 # Shapes: B = examples, S = segments of their responses, R = tokens of a response, T = tokens of a segment, W = words,
 # P = positions of a prefix, H = hidden size of the language model, I = inner dimensions of the denoising adapter.

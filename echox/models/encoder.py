@@ -208,7 +208,7 @@ class WaveformSpeech(SpeechEncoder):
         return Ragged(nn.utils.rnn.pad_sequence(states, batch_first=True), lengths_B)
 
     def only_own(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the tensors without heads and SpecAugment's vector, and weight norm under its names since torch 2.0."""
+        """Return the tensors without heads and SpecAugment's vector; weight norm has its names since torch 2.0."""
         newer = {name.replace("weight_g", ORIGINAL + "0").replace("weight_v", ORIGINAL + "1"): name for name in tensors}
         return {name: tensors[newer[name]] for name in self.encoder.state_dict() if name in newer}
 

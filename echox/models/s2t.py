@@ -67,7 +67,9 @@ class S2T(nn.Module):
         llm = architecture.llm
         self.placeholder = placeholder
         self.encoder = make_encoder(architecture.encoder)
-        self.adapter = Adapter(architecture.adapter, architecture.encoder.hidden_size, llm.decoder.hidden_size, llm.vocabulary)
+        self.adapter = Adapter(
+            architecture.adapter, architecture.encoder.hidden_size, llm.decoder.hidden_size, llm.vocabulary
+        )
         self.llm = LanguageModel(llm)
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
@@ -117,7 +119,7 @@ class S2T(nn.Module):
         self.llm.load()
 
     def freeze(self) -> None:
-        """Let gradients flow only to the adapter, and to what the encoder's and language model's configurations train."""
+        """Let gradients flow only to the adapter, and to what encoder and language model are configured to train."""
         self.adapter.requires_grad_(True)
         self.encoder.freeze()
         self.llm.freeze()

@@ -26,7 +26,7 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "medium": (8, 768, 12, 2048),
     "base": (6, 512, 8, 2048),
 }
-"""Layers, hidden size, heads and intermediate size of the released sizes; `large` is two of the language model's layers."""
+"""Layers, hidden size, heads and intermediate size by size; `large` is two of the language model's layers."""
 
 
 @dataclass(frozen=True, kw_only=True)

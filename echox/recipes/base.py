@@ -16,10 +16,10 @@ from typing_extensions import override
 
 from echox.data.corpus import hold_out
 from echox.data.pipeline import LengthLimit, Source, Worker
+from echox.recipes.batches import AnyStage, Training, Validation
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
-from echox.recipes.batches import AnyStage, Training, Validation
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from echox.recipes.history import best_step
 from echox.recipes.folder import CHECKPOINTS, MODEL, TRAINABLE, WEIGHTS
+from echox.recipes.history import best_step
 from storage.local import write_file
 
 

@@ -72,7 +72,7 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
     if named.llm.checkpoint is not None:
         if text > named.llm.vocabulary:
             problem = f"{text} tokens, but llm.vocabulary is {named.llm.vocabulary}"
-            raise EchoxError(f"{named.llm.checkpoint}: its tokenizer has {problem}; choose the model's own architecture")
+            raise EchoxError(f"{named.llm.checkpoint}: its tokenizer has {problem}; choose its own architecture")
         text = named.llm.vocabulary
     return named.with_vocabularies(text, words)
 

@@ -10,8 +10,8 @@ from fairseq2.metrics.recorders import MetricRecorder
 from torch import Tensor
 from typing_extensions import override
 
-from echox.recipes.history import last_step, read_metrics
 from echox.recipes.folder import METRICS
+from echox.recipes.history import last_step, read_metrics
 from storage.local import write_file
 
 Report = Callable[[Mapping[str, float]], None]

@@ -56,12 +56,13 @@ def to_sections(config: StageConfig) -> Sections:
 
 
 def _trainer(config: ParallelConfig, max_grad_norm: float | None) -> TrainerSection:
+    batches = config.gradient_accumulation
     return TrainerSection(
         data_parallelism=config.strategy,
         mixed_precision=MixedPrecisionConfig(
             mode="static" if config.precision == "bf16" else "off", dtype=torch.bfloat16
         ),
-        grad_accumulation=GradAccumulationConfig(num_batches=config.gradient_accumulation, no_sync=config.gradient_accumulation > 1),
+        grad_accumulation=GradAccumulationConfig(num_batches=batches, no_sync=batches > 1),
         activation_checkpointing=ActivationCheckpointingConfig(
             mode="layerwise" if config.activation_checkpointing else "off"
         ),

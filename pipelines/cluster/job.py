@@ -42,17 +42,18 @@ def run_steps(arguments: Values) -> Iterator[Values]:
             yield handover.to_dict()
 
 
-def train_stage(arguments: Values) -> Iterator[Values]:
-    """One training stage, on the cluster that runs this job; its result."""
+def run_training(arguments: Values) -> Iterator[Values]:
+    """Train one stage on the cluster that runs this job, and yield the result."""
     from echox.training import TrainingRequest
-    from pipelines.cluster.training import TrainingConfig, train_on_ray
+    from pipelines.cluster.training import TrainingConfig, TrainingJob, train_on_ray
     from pipelines.engine.ray import THIS_CLUSTER
 
-    config = TrainingConfig.model_validate(arguments["config"])
-    yield asdict(train_on_ray(config, TrainingRequest(**arguments["request"]), THIS_CLUSTER))
+    job = TrainingJob(config=arguments["config"], request=arguments["request"])
+    config = TrainingConfig.model_validate(job["config"])
+    yield asdict(train_on_ray(config, TrainingRequest(**job["request"]), THIS_CLUSTER))
 
 
-WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": train_stage}
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": run_training}
 """What a job can be asked for."""
 
 

@@ -1,4 +1,4 @@
-"""Training stages on Ray: as many workers as asked for, started again from their last checkpoint when one dies.
+"""Training stages on Ray: workers that are restarted from their last checkpoint when one dies.
 
 Ray Train only starts and watches the workers; each of them runs `echox.training.train`, which makes the process group
 and keeps the checkpoints itself.
@@ -13,12 +13,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from echox.recipes.history import read_metrics
-from echox.training import REQUIRED, Stage, TrainingRequest, TrainingResult, check
+from echox.renamed import rename_fields
+from echox.stages import check_stage, stage_class, stage_names
+from echox.training import TrainingRequest, TrainingResult, check
 from pipelines.cluster.environment import code_revision
 from pipelines.cluster.jobs import Job, Jobs
 from pipelines.cluster.runners import is_job_server
@@ -26,28 +28,44 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable
 from storage.manifests import resolve
-from storage.models import RunCard, find_model, register
+from storage.models import ModelCard, find_model, register
 from storage.store import Store
+from unitlang.config import FrozenConfig
 
 log = logging.getLogger(__name__)
 
 WATCH_SECONDS = 2.0
 RESULT = "result.json"
-"""In a run's folder: what its workers ended with."""
+"""File in a run's folder with the result of its workers."""
+StageName = Annotated[str, AfterValidator(check_stage), WithJsonSchema({"type": "string", "enum": list(stage_names())})]
 
 
-class TrainingConfig(BaseModel):
+class TrainingJob(TypedDict):
+    """Arguments of a Ray job that trains a stage, as JSON values."""
+
+    config: dict[str, Any]
+    request: dict[str, Any]
+
+
+def _with_old_names(schema: dict[str, Any]) -> None:
+    """Let the schema of deployments accept `preset`, the old name of `architecture`, for one more release."""
+    old = {"type": "string", "title": "Preset", "deprecated": True, "description": "Old name of `architecture`."}
+    schema["properties"]["preset"] = old
+    schema["required"].remove("architecture")
+
+
+class TrainingConfig(FrozenConfig):
     """Which stages are trained, how, and where."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(json_schema_extra=_with_old_names)
 
-    stages: tuple[Stage, ...] = ("s2t", "t2c", "echo")
-    """In their order; echo stands on runs of both others on the same corpus version."""
-    preset: str = Field(min_length=1)
+    stages: tuple[StageName, ...] = ("s2t", "t2c", "echo")
+    """Stages in the order of training; echo needs models of both others on the same corpus version."""
+    architecture: str = Field(min_length=1)
     """tiny, echox-3b, echox-8b, or a YAML file of an architecture."""
     runs: str = Field(min_length=1)
-    """Folder of the runs, on a disk that all workers see."""
-    settings: dict[Stage, tuple[str, ...]] = {}
+    """Folder of the runs, on a disk that all workers share."""
+    settings: dict[StageName, tuple[str, ...]] = Field(default={})
     """FIELD=VALUE of each stage's configuration."""
     workers: int = Field(default=1, ge=1)
     """Processes that train together."""
@@ -56,55 +74,65 @@ class TrainingConfig(BaseModel):
     cpus_per_worker: float = Field(default=1.0, gt=0.0, allow_inf_nan=False)
     """Cores of a worker."""
     max_failures: int = Field(default=3, ge=0)
-    """How often dead workers are started again."""
+    """Most restarts of dead workers."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _new_names(cls, values: Any) -> Any:
+        return rename_fields(values, "training")
 
 
-def plan(config: TrainingConfig, stage: Stage, corpus: str) -> TrainingRequest:
-    """What a stage's workers are asked for; a stage that was trained before finds its folder again.
+def plan(config: TrainingConfig, stage: str, corpus: str) -> TrainingRequest:
+    """Return the request of a stage's workers; a stage that was trained before gets the same folder.
 
     Raises:
-        StorageError: the corpus is not there, or is a candidate.
+        EchoxError: there is no such stage.
+        StorageError: there is no such corpus, it is a candidate, or a source model is missing.
     """
     store, manifest = resolve(corpus)
     check_trainable(store, manifest)
-    base = Path(config.runs).absolute()
-    names = {part: run_name(config, part, manifest.uri) for part in (*REQUIRED[stage], stage)}
+    sources = {source: run_name(config, source, manifest.uri) for source in stage_class(stage).stands_on}
     return TrainingRequest(
         stage=stage,
         corpus=manifest.uri,
-        preset=config.preset,
-        out=str(base / names[stage]),
-        parts={part: find_model(store, names[part]).folder for part in REQUIRED[stage]},
+        architecture=config.architecture,
+        out=str(Path(config.runs).absolute() / run_name(config, stage, manifest.uri)),
+        source_models={source: find_model(store, name).folder for source, name in sources.items()},
         settings=config.settings.get(stage, ()),
     )
 
 
-def run_name(config: TrainingConfig, stage: Stage, corpus: str) -> str:
-    """For instance `tiny-v3-s2t-1a2b3c4d`; of all that decides what is trained."""
-    settings = {part: config.settings.get(part, ()) for part in (*REQUIRED[stage], stage)}
+def run_name(config: TrainingConfig, stage: str, corpus: str) -> str:
+    """Return a name, for instance `tiny-v3-s2t-1a2b3c4d`, that depends on everything that decides what is trained.
+
+    Raises:
+        EchoxError: there is no such stage.
+    """
+    settings = {part: config.settings.get(part, ()) for part in (*stage_class(stage).stands_on, stage)}
     version = corpus.rpartition("@")[2]
-    return f"{PurePath(config.preset).stem}-v{version}-{stage}-{fingerprint(corpus, config.preset, settings)[:8]}"
+    inputs = fingerprint(corpus, config.architecture, settings)
+    return f"{PurePath(config.architecture).stem}-v{version}-{stage}-{inputs[:8]}"
 
 
 def train_stage(
     config: TrainingConfig,
-    stage: Stage,
+    stage: str,
     corpus: str,
     ray_address: str | None = None,
     metadata: Mapping[str, str] | None = None,
-) -> RunCard:
-    """Train a stage and register its run in the corpus' store.
+) -> ModelCard:
+    """Train a stage and register the model in the corpus' store.
 
     Args:
-        config: how and where.
-        stage: which.
+        config: how and where to train.
+        stage: name of the stage.
         corpus: STORE@VERSION.
         ray_address: `http://HOST:PORT` of a job server, `HOST:PORT` of a cluster, or None for a Ray of this machine.
-        metadata: kept by the cluster beside the job.
+        metadata: labels of the Ray job.
 
     Raises:
-        EchoxError: preset, settings or earlier runs do not fit the corpus.
-        StorageError: the corpus is not there, or is a candidate.
+        EchoxError: stage, architecture, settings or source models do not fit the corpus.
+        StorageError: there is no such corpus, it is a candidate, or a source model is missing.
     """
     request = plan(config, stage, corpus)
     check(request)
@@ -118,7 +146,13 @@ def train_stage(
 
 
 def train_on_ray(config: TrainingConfig, request: TrainingRequest, ray_address: str | None) -> TrainingResult:
-    """Train a stage with this process as the driver; the metrics are logged as they come."""
+    """Train a stage with this process as the driver, and log the metrics as they come.
+
+    Args:
+        config: how and where to train.
+        request: what to train.
+        ray_address: `HOST:PORT` of a cluster, or None for a Ray of this machine.
+    """
     os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
     with connected(ray_address, None), metrics_logged(Path(request.out)):
         from ray.train import FailureConfig, RunConfig, ScalingConfig
@@ -144,7 +178,7 @@ def train_on_ray(config: TrainingConfig, request: TrainingRequest, ray_address: 
 
 
 def worker(values: Mapping[str, Any]) -> None:
-    """What each worker runs: the process group's environment, then the stage."""
+    """Set the process group's environment, and train the stage in it; every worker runs this."""
     import ray.train
     from ray.train.collective import broadcast_from_rank_zero
 
@@ -163,13 +197,13 @@ def worker(values: Mapping[str, Any]) -> None:
         "LOCAL_WORLD_SIZE": str(context.get_local_world_size()),
     }
     result = train(TrainingRequest(**values), lambda _: None)
-    if context.get_world_rank() == 0:  # Ray would keep it only beside a checkpoint of its own
+    if context.get_world_rank() == 0:  # Ray keeps results only with checkpoints of its own
         Path(values["out"], RESULT).write_text(json.dumps(asdict(result)))
 
 
 @contextmanager
 def metrics_logged(folder: Path) -> Generator[None]:
-    """Log the metrics that a run's first worker leaves in its folder, while the run goes on."""
+    """Log the metrics that a run's first worker writes to its folder, while the run is trained."""
     stop = threading.Event()
     watcher = threading.Thread(target=_watch, args=(folder, stop), daemon=True)
     watcher.start()
@@ -181,14 +215,14 @@ def metrics_logged(folder: Path) -> Generator[None]:
 
 
 def _watch(folder: Path, stop: threading.Event) -> None:
-    told = len(read_metrics(folder))
+    logged = len(read_metrics(folder))
     last = False
     while not last:
         last = stop.wait(WATCH_SECONDS)
         lines = read_metrics(folder)
-        for metrics in lines[told:]:
+        for metrics in lines[logged:]:
             log.info("%s", _readable(metrics))
-        told = len(lines)  # fewer than before where a resumed run has taken back what came after its checkpoint
+        logged = len(lines)  # a resumed run drops the lines after its checkpoint
 
 
 def _readable(metrics: Mapping[str, float]) -> str:
@@ -198,23 +232,23 @@ def _readable(metrics: Mapping[str, float]) -> str:
 def _as_job(
     config: TrainingConfig, request: TrainingRequest, jobs: Jobs, metadata: Mapping[str, str]
 ) -> TrainingResult:
-    arguments = {"config": config.model_dump(mode="json"), "request": asdict(request)}
-    job = jobs.start(Job("train", arguments, f"train-{request.stage}", arguments, metadata=metadata))
+    arguments = TrainingJob(config=config.model_dump(mode="json"), request=asdict(request))
+    job = jobs.start(Job("train", {**arguments}, f"train-{request.stage}", {**arguments}, metadata=metadata))
     try:
         return TrainingResult(**next(iter(job)))
-    except BaseException:  # also Ctrl-C and SIGTERM: nobody would wait for the job any more
+    except BaseException:  # also on Ctrl-C and SIGTERM, when nobody waits for the job any more
         job.stop()
         raise
 
 
-def _card(request: TrainingRequest, result: TrainingResult) -> RunCard:
-    return RunCard(
+def _card(request: TrainingRequest, result: TrainingResult) -> ModelCard:
+    return ModelCard(
         name=Path(request.out).name,
         stage=request.stage,
-        preset=request.preset,
+        architecture=request.architecture,
         corpus=request.corpus,
         settings=request.settings,
-        parts={stage: Path(folder).name for stage, folder in request.parts.items()},
+        source_models={stage: Path(folder).name for stage, folder in request.source_models.items()},
         code=code_revision(),
         folder=request.out,
         checkpoint=result.checkpoint,

@@ -13,7 +13,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from echox.training import Stage, TrainingRequest, TrainingResult, train
+from echox.training import TrainingRequest, TrainingResult, train
 
 SMALL = ("schedule.log_every=1", "schedule.validate_every=4", "schedule.checkpoint_every=4", "data.max_tokens=2048")
 PROGRAM = """
@@ -29,10 +29,15 @@ train(request, report)
 """
 
 
-def ask(stage: Stage, corpus: str, out: Path, *settings: str, **parts: str) -> TrainingRequest:
+def ask(stage: str, corpus: str, out: Path, *settings: str, **sources: str) -> TrainingRequest:
     """A request for `tiny`."""
     return TrainingRequest(
-        stage=stage, corpus=corpus, preset="tiny", out=str(out), parts=parts, settings=(*SMALL, *settings)
+        stage=stage,
+        corpus=corpus,
+        architecture="tiny",
+        out=str(out),
+        source_models=sources,
+        settings=(*SMALL, *settings),
     )
 
 

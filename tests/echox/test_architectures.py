@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from echox.errors import EchoxError
 from echox.architectures import ARCHITECTURES, dump_architecture, load_architecture
+from echox.errors import EchoxError
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_a_preset_survives_its_file(name: str, tmp_path: Path) -> None:
+def test_an_architecture_survives_its_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "architecture.yaml"
     path.write_text(yaml.safe_dump(dump_architecture(ARCHITECTURES[name])))
     assert load_architecture(str(path)) == load_architecture(name) == ARCHITECTURES[name]

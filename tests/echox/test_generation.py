@@ -49,9 +49,11 @@ def without_cache(writer: Writer, prefix_PH: torch.Tensor, end: int, limit: int,
 def test_text_with_a_cache_equals_text_without(model: Echo) -> None:
     model.eval()
     llm, batch = model.s2t.llm, prefix()
-    ends = {write_text(llm, one(batch, index), end=-1, limit=4).tokens.values_BL[0, 3].item() for index in range(3)}
+    ends = {
+        write_text(llm, one(batch, index), end=-1, max_new_tokens=4).tokens.values_BL[0, 3].item() for index in range(3)
+    }
     for end in (*ends, -1):
-        written = write_text(llm, batch, end=int(end), limit=9)
+        written = write_text(llm, batch, end=int(end), max_new_tokens=9)
         expected = [without_cache(llm, row, int(end), 9, range(TEXT)) for row in batch.rows()]
         assert [row.tolist() for row in written.tokens.rows()] == expected
         assert written.ended_B.tolist() == [len(row) < 9 for row in expected]
@@ -62,7 +64,7 @@ def test_words_with_a_cache_equal_words_without(model: Echo) -> None:
     model.eval()
     allowed = {*range(TEXT, TEXT + WORDS), model.words.config.end_id}
     for decoder in (model.t2c, model.words):
-        written = write_words(decoder, prefix(), limit=12)
+        written = write_words(decoder, prefix(), max_new_tokens=12)
         expected = [without_cache(decoder, row, decoder.config.end_id, 12, allowed) for row in prefix().rows()]
         assert [[TEXT + word for word in row.tolist()] for row in written.rows()] == expected
         assert len({token for row in expected for token in row}) > 3, "a test of one repeated word would show little"
@@ -70,9 +72,9 @@ def test_words_with_a_cache_equal_words_without(model: Echo) -> None:
 
 def test_a_batch_writes_what_each_writes_alone(model: Echo) -> None:
     model.eval()
-    together = write_text(model.s2t.llm, prefix(), end=END, limit=9)
+    together = write_text(model.s2t.llm, prefix(), end=END, max_new_tokens=9)
     for index in range(len(LENGTHS)):
-        alone = write_text(model.s2t.llm, one(prefix(), index), end=END, limit=9)
+        alone = write_text(model.s2t.llm, one(prefix(), index), end=END, max_new_tokens=9)
         assert together.tokens.rows()[index].tolist() == alone.tokens.rows()[0].tolist()
         torch.testing.assert_close(together.states.rows()[index], alone.states.rows()[0], atol=1e-5, rtol=1e-4)
 
@@ -80,11 +82,11 @@ def test_a_batch_writes_what_each_writes_alone(model: Echo) -> None:
 def test_answers_come_without_dropout_and_leave_training_as_it_was(model: Echo) -> None:
     batch = inputs()
     model.eval()
-    expected = answer(model.s2t, batch.speech, batch.prompt, end=END, limit=6)
+    expected = answer(model.s2t, batch.speech, batch.prompt, end=END, max_new_tokens=6)
     model.freeze(train_s2t=True)
     model.train()
     modes = {name: module.training for name, module in model.named_modules()}
-    found = answer(model.s2t, batch.speech, batch.prompt, end=END, limit=6)
+    found = answer(model.s2t, batch.speech, batch.prompt, end=END, max_new_tokens=6)
     assert [row.tolist() for row in found.tokens.rows()] == [row.tolist() for row in expected.tokens.rows()]
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert not found.states.values_BL.requires_grad
@@ -94,28 +96,28 @@ def test_pseudo_labels_come_from_the_models_own_text(model: Echo) -> None:
     """The whole way of Echo training: speech, own text, T2C's words, and Echo's from the states of that text."""
     model.eval()
     batch = inputs()
-    own = answer(model.s2t, batch.speech, batch.prompt, end=END, limit=6)
-    labels = write_words(model.t2c, model.text_prefix(own.tokens), limit=8)
-    spoken = write_words(model.words, model.wrap(model.denoise(own.states)), limit=8)
+    own = answer(model.s2t, batch.speech, batch.prompt, end=END, max_new_tokens=6)
+    labels = write_words(model.t2c, model.text_prefix(own.tokens), max_new_tokens=8)
+    spoken = write_words(model.words, model.wrap(model.denoise(own.states)), max_new_tokens=8)
     for words in (labels, spoken):
         assert len(words.lengths_B) == 3
         assert bool((words.flat() >= 0).all())
         assert bool((words.flat() < WORDS).all())
-    alone = write_words(model.t2c, model.text_prefix(one(own.tokens, 1)), limit=8)
+    alone = write_words(model.t2c, model.text_prefix(one(own.tokens, 1)), max_new_tokens=8)
     assert labels.rows()[1].tolist() == alone.rows()[0].tolist()
 
 
 def test_the_longest_sequence_limits_what_is_written(model: Echo) -> None:
     long = Ragged(torch.randn(1, 253, 32), torch.tensor([253]))
-    assert write_text(model.s2t.llm, long, end=-1, limit=50).tokens.lengths_B.tolist() == [3]
+    assert write_text(model.s2t.llm, long, end=-1, max_new_tokens=50).tokens.lengths_B.tolist() == [3]
     with pytest.raises(EchoxError, match="max_length 256"):
-        write_text(model.s2t.llm, Ragged(torch.randn(1, 256, 32), torch.tensor([256])), end=-1, limit=50)
+        write_text(model.s2t.llm, Ragged(torch.randn(1, 256, 32), torch.tensor([256])), end=-1, max_new_tokens=50)
 
 
 def test_nothing_is_written_beyond_the_limit(model: Echo) -> None:
     model.eval()
     with torch.no_grad():
-        written = write(model.s2t.llm, prefix(), end=-1, limit=1)
+        written = write(model.s2t.llm, prefix(), end=-1, max_new_tokens=1)
     assert written.tokens.lengths_B.tolist() == [1] * len(LENGTHS)
 
 
@@ -143,8 +145,8 @@ def test_sequences_that_have_ended_are_not_computed_any_more(model: Echo) -> Non
     lengths_B = torch.tensor([1, 30, 1, 2])
     batch = Ragged(torch.randn(4, 30, 32), lengths_B)
     with torch.no_grad():
-        written = write(counting, batch, end=-1, limit=3)
-        alone = write(counting, one(batch, 1), end=-1, limit=3)
+        written = write(counting, batch, end=-1, max_new_tokens=3)
+        alone = write(counting, one(batch, 1), end=-1, max_new_tokens=3)
     assert counting.sizes[:4] == [4, 4, 4, 2]
     assert set(counting.sizes[5:]) == {1}
     assert written.tokens.lengths_B.tolist() == [3, 3, 3, 3]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from echox.losses import Predictions
-from echox.metrics import sequence_accuracy, cosine, edits, exact_matches, token_accuracy, unit_errors, word_errors
+from echox.metrics import cosine, edits, exact_matches, sequence_accuracy, token_accuracy, unit_errors, word_errors
 from echox.models.ragged import Ragged
 from tests.echox.corpora import unit_language
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import yaml
 
-from echox.errors import EchoxError
 from echox.architectures import ARCHITECTURES
+from echox.errors import EchoxError
 from echox.training import TrainingRequest, check
 from storage.errors import StorageError
 from tests.echox.corpora import write_corpus
@@ -25,10 +25,11 @@ def test_a_sound_request_passes(tones: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preset": "huge"}, "huge"),
+        ({"architecture": "huge"}, "huge"),
+        ({"stage": "t2s"}, "no training stage 't2s'; did you mean t2c"),
         ({"settings": ("optimizer.lr=high",)}, "optimizer.lr"),
-        ({"stage": "echo"}, "--s2t and --t2c"),
-        ({"stage": "echo", "parts": {"s2t": "nowhere", "t2c": "nowhere"}}, "nowhere: no run.yaml"),
+        ({"stage": "echo"}, "add --source s2t=RUN --source t2c=RUN"),
+        ({"stage": "echo", "source_models": {"s2t": "nowhere", "t2c": "nowhere"}}, "nowhere: no run.yaml"),
     ],
 )
 def test_faults_are_told_before_training(tones: str, tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -38,11 +39,11 @@ def test_faults_are_told_before_training(tones: str, tmp_path: Path, change: dic
 
 def test_a_corpus_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
-        check(TrainingRequest(stage="t2c", corpus=str(tmp_path / "none"), preset="tiny", out="run"))
+        check(TrainingRequest(stage="t2c", corpus=str(tmp_path / "none"), architecture="tiny", out="run"))
 
 
 @pytest.fixture(scope="module")
-def parts(tones: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def sources(tones: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Short runs of s2t and t2c."""
     folder = tmp_path_factory.mktemp("runs")
     for stage in ("s2t", "t2c"):
@@ -51,10 +52,10 @@ def parts(tones: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str
 
 
 @pytest.mark.slow
-def test_a_run_leaves_what_is_promised(tones: str, parts: dict[str, str]) -> None:
-    folder = Path(parts["t2c"])
+def test_a_run_leaves_what_is_promised(tones: str, sources: dict[str, str]) -> None:
+    folder = Path(sources["t2c"])
     card = yaml.safe_load((folder / "run.yaml").read_text())
-    assert (card["stage"], card["corpus"], card["preset"]) == ("t2c", tones, "tiny")
+    assert (card["stage"], card["corpus"], card["architecture_name"]) == ("t2c", tones, "tiny")
     assert card["config"]["schedule"]["steps"] == 8
     assert (folder / "tokenizer.model").is_file()
     assert list((folder / "tensorboard").glob("events*"))
@@ -69,42 +70,42 @@ def test_a_run_leaves_what_is_promised(tones: str, parts: dict[str, str]) -> Non
 
 @pytest.mark.slow
 def test_finished_runs_are_not_trained_again_and_no_other_goes_on_in_their_folder(
-    tones: str, parts: dict[str, str], tmp_path: Path
+    tones: str, sources: dict[str, str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    shutil.copytree(parts["t2c"], folder)
+    shutil.copytree(sources["t2c"], folder)
     again, reported = train_here(ask("t2c", tones, folder, *QUICK))
     assert (again.steps, reported) == (8, [])
     assert again.metrics["step"] == 8
-    assert equal(weights(folder), weights(Path(parts["t2c"])))
+    assert equal(weights(folder), weights(Path(sources["t2c"])))
     with pytest.raises(EchoxError, match="another settings, config"):
         train_here(ask("t2c", tones, folder, "schedule.steps=12"))
 
 
 @pytest.mark.slow
-def test_parts_must_fit(tones: str, parts: dict[str, str], tmp_path: Path) -> None:
+def test_source_models_must_fit(tones: str, sources: dict[str, str], tmp_path: Path) -> None:
     with pytest.raises(EchoxError, match="is a run of stage t2c"):
-        check(ask("echo", tones, tmp_path, s2t=parts["t2c"], t2c=parts["t2c"]))
-    other = ask("echo", write_corpus(tmp_path / "corpus", 12), tmp_path / "run", **parts)
+        check(ask("echo", tones, tmp_path, s2t=sources["t2c"], t2c=sources["t2c"]))
+    other = ask("echo", write_corpus(tmp_path / "corpus", 12), tmp_path / "run", **sources)
     check(other)  # the same quantizer and unit language
     for name, message in (("unit_language", "another unit_language"), ("tokenizer", "different tokenizers")):
         changed = tmp_path / name
-        shutil.copytree(parts["t2c"], changed)
+        shutil.copytree(sources["t2c"], changed)
         card = yaml.safe_load((changed / "run.yaml").read_text())
         card["fingerprints"][name] = "other"
         (changed / "run.yaml").write_text(yaml.safe_dump(card))
         with pytest.raises(EchoxError, match=message):
-            check(replace(other, parts={"s2t": parts["s2t"], "t2c": str(changed)}))
+            check(replace(other, source_models={"s2t": sources["s2t"], "t2c": str(changed)}))
     shutil.rmtree(tmp_path / "tokenizer" / "model")
     with pytest.raises(EchoxError, match="has not finished"):
-        check(replace(other, parts={"s2t": parts["s2t"], "t2c": str(tmp_path / "tokenizer")}))
+        check(replace(other, source_models={"s2t": sources["s2t"], "t2c": str(tmp_path / "tokenizer")}))
 
 
 @pytest.mark.slow
-def test_stages_share_one_text_table_that_none_trains(parts: dict[str, str]) -> None:
-    s2t, t2c = weights(Path(parts["s2t"])), weights(Path(parts["t2c"]))
+def test_stages_share_one_text_table_that_none_trains(sources: dict[str, str]) -> None:
+    s2t, t2c = weights(Path(sources["s2t"])), weights(Path(sources["t2c"]))
     assert s2t["llm.model.decoder_frontend.embed.weight"].equal(t2c["text_embedding.weight"])
-    assert "llm.model.decoder_frontend.embed.weight" not in trained(Path(parts["s2t"]))
+    assert "llm.model.decoder_frontend.embed.weight" not in trained(Path(sources["s2t"]))
 
 
 @pytest.mark.slow
@@ -119,14 +120,14 @@ def test_stages_share_one_text_table_that_none_trains(parts: dict[str, str]) -> 
     ids=lambda settings: settings[0] + ("+s2t" if "loss.s2t_weight=1" in settings else ""),
 )
 def test_echo_trains_on_each_kind_of_targets_and_leaves_the_rest_as_it_was(
-    tones: str, parts: dict[str, str], tmp_path: Path, settings: tuple[str, ...]
+    tones: str, sources: dict[str, str], tmp_path: Path, settings: tuple[str, ...]
 ) -> None:
     out = tmp_path / "echo"
-    result, _ = train_here(ask("echo", tones, out, *QUICK, *settings, **parts))
+    result, _ = train_here(ask("echo", tones, out, *QUICK, *settings, **sources))
     after, learnt = weights(out), trained(out)
     assert {name.partition(".")[0] for name in learnt} >= {"denoising", "words"}
-    before = {f"s2t.{name}": tensor for name, tensor in weights(Path(parts["s2t"])).items()}
-    t2c = {name: tensor for name, tensor in weights(Path(parts["t2c"])).items() if name.startswith("words.")}
+    before = {f"s2t.{name}": tensor for name, tensor in weights(Path(sources["s2t"])).items()}
+    t2c = {name: tensor for name, tensor in weights(Path(sources["t2c"])).items() if name.startswith("words.")}
     before |= {name.replace("words.", "t2c.", 1): tensor for name, tensor in t2c.items()}
     frozen = before.keys() - learnt.keys()
     assert ("loss.s2t_weight=1" in settings) == bool(before.keys() & learnt.keys())
@@ -139,12 +140,12 @@ def test_echo_trains_on_each_kind_of_targets_and_leaves_the_rest_as_it_was(
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["t2c", "s2t"])
 def test_recomputed_activations_and_other_precision_learn_the_same(
-    tones: str, parts: dict[str, str], tmp_path: Path, stage: str
+    tones: str, sources: dict[str, str], tmp_path: Path, stage: str
 ) -> None:
-    plain = losses(Path(parts[stage]))
+    plain = losses(Path(sources[stage]))
     train_here(ask(stage, tones, tmp_path / "ac", *QUICK, "parallel.activation_checkpointing=true"))
     assert losses(tmp_path / "ac") == pytest.approx(plain)
-    assert weights(tmp_path / "ac").keys() == weights(Path(parts[stage])).keys()
+    assert weights(tmp_path / "ac").keys() == weights(Path(sources[stage])).keys()
     train_here(ask(stage, tones, tmp_path / "bf16", *QUICK, "parallel.precision=bf16"))
     assert losses(tmp_path / "bf16") == pytest.approx(plain, rel=0.1)
     dtypes = {name: tensor.dtype for name, tensor in weights(tmp_path / "bf16").items()}
@@ -152,6 +153,6 @@ def test_recomputed_activations_and_other_precision_learn_the_same(
     assert {dtypes[name] for name in learnt} == {torch.float32}
 
 
-def test_large_presets_are_checked_without_their_weights(tones: str, tmp_path: Path) -> None:
-    for preset in ARCHITECTURES:
-        check(TrainingRequest(stage="s2t", corpus=tones, preset=preset, out=str(tmp_path / "run")))
+def test_large_architectures_are_checked_without_their_weights(tones: str, tmp_path: Path) -> None:
+    for name in ARCHITECTURES:
+        check(TrainingRequest(stage="s2t", corpus=tones, architecture=name, out=str(tmp_path / "run")))

@@ -5,18 +5,18 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageError
-from storage.models import RunCard, find_model, register, model_names
+from storage.models import ModelCard, find_model, model_names, register
 from storage.store import Store
 
 
-def card(name: str) -> RunCard:
-    return RunCard(
+def card(name: str) -> ModelCard:
+    return ModelCard(
         name=name,
         stage="echo",
-        preset="tiny",
+        architecture="tiny",
         corpus="/corpora/a@3",
         settings=("optimizer.lr=0.1",),
-        parts={"s2t": "tiny-v3-s2t-0a"},
+        source_models={"s2t": "tiny-v3-s2t-0a"},
         code="abc",
         folder=f"/runs/{name}",
         checkpoint=f"/runs/{name}/model",
@@ -25,14 +25,14 @@ def card(name: str) -> RunCard:
     )
 
 
-def test_a_run_is_found_by_its_name(tmp_path: Path) -> None:
+def test_a_model_is_found_by_its_name(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
     assert model_names(store) == []
-    with pytest.raises(StorageError, match="has no run b; it has none yet"):
+    with pytest.raises(StorageError, match="has no model b; it has none yet"):
         find_model(store, "b")
     register(store, card("b"))
     register(store, card("a"))
     assert model_names(store) == ["a", "b"]
     assert find_model(store, "b").to_dict() == {**card("b").to_dict(), "finished": find_model(store, "b").finished}
-    with pytest.raises(StorageError, match="has no run c; it has a, b"):
+    with pytest.raises(StorageError, match="has no model c; it has a, b"):
         find_model(store, "c")

@@ -74,9 +74,7 @@ class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
         }
 
 
-def speech_of(
-    table: str, setting: Setting[SpokenStageConfig], *, with_words: bool = False
-) -> Reading[SpokenExample]:
+def speech_of(table: str, setting: Setting[SpokenStageConfig], *, with_words: bool = False) -> Reading[SpokenExample]:
     """Return how a stage with speech reads its table, with the words of the spoken answers or without."""
     prompter = Prompter(setting.tokenizer, setting.config.prompt, setting.config.system)
     features = SpeechFeatures(setting.architecture.encoder)

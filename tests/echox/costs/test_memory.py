@@ -4,17 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from echox.costs.memory import PAPER, Cluster, budget, example_of, main, state
-from echox.costs.operations import stage_work, writing
-from echox.costs.parameters import count, stage_counts, stage_model
 from echox.architectures import ARCHITECTURES
+from echox.costs.counts import count
+from echox.costs.memory import Cluster, budget, main, state
+from echox.costs.operations import writing
+from echox.costs.parameters import stage_counts
+from echox.costs.stages import COSTS, example_of, stage_model, stage_work
 
 LARGE = ARCHITECTURES["echox-3b"]
 CLUSTER = Cluster(gpus=8, memory=80e9, peak=989e12, bandwidth=3.35e12, utilisation=0.4)
 
 
 def test_the_data_are_the_papers() -> None:
-    stages = PAPER["s2t"].hours + PAPER["t2c"].hours, PAPER["s2t"].examples + PAPER["t2c"].examples
+    stages = COSTS["s2t"].data.hours + COSTS["t2c"].data.hours, COSTS["s2t"].data.examples + COSTS["t2c"].data.examples
     assert stages == (6_194, 1_500_184), "the dialogues, which two stages have, once"
 
 
@@ -31,7 +33,7 @@ def test_eight_gpus_share_what_they_do_not_gather() -> None:
     assert (shared.weights, shared.optimizer) == (alone.weights / 8, alone.optimizer / 8)
     assert shared.copies == 2 * count(model).total, "all weights, to write pseudo-labels"
     step = state(model, 8, writes=False).copies
-    tables = 2 * LARGE.llm.vocabulary * LARGE.llm.decoder.hidden_size  # embeddings, which are the head too, and CTC's head
+    tables = 2 * LARGE.llm.vocabulary * LARGE.llm.decoder.hidden_size  # embeddings, also the head, and CTC's head
     assert 2 * tables < step < shared.copies
 
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from echox.costs.operations import Example, stage_work, writing
+from echox.architectures import ARCHITECTURES, Architecture
+from echox.costs.operations import Example, writing
+from echox.costs.stages import stage_work
 from echox.errors import EchoxError
 from echox.generation import answer, write_words
 from echox.models.decoder import DecoderConfig
@@ -20,7 +22,6 @@ from echox.models.ragged import Ragged
 from echox.models.s2t import S2T, S2TInputs
 from echox.models.t2c import T2C
 from echox.objectives import EchoLossConfig, S2TLossConfig, echo_objective, s2t_objective, t2c_objective
-from echox.architectures import ARCHITECTURES, Architecture
 from echox.recipes.parallel import checkpoint_activations
 
 DECODER = DecoderConfig(layers=2, hidden_size=64, heads=4, key_value_heads=2, intermediate_size=160, max_length=512)
@@ -138,9 +139,9 @@ def test_writing_costs_at_most_what_is_said() -> None:
     example = replace(echo()[2], words=60)
     first, end = ARCHITECTURE.t2c.text_vocabulary, ARCHITECTURE.t2c.end_id
     with sdpa_kernel(SDPBackend.MATH), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        written = answer(model.s2t, batch.speech, batch.prompt, end=-1, limit=40)
+        written = answer(model.s2t, batch.speech, batch.prompt, end=-1, max_new_tokens=40)
         model.words.head.weight[end] = -model.words.head.weight[first:].sum(0)  # never the best
-        write_words(model.words, model.text_prefix(written.tokens), limit=60)
+        write_words(model.words, model.text_prefix(written.tokens), max_new_tokens=60)
     assert 0.8 * writing(ARCHITECTURE, example) < counter.get_total_flops() <= writing(ARCHITECTURE, example)
 
 

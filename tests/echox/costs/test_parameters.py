@@ -2,8 +2,9 @@
 
 import pytest
 
-from echox.costs.parameters import Count, main, stage_counts, table
 from echox.architectures import ARCHITECTURES, WORDS
+from echox.costs.counts import Count
+from echox.costs.parameters import main, stage_counts, table
 
 VOCABULARY, ROWS = 128_256, WORDS + 2
 
@@ -77,6 +78,6 @@ def test_the_command_prints_every_stage(capsys: pytest.CaptureFixture[str]) -> N
     assert [line.split()[0] for line in printed.splitlines() if " all " in line] == ["s2t", "t2c", "echo"]
 
 
-def test_the_command_refuses_an_unknown_preset(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_refuses_an_unknown_architecture(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["echox-9b"]) == 2
     assert "neither a file nor one of" in capsys.readouterr().err

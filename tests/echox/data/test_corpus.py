@@ -4,6 +4,7 @@ import pytest
 
 from echox.data.corpus import Corpus, Holdout, hold_out
 from echox.errors import EchoxError
+from echox.stages import text_columns
 from storage.tables import read_table
 from tests.echox.corpora import write_corpus
 
@@ -55,7 +56,7 @@ def test_one_example_is_too_few(tmp_path: Path) -> None:
 
 def test_texts_are_those_of_all_tables(tones: str) -> None:
     corpus = Corpus.open(tones)
-    texts = list(corpus.texts())
-    assert texts == list(Corpus.open(tones).texts())
+    texts = list(corpus.texts(text_columns()))
+    assert texts == list(Corpus.open(tones).texts(text_columns()))
     assert "Answer." in texts
     assert len(texts) == 40 * 3 + 20 + 32  # response twice, text; prompts; transcripts

@@ -12,6 +12,7 @@ from echox.data.config import DataConfig
 from echox.data.corpus import Corpus, hold_out
 from echox.data.pipeline import Epochs, LengthLimit, Source, Worker, bucket_sizes
 from echox.data.text_to_words import T2CBatch, T2CExample, t2c_reading
+from echox.stages import text_columns
 from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
 from tests.echox.corpora import write_corpus
@@ -24,7 +25,7 @@ Text = tuple[int, ...]
 @pytest.fixture(scope="module")
 def source(tones: str) -> Source[T2CExample]:
     corpus = Corpus.open(tones)
-    tokenizer = SentencePieceTokenizer.learn(corpus.texts(), 300)
+    tokenizer = SentencePieceTokenizer.learn(corpus.texts(text_columns()), 300)
     return Source(corpus, t2c_reading("t2c", tokenizer), hold_out(corpus, "t2c", CONFIG.valid_fraction), CONFIG)
 
 

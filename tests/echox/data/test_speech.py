@@ -8,10 +8,11 @@ import soundfile
 import torch
 from transformers import WhisperFeatureExtractor
 
+from echox.architectures import ARCHITECTURES
 from echox.data.corpus import Corpus
 from echox.data.features import SpeechFeatures
 from echox.data.speech import SpokenBatch, spoken_reading
-from echox.architectures import ARCHITECTURES
+from echox.stages import text_columns
 from echox.text.prompts import Prompter
 from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
@@ -48,8 +49,8 @@ def test_speech_of_another_rate_is_refused() -> None:
 @pytest.mark.parametrize("table", ["s2t", "echo"])
 def test_a_batch_holds_its_rows(tones: str, table: str) -> None:
     corpus = Corpus.open(tones)
-    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(), 300))
-    reading = spoken_reading(table, prompter, SpeechFeatures(TINY))
+    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(text_columns()), 300))
+    reading = spoken_reading(table, prompter, SpeechFeatures(TINY), with_words=table == "echo")
     rows = read_table(corpus.store, corpus.paths(table)[0], ["example_id", *reading.columns]).to_pylist()[:6]
     batch = cast(SpokenBatch, reading.collate([reading.example(row) for row in rows]))
     for index, row in enumerate(rows):
@@ -65,8 +66,10 @@ def test_a_batch_holds_its_rows(tones: str, table: str) -> None:
 @pytest.mark.parametrize(("full_window", "frames"), [(False, 250), (True, 75)])
 def test_the_length_counts_what_the_encoder_sees(tones: str, full_window: bool, frames: int) -> None:
     corpus = Corpus.open(tones)
-    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(), 300))
-    reading = spoken_reading("s2t", prompter, SpeechFeatures(replace(TINY, full_window=full_window, max_frames=300)))
+    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(text_columns()), 300))
+    reading = spoken_reading(
+        "s2t", prompter, SpeechFeatures(replace(TINY, full_window=full_window, max_frames=300)), with_words=False
+    )
     row = read_table(corpus.store, corpus.paths("s2t")[0], [*reading.columns]).to_pylist()[0]
     example = reading.example(row | {"num_samples": 10 * 16_000})
     assert example.length == frames + len(example.prompt) + len(example.response)

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from echox.architectures import Architecture
 from echox.models.adapter import AdapterConfig
 from echox.models.decoder import DecoderConfig
 from echox.models.echo import EchoConfig
@@ -12,13 +13,19 @@ from echox.models.language_model import LanguageModelConfig
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2TInputs
 from echox.models.t2c import T2CConfig
-from echox.architectures import Architecture
 
 TEXT, WORDS, PLACEHOLDER, END = 60, 30, 3, 2
 DECODER = DecoderConfig(layers=2, hidden_size=32, heads=4, key_value_heads=2, intermediate_size=48, max_length=256)
 ARCHITECTURE = Architecture(
     encoder=EncoderConfig(
-        layers=2, hidden_size=16, heads=2, intermediate_size=32, mels=8, max_frames=100, full_window=False, trainable=True
+        layers=2,
+        hidden_size=16,
+        heads=2,
+        intermediate_size=32,
+        mels=8,
+        max_frames=100,
+        full_window=False,
+        trainable=True,
     ),
     adapter=AdapterConfig(heads=4),
     llm=LanguageModelConfig(decoder=DECODER, vocabulary=TEXT, trainable="all"),

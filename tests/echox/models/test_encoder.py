@@ -90,7 +90,9 @@ def test_hubert_hears_each_waveform_alone_and_loads_what_was_fine_tuned(tmp_path
         HubertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=9)
     ).eval()
     reference.save_pretrained(tmp_path)
-    config = EncoderConfig(kind="hubert", layers=1, hidden_size=16, heads=2, intermediate_size=32, checkpoint=str(tmp_path))
+    config = EncoderConfig(
+        kind="hubert", layers=1, hidden_size=16, heads=2, intermediate_size=32, checkpoint=str(tmp_path)
+    )
     encoder = make_encoder(config)
     encoder.load()
     waveforms_BN = torch.randn(2, 1600)

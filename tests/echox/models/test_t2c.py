@@ -73,8 +73,15 @@ def test_it_reads_the_language_models_own_embeddings_and_never_changes_them() ->
     ],
 )
 def test_sizes(size: Size, layers: int, hidden_size: int, heads: int, groups: int, inner: int) -> None:
-    llm = DecoderConfig(layers=28, hidden_size=3072, heads=24, key_value_heads=8, intermediate_size=8192, max_length=4096)
+    llm = DecoderConfig(
+        layers=28, hidden_size=3072, heads=24, key_value_heads=8, intermediate_size=8192, max_length=4096
+    )
     found = t2c_layers(size, llm)
     assert found == DecoderConfig(
-        layers=layers, hidden_size=hidden_size, heads=heads, key_value_heads=groups, intermediate_size=inner, max_length=2048
+        layers=layers,
+        hidden_size=hidden_size,
+        heads=heads,
+        key_value_heads=groups,
+        intermediate_size=inner,
+        max_length=2048,
     )

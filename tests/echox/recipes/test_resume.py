@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from echox.errors import EchoxError
-from echox.training import Stage
 from tests.echox.runs import ask, equal, finish, losses, metrics, start, train_here, train_with
 
 pytestmark = pytest.mark.slow
@@ -19,7 +18,7 @@ def last_weights(out: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("stage", ["t2c", "s2t"])
-def test_killed_and_resumed_it_ends_with_the_same_bits(tones: str, tmp_path: Path, stage: Stage) -> None:
+def test_killed_and_resumed_it_ends_with_the_same_bits(tones: str, tmp_path: Path, stage: str) -> None:
     steps = ("schedule.steps=20", "parallel.gradient_accumulation=2")
     whole, broken = (ask(stage, tones, tmp_path / name, *steps) for name in ("whole", "broken"))
     finish(start(whole))
@@ -46,10 +45,10 @@ def test_two_workers_learn_what_one_with_accumulation_learns(tones: str, tmp_pat
 
 
 def test_echo_writes_its_targets_on_two_workers(tones: str, tmp_path: Path) -> None:
-    quick, parts = ("schedule.steps=4",), {name: str(tmp_path / name) for name in ("s2t", "t2c")}
+    quick, sources = ("schedule.steps=4",), {name: str(tmp_path / name) for name in ("s2t", "t2c")}
     for stage in ("s2t", "t2c"):
         train_here(ask(stage, tones, tmp_path / stage, *quick))
     settings = (*quick, "max_new_tokens=12", "max_words=24", "loss.s2t_weight=1")
     for strategy in ("ddp", "fsdp"):
-        train_with(2, ask("echo", tones, tmp_path / strategy, *settings, f"parallel.strategy={strategy}", **parts))
+        train_with(2, ask("echo", tones, tmp_path / strategy, *settings, f"parallel.strategy={strategy}", **sources))
     assert losses(tmp_path / "ddp") == pytest.approx(losses(tmp_path / "fsdp"), rel=1e-2)

@@ -1,22 +1,31 @@
+from collections.abc import Sequence
+
 import pytest
 
 from echox.errors import EchoxError
-from echox.recipes.config import EchoStage, T2CStage
-from echox.recipes.settings import load_settings
+from echox.recipes.config import StageConfig
+from echox.recipes.settings import load_settings as load
+from echox.recipes.stages.echo import EchoStageConfig
+from echox.recipes.stages.t2c import T2CStageConfig
+from echox.stages import stage_class
 
 
-def test_settings_go_over_the_presets_defaults() -> None:
+def load_settings(stage: str, architecture: str, settings: Sequence[str]) -> StageConfig:
+    return load(stage_class(stage), architecture, settings)
+
+
+def test_settings_go_over_the_defaults_of_the_architecture() -> None:
     plain = load_settings("t2c", "tiny", ())
     changed = load_settings("t2c", "tiny", ("optimizer.lr=1e-4", "optimizer.lr=0.5", "data.valid_batches=null"))
-    assert isinstance(changed, T2CStage)
+    assert isinstance(changed, T2CStageConfig)
     assert (plain.optimizer.lr, changed.optimizer.lr, changed.data.valid_batches) == (2e-3, 0.5, None)
     assert changed.optimizer.weight_decay == plain.optimizer.weight_decay
     assert load_settings("t2c", "tiny", ()) == plain, "a setting must not change the defaults"
 
 
-def test_other_presets_have_the_papers_values() -> None:
+def test_other_architectures_have_the_papers_values() -> None:
     config = load_settings("echo", "echox-8b", ("loss.denoising=dynamic", "segments=null"))
-    assert isinstance(config, EchoStage)
+    assert isinstance(config, EchoStageConfig)
     assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (1e-5, (0.9, 0.95), 0.1)
     assert (config.loss.denoising, config.segments, config.targets) == ("dynamic", None, "pseudo")
 

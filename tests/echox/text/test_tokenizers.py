@@ -7,8 +7,8 @@ from tokenizers import decoders as token_decoders
 
 from echox.errors import EchoxError
 from echox.text.llama3 import SPEECH_TOKENS, Llama3Tokenizer
-from echox.text.sentencepiece import SPECIAL, SentencePieceTokenizer
 from echox.text.loading import load_tokenizer
+from echox.text.sentencepiece import SPECIAL, SentencePieceTokenizer
 from echox.text.tokenizer import BEGIN_OF_TEXT, END_HEADER, END_OF_TURN, START_HEADER
 
 TEXTS = ["A cat sees the dog.", "The dog sees a cat,\nand leaves.", "Where is the house? There."]

@@ -28,7 +28,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def config(folder: Path, **changes: object) -> TrainingConfig:
-    values = {"preset": "tiny", "runs": str(folder / "runs"), "settings": dict.fromkeys(("s2t", "t2c", "echo"), QUICK)}
+    values = {
+        "architecture": "tiny",
+        "runs": str(folder / "runs"),
+        "settings": dict.fromkeys(("s2t", "t2c", "echo"), QUICK),
+    }
     return TrainingConfig.model_validate({**values, **changes})
 
 
@@ -42,8 +46,8 @@ def test_equal_requests_have_equal_names(corpus: str, tmp_path: Path) -> None:
     assert run_name(one, "echo", corpus) != run_name(config(tmp_path, settings=others), "echo", corpus)
 
 
-def test_echo_stands_on_registered_runs(corpus: str, tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="has no run tiny-v1-s2t-"):
+def test_echo_needs_registered_models(corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="has no model tiny-v1-s2t-"):
         plan(config(tmp_path), "echo", corpus)
 
 
@@ -58,7 +62,7 @@ def test_a_candidate_is_not_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_is_started_again_and_the_run_is_registered(corpus: str, tmp_path: Path) -> None:
+def test_a_worker_that_dies_is_started_again_and_the_model_is_registered(corpus: str, tmp_path: Path) -> None:
     settings = {"t2c": (*SMALL, "schedule.steps=60")}
     training = config(tmp_path, workers=2, settings=settings)
     folder = Path(plan(training, "t2c", corpus).out)
@@ -86,7 +90,7 @@ def kill_a_worker(folder: Path) -> None:
 def test_stages_chain(corpus: str, tmp_path: Path) -> None:
     training = config(tmp_path)
     runs = {stage: train_stage(training, stage, corpus) for stage in training.stages}
-    assert runs["echo"].parts == {"s2t": runs["s2t"].name, "t2c": runs["t2c"].name}
+    assert runs["echo"].source_models == {"s2t": runs["s2t"].name, "t2c": runs["t2c"].name}
     assert runs["echo"].code
     wrong = config(tmp_path, settings={"t2c": ("optimizer.lr=high",)})
     with pytest.raises(EchoxError, match=r"optimizer.lr"):
