@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -80,7 +80,7 @@ class StageCosts(Generic[ModelT]):
         return self.parts(self.model(architecture))
 
 
-def costs_of(stage: str) -> StageCosts[nn.Module]:
+def costs_of(stage: str) -> StageCosts[Any]:
     """Return the cost figures of a stage.
 
     Raises:
@@ -172,7 +172,7 @@ def _text_positions(example: Example, stack: int) -> int:  # noqa: ARG001 - of S
     return example.response + example.words
 
 
-COSTS: Mapping[str, StageCosts[nn.Module]] = {
+COSTS: Mapping[str, StageCosts[Any]] = {
     "s2t": StageCosts(
         Data(960 + 3000 + 178 + 327, 281_241 + 723_636 + 43_223 + 117_000),  # LibriSpeech, MLS, the dialogues
         _s2t_model,

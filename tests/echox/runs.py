@@ -16,6 +16,7 @@ from torch import Tensor
 from echox.training import TrainingRequest, TrainingResult, train
 
 SMALL = ("schedule.log_every=1", "schedule.validate_every=4", "schedule.checkpoint_every=4", "data.max_tokens=2048")
+CARDS = Path(__file__).parent / "recipes" / "cards"
 PROGRAM = """
 import json, os, signal, sys
 from pathlib import Path
@@ -39,6 +40,12 @@ def ask(stage: str, corpus: str, out: Path, *settings: str, **sources: str) -> T
         source_models=sources,
         settings=(*SMALL, *settings),
     )
+
+
+def old_card(stage: str, corpus: str, tokenizer: str) -> str:
+    """A run.yaml as version 0.1.0 wrote it, for an 8-step run on the corpus of tones."""
+    text = (CARDS / f"{stage}.yaml").read_text()
+    return text.replace("CORPUS", corpus).replace("TOKENIZER", tokenizer)
 
 
 def train_here(request: TrainingRequest) -> tuple[TrainingResult, list[Mapping[str, float]]]:

@@ -1,5 +1,6 @@
 """Architectures by name and from files."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,20 @@ def test_a_file_that_is_no_yaml(tmp_path: Path) -> None:
     path.write_text("a: [")
     with pytest.raises(EchoxError, match="not a YAML file"):
         load_architecture(str(path))
+
+
+def test_a_file_with_old_names_is_read_with_warnings(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = yaml.safe_dump(dump_architecture(ARCHITECTURES["echox-3b"]))
+    old = text.replace("text_hidden_size:", "text_width:").replace("hidden_size:", "width:")
+    old = old.replace("intermediate_size:", "feed_forward:")
+    path = tmp_path / "architecture.yaml"
+    path.write_text(old)
+    assert load_architecture(str(path)) == ARCHITECTURES["echox-3b"]
+    for names in (("width", "hidden_size"), ("feed_forward", "intermediate_size"), ("text_width", "text_hidden_size")):
+        assert f"{path}: {names[0]} is now called {names[1]};" in caplog.text
+
+
+def test_the_old_module_warns() -> None:
+    with pytest.warns(FutureWarning, match=r"echox\.presets is now called echox\.architectures"):
+        presets = importlib.import_module("echox.presets")
+    assert presets.PRESETS is ARCHITECTURES

@@ -60,3 +60,22 @@ def test_a_config_is_there_and_says_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(EchoxError, match="not a JSON object"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_weights_that_are_not_finite_are_named(value: float, dtype: torch.dtype, tmp_path: Path) -> None:
+    module = nn.Linear(3, 4)
+    tensors = {name: torch.ones_like(tensor, dtype=dtype) for name, tensor in module.state_dict().items()}
+    tensors["weight"][3, 1] = value
+    save_file(tensors, tmp_path / "model.safetensors")
+    before = module.weight.clone()
+    with pytest.raises(EchoxError, match="NaN or infinite values in weight; fetch or train these weights again"):
+        load_weights(module, read_tensors(tmp_path), tmp_path)
+    assert torch.equal(module.weight, before)
+
+
+def test_integers_and_empty_tensors_are_finite() -> None:
+    module = nn.BatchNorm1d(2)
+    module.register_buffer("nothing", torch.empty(0))
+    load_weights(module, module.state_dict(), Path("there"))

@@ -11,7 +11,7 @@ from echox.errors import EchoxError
 from echox.training import TrainingRequest, check
 from storage.errors import StorageError
 from tests.echox.corpora import write_corpus
-from tests.echox.runs import ask, equal, losses, metrics, train_here, trained, weights
+from tests.echox.runs import ask, equal, losses, metrics, old_card, train_here, trained, weights
 
 QUICK = ("schedule.steps=8",)
 
@@ -80,6 +80,22 @@ def test_finished_runs_are_not_trained_again_and_no_other_goes_on_in_their_folde
     assert equal(weights(folder), weights(Path(sources["t2c"])))
     with pytest.raises(EchoxError, match="another settings, config"):
         train_here(ask("t2c", tones, folder, "schedule.steps=12"))
+
+
+@pytest.mark.slow
+def test_finished_runs_of_the_version_before_are_exported_again_and_started_from(
+    tones: str, sources: dict[str, str], tmp_path: Path
+) -> None:
+    old = {stage: tmp_path / stage for stage in sources}
+    for stage, folder in old.items():
+        shutil.copytree(sources[stage], folder)
+        card = yaml.safe_load((folder / "run.yaml").read_text())
+        (folder / "run.yaml").write_text(old_card(stage, tones, card["fingerprints"]["tokenizer"]))
+        shutil.rmtree(folder / "model")
+        again, reported = train_here(ask(stage, tones, folder, *QUICK))
+        assert (again.steps, reported) == (8, [])
+        assert equal(weights(folder), weights(Path(sources[stage])))
+    check(ask("echo", tones, tmp_path / "run", **{stage: str(folder) for stage, folder in old.items()}))
 
 
 @pytest.mark.slow

@@ -1,14 +1,19 @@
 """`echox train` on the sample corpus: what a person sees first."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 
+from tests.echox.corpora import write_corpus
 from tests.flows.conftest import Echox
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+MORE_STAGES = Path(__file__).parents[1] / "echox" / "more_stages"
+QUICK = ("schedule={steps: 8, log_every: 4, validate_every: 4, checkpoint_every: 4}", "data.max_tokens=2048")
 
 
 def test_mistakes_are_told_with_exit_code_2(echox: Echox, tmp_path: Path) -> None:
@@ -16,6 +21,44 @@ def test_mistakes_are_told_with_exit_code_2(echox: Echox, tmp_path: Path) -> Non
         failed = echox("train", "t2c", "--corpus", tmp_path / "none", "--architecture", name, "--out", tmp_path / "run")
         assert failed.returncode == 2
         assert message in failed.stderr
+
+
+def test_an_unknown_stage_and_a_missing_architecture_are_told(echox: Echox, tmp_path: Path) -> None:
+    places = ("--corpus", tmp_path / "none", "--out", tmp_path / "run")
+    for arguments, message in (
+        (("tc2", "--architecture", "tiny"), "no training stage 'tc2'; did you mean t2c?"),
+        (("t2c",), "--architecture is missing"),
+        (("echo", "--architecture", "tiny", "--source", "s2t"), "--source s2t: write STAGE=RUN"),
+        (("echo", "--architecture", "tiny", "--source", "st2=run"), "no training stage 'st2'; did you mean s2t?"),
+    ):
+        failed = echox("train", *arguments, *places)
+        assert failed.returncode == 2
+        assert message in failed.stderr.replace("\n", " ")
+
+
+def test_old_options_are_taken_with_a_warning(echox: Echox, tmp_path: Path) -> None:
+    options = ("--corpus", tmp_path / "none", "--preset", "tiny", "--out", tmp_path / "run", "--s2t", "a", "--t2c", "b")
+    failed = echox("train", "echo", *options)
+    told = " ".join(failed.stderr.split())
+    assert failed.returncode == 2
+    for words in ("--preset is now called --architecture", "--s2t RUN is now called --source s2t=RUN", "no store at"):
+        assert words in told
+    assert "--preset" not in echox("train", "--help").stdout
+
+
+@pytest.mark.slow
+def test_a_new_file_is_a_new_stage(tmp_path: Path) -> None:
+    """`tests/echox/more_stages/opening.py` is the only file that names its stage."""
+    corpus = write_corpus(tmp_path / "corpus")
+    program = f"from echox.recipes import stages; stages.__path__.append({str(MORE_STAGES)!r})\n"
+    program += "from flows.cli import main; main()"
+    options = ("--corpus", corpus, "--architecture", "tiny", *(f"--set={setting}" for setting in QUICK))
+    for stage, source in (("t2c", ()), ("opening", (f"--source=t2c={tmp_path / 't2c'}",))):
+        command = [sys.executable, "-c", program, "train", stage, *options, "--out", str(tmp_path / stage), *source]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr[-2000:]
+    assert {"valid/words", "valid/opening_accuracy"} <= json.loads(done.stdout)["metrics"].keys()
+    assert load_file(tmp_path / "opening" / "model" / "model.safetensors")
 
 
 @pytest.mark.slow

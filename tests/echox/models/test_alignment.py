@@ -33,7 +33,7 @@ def test_the_head_on_a_tokens_state_gives_the_logits_that_predict_it() -> None:
 def test_training_sees_the_states_that_inference_had() -> None:
     torch.manual_seed(0)
     model, batch = S2T(ARCHITECTURE, PLACEHOLDER).eval(), inputs()
-    written = answer(model, batch.speech, batch.prompt, end=END, limit=7)
+    written = answer(model, batch.speech, batch.prompt, end=END, max_new_tokens=7)
     again = S2TInputs(batch.speech, batch.prompt, written.tokens.append(END), batch.transcript)
     with torch.no_grad():
         states = Segments.whole(again.response.lengths_B).of(model(again).states)

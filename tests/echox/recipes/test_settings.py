@@ -6,6 +6,7 @@ from echox.errors import EchoxError
 from echox.recipes.config import StageConfig
 from echox.recipes.settings import load_settings as load
 from echox.recipes.stages.echo import EchoStageConfig
+from echox.recipes.stages.s2t import S2TStageConfig
 from echox.recipes.stages.t2c import T2CStageConfig
 from echox.stages import stage_class
 
@@ -42,3 +43,19 @@ def test_all_faults_are_told_together() -> None:
 def test_malformed_settings_are_refused(setting: str) -> None:
     with pytest.raises(EchoxError):
         load_settings("t2c", "tiny", ("seed=1", setting))
+
+
+def test_old_names_are_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    old = ("data.batch_length=3000", "data={max_length: 64, held_out: 0.2}", "parallel.accumulate=3", "max_answer=7")
+    found = load_settings("s2t", "echox-3b", old)
+    assert isinstance(found, S2TStageConfig)
+    assert (found.data.max_length, found.data.valid_fraction, found.max_new_tokens) == (64, 0.2, 7)
+    assert found.parallel.gradient_accumulation == 3
+    for name in ("valid_fraction", "data.max_tokens", "parallel.gradient_accumulation", "max_new_tokens"):
+        assert f" is now called {name};" in caplog.text
+
+
+def test_an_old_name_goes_over_a_default_too() -> None:
+    assert load_settings("s2t", "tiny", ("data.batch_length=2048",)).data.max_tokens == 2048
+    last = load_settings("s2t", "tiny", ("data.max_tokens=3000", "data.batch_length=2048"))
+    assert last.data.max_tokens == 2048

@@ -7,10 +7,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import psutil
 import pytest
 
 from echox.errors import EchoxError
+from echox.renamed import warn_renamed
 from pipelines.cluster.training import TrainingConfig, plan, run_name, train_stage
 from storage.errors import StorageError
 from storage.manifests import commit, latest, resolve
@@ -44,6 +46,32 @@ def test_equal_requests_have_equal_names(corpus: str, tmp_path: Path) -> None:
     others = {"s2t": (*SMALL, "schedule.steps=9"), "t2c": QUICK, "echo": QUICK}
     assert run_name(one, "t2c", corpus) == run_name(config(tmp_path, settings=others), "t2c", corpus)
     assert run_name(one, "echo", corpus) != run_name(config(tmp_path, settings=others), "echo", corpus)
+
+
+def test_names_of_runs_are_those_of_the_version_before() -> None:
+    training = config(Path("/runs"), settings={"t2c": ("optimizer.lr=0.1",)})
+    found = [run_name(training, stage, "/corpora/a@3") for stage in training.stages]
+    assert found == ["tiny-v3-s2t-37d6ef8a", "tiny-v3-t2c-af6e1354", "tiny-v3-echo-d0285d3d"]
+
+
+def test_parameters_of_older_deployments_are_taken(caplog: pytest.LogCaptureFixture) -> None:
+    warn_renamed.cache_clear()
+    old = {"preset": "tiny", "runs": "/runs", "stages": ["t2c"], "settings": {"t2c": ["data.batch_length=2048"]}}
+    new = TrainingConfig.model_validate({"architecture" if key == "preset" else key: old[key] for key in old})
+    assert not caplog.records
+    assert TrainingConfig.model_validate(old) == new
+    assert "training: preset is now called architecture" in caplog.text
+    schema = TrainingConfig.model_json_schema()  # Prefect's server checks parameters by it
+    jsonschema.validate(old, schema)
+    jsonschema.validate(new.model_dump(mode="json"), schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**old, "stages": ["t2s"]}, schema)
+
+
+def test_unknown_stages_are_refused() -> None:
+    for wrong in ({"stages": ("t2s",)}, {"settings": {"t2s": ()}}):
+        with pytest.raises(ValueError, match=r"no training stage 't2s'; did you mean t2c\?"):
+            config(Path("/runs"), **wrong)
 
 
 def test_echo_needs_registered_models(corpus: str, tmp_path: Path) -> None:
