@@ -1,1 +1,1 @@
-"""The training package: models and the three stages of EchoX."""
+"""The training package: models and training stages of EchoX."""

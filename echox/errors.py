@@ -1,5 +1,5 @@
-"""What can be wrong with a user's models, settings or runs."""
+"""The error for mistakes in models, settings and runs."""
 
 
 class EchoxError(ValueError):
-    """A mistake in what the user gave: the message names the file, the field and the remedy."""
+    """A mistake of the user; the message names the file, the field and the remedy."""

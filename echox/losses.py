@@ -1,4 +1,4 @@
-"""The losses of the three stages, each a sum, so that batches and workers add up."""
+"""The losses of the stages, each a sum, so that batches and workers add up."""
 
 # Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript, T = tokens,
 # H = hidden size.
@@ -12,17 +12,17 @@ from torch.nn import functional
 from echox.models.ragged import Ragged
 
 IGNORE = -100
-"""A target that counts for nothing."""
+"""A target that is ignored."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says about each target of a batch, padding left out.
+    """A model's scores of all targets of a batch, without padding.
 
     Attributes:
         logits_NV: scores of every token of the vocabulary.
-        targets_N: int64, the right one, or IGNORE.
-        lengths_B: targets of each example, which lie one after another.
+        targets_N: int64, the correct token, or IGNORE.
+        lengths_B: number of targets of each example, which follow one another.
     """
 
     logits_NV: Tensor
@@ -31,18 +31,18 @@ class Predictions:
 
     @property
     def count(self) -> int:
-        """How many targets there are."""
+        """Number of targets."""
         return int((self.targets_N != IGNORE).sum())
 
     @property
     def correct(self) -> int:
-        """How many of them have the highest score."""
+        """Number of targets with the highest score."""
         return int((self.logits_NV.argmax(-1) == self.targets_N).sum())
 
 
 @dataclass(frozen=True)
 class CtcScores:
-    """What CTC needs.
+    """The inputs of CTC.
 
     Attributes:
         logits: (B, F, V) scores of each frame.
@@ -56,16 +56,16 @@ class CtcScores:
 
 
 def cross_entropy(predictions: Predictions) -> Tensor:
-    """Sum over targets of -log softmax(logits)[target], in nats and float32; without targets 0."""
+    """Return the sum over targets of -log softmax(logits)[target], in nats and float32; 0 without targets."""
     return functional.cross_entropy(
         predictions.logits_NV.float(), predictions.targets_N, ignore_index=IGNORE, reduction="sum"
     )
 
 
 def ctc(scores: CtcScores) -> Tensor:
-    """(B) nats of each transcript given its frames (Graves et al., 2006), float32.
+    """Return (B) nats of each transcript given its frames (Graves et al., 2006), float32.
 
-    0 where the transcript is unknown or has more tokens than the frames can spell.
+    The value is 0 where the transcript is unknown or too long for its frames.
     """
     log_probs_BFV = scores.logits.values_BL.log_softmax(-1, dtype=torch.float32)
     losses_B = functional.ctc_loss(
@@ -81,17 +81,17 @@ def ctc(scores: CtcScores) -> Tensor:
 
 
 def denoising(denoised: Ragged, text: Ragged) -> Tensor:
-    """Sum over tokens of 1 - cos(denoised state, text embedding), both (B, T, H); float32."""
+    """Return the sum over tokens of 1 - cos(denoised state, text embedding), both (B, T, H); float32."""
     return (1 - functional.cosine_similarity(denoised.flat().float(), text.flat().float(), dim=-1)).sum()
 
 
 def dynamic_weight(unit_loss: Tensor, denoising_loss: Tensor, share: float = 0.2) -> Tensor:
-    """Weight of the denoising loss that keeps it at `share` of the unit loss, or 1 where it is below; no gradient.
+    """Return the weight that keeps the denoising loss at `share` of the unit loss, at most 1; without gradient.
 
     Args:
-        unit_loss: mean over words.
-        denoising_loss: sum over tokens, mean over examples.
-        share: 0.2 in the released code.
+        unit_loss: unit loss, a mean over words.
+        denoising_loss: denoising loss, a sum over tokens and a mean over examples.
+        share: largest share; 0.2 in the released code.
     """
     limit = share * unit_loss.detach()
     return (limit / denoising_loss.detach().clamp(min=1e-12)).clamp(max=1.0)

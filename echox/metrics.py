@@ -1,4 +1,4 @@
-"""How well a model does, as fractions whose parts and wholes add up over batches and workers."""
+"""Metrics as fractions whose parts and wholes add up over batches and workers."""
 
 # Shapes: B = examples, W = words.
 
@@ -14,48 +14,48 @@ from unitlang.language.unit_language import UnitLanguage
 
 
 class Share(NamedTuple):
-    """`part / whole`; a whole of 0 says nothing."""
+    """`part / whole`; a whole of 0 is no measurement."""
 
     part: float
     whole: float
 
 
 def token_accuracy(predictions: Predictions) -> Share:
-    """Targets that have the highest score, of all targets, the tokens before them being right."""
+    """Return the share of targets with the highest score, given the correct tokens before them."""
     return Share(predictions.correct, predictions.count)
 
 
 def edits(found: Sequence[Sequence[Hashable]], wanted: Sequence[Sequence[Hashable]]) -> Share:
-    """Insertions, deletions and substitutions, of the symbols wanted: word or unit error rate, which may exceed 1."""
+    """Return insertions, deletions and substitutions per wanted symbol: an error rate, which may exceed 1."""
     errors = sum(editdistance.eval(one, other) for one, other in zip(found, wanted, strict=True))
     return Share(errors, sum(map(len, wanted)))
 
 
 def word_errors(found: Sequence[str], wanted: Sequence[str]) -> Share:
-    """Word error rate of texts, in lower case and without punctuation at the words' edges."""
+    """Return the word error rate of texts, in lower case and without punctuation at the words' edges."""
     return edits([_words(text) for text in found], [_words(text) for text in wanted])
 
 
 def exact_matches(found: Sequence[str], wanted: Sequence[str]) -> Share:
-    """Texts without any word error, of all texts."""
+    """Return the share of texts without word errors."""
     same = sum(_words(one) == _words(other) for one, other in zip(found, wanted, strict=True))
     return Share(same, len(wanted))
 
 
 def unit_errors(language: UnitLanguage, found: Ragged, wanted: Ragged) -> Share:
-    """Unit error rate of words, (B, W), each decoded to its units, so that another segmentation is no error."""
+    """Return the unit error rate of words, (B, W), decoded to units, so that another segmentation is no error."""
     return edits(*([units.tolist() for units in language.decode_batch(_rows(words))] for words in (found, wanted)))
 
 
 def sequence_accuracy(predictions: Predictions) -> Share:
-    """Examples of which every target, the end included, has the highest score, of all examples."""
+    """Return the share of examples in which all targets, the end included, have the highest score."""
     right_N = predictions.logits_NV.argmax(-1) == predictions.targets_N
     examples = right_N.split(predictions.lengths_B.tolist())
     return Share(sum(bool(right.all()) for right in examples), len(examples))
 
 
 def cosine(denoised: Ragged, text: Ragged) -> Share:
-    """Mean cosine of denoised states and the embeddings of their tokens."""
+    """Return the mean cosine of denoised states and the embeddings of their tokens."""
     values_N = torch.nn.functional.cosine_similarity(denoised.flat().float(), text.flat().float(), dim=-1)
     return Share(float(values_N.sum()), len(values_N))
 

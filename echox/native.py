@@ -1,4 +1,4 @@
-"""Libraries that fairseq2's compiled part needs before it can be loaded."""
+"""Libraries that must be loaded before fairseq2's compiled part."""
 
 import ctypes
 import functools
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @functools.cache
 def load_libsndfile() -> None:
-    """Load the libsndfile that the `soundfile` package brings, so that none of the system's is needed."""
+    """Load the libsndfile of the `soundfile` package, so that the system needs none."""
     import _soundfile_data
 
     for library in Path(_soundfile_data.__file__).parent.glob("libsndfile*.so"):

@@ -1,4 +1,4 @@
-"""What each stage minimises: the losses of `echox.losses`, weighted as the paper and the released code have them."""
+"""The objective of each stage: the losses of `echox.losses`, weighted as in the paper and the released code."""
 
 # Shapes: B = examples.
 
@@ -17,32 +17,32 @@ from echox.models.s2t import S2TOutput
 
 @dataclass(frozen=True, kw_only=True)
 class S2TLossConfig(PartConfig):
-    """Stage s2t's loss."""
+    """The loss of stage s2t."""
 
     ctc_weight: float = 0.3
-    """Weight of CTC beside the response's cross-entropy."""
+    """Weight of CTC; the response's cross-entropy has weight 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EchoLossConfig(PartConfig):
-    """Stage echo's loss: L_echo + lambda L_denoise + L_s2t (EchoX, eq. 4)."""
+    """The loss of stage echo: L_echo + lambda L_denoise + L_s2t (EchoX, eq. 4)."""
 
     denoising: Literal["plain", "dynamic"] = "plain"
-    """Lambda is `denoising_weight`, or the released code's, which depends on the batch."""
+    """Lambda: `plain` is `denoising_weight`, `dynamic` is the released code's, which depends on the batch."""
     denoising_weight: float = 0.2
-    """Lambda of `plain`; the paper does not say which. 0 leaves the loss out."""
+    """Lambda of `plain`, which the paper does not give; 0 turns the denoising loss off."""
     s2t_weight: float = 0.0
-    """Weight of the response's cross-entropy; 0 where S2T stays as it is."""
+    """Weight of the response's cross-entropy; 0 freezes S2T."""
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What to minimise: `total / count`.
+    """The value to minimise: `total / count`.
 
     Attributes:
-        total: a sum over the batch; sums of batches add up, except with `dynamic`.
+        total: sum over the batch; sums of batches add up, except with `dynamic`.
         count: targets of the batch.
-        parts: what it is made of, each a mean as people report it, without gradient.
+        parts: the losses that it consists of, each a mean, without gradient.
     """
 
     total: Tensor
@@ -51,26 +51,30 @@ class Objective:
 
 
 def t2c_objective(words: Predictions) -> Objective:
-    """Cross-entropy of the words."""
+    """Return the cross-entropy of the words."""
     total = cross_entropy(words)
     return Objective(total, words.count, {"words": _mean(total, words.count)})
 
 
 def s2t_objective(output: S2TOutput, config: S2TLossConfig) -> Objective:
-    """Cross-entropy of the response, and CTC per token of the transcript, an example weighing as much in both.
+    """Return the cross-entropy of the response plus CTC per token of the transcript, with the same weights of examples.
 
     That is sum_b (CE_b + weight * R_b / C_b * CTC_b) for R_b tokens of response and C_b of transcript.
     """
     answer, transcript_B = cross_entropy(output.response), output.ctc.transcript.lengths_B
     per_token_B = ctc(output.ctc) / transcript_B.clamp(min=1)
-    heard = (per_token_B * output.response.lengths_B).sum()
+    ctc_loss = (per_token_B * output.response.lengths_B).sum()
     spoken = int((output.response.lengths_B * (transcript_B > 0)).sum())
-    parts = {"response": _mean(answer, output.response.count), "ctc": _mean(heard, spoken)}
-    return Objective(answer + config.ctc_weight * heard, output.response.count, parts)
+    parts = {"response": _mean(answer, output.response.count), "ctc": _mean(ctc_loss, spoken)}
+    return Objective(answer + config.ctc_weight * ctc_loss, output.response.count, parts)
 
 
 def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
-    """L_echo + lambda L_denoise + L_s2t over the words of the batch."""
+    """Return L_echo + lambda L_denoise + L_s2t over the words of the batch.
+
+    Raises:
+        EchoxError: `s2t_weight` is set, and the output has no scores of the response.
+    """
     words, cosine = cross_entropy(output.words), denoising(output.denoised, output.text)
     count, tokens = output.words.count, int(output.denoised.lengths_B.sum())
     total = words + _weighted_denoising(words / count, cosine, len(output.denoised.lengths_B), count, config)
@@ -87,7 +91,7 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
 
 
 def _weighted_denoising(unit: Tensor, cosine: Tensor, segments: int, words: int, config: EchoLossConfig) -> Tensor:
-    """The denoising loss's share of the total, which is divided by `words` later on."""
+    """Return the denoising loss's share of the total, which is divided by `words` later."""
     if config.denoising == "plain":
         return config.denoising_weight * cosine
     per_segment = cosine / segments

@@ -30,7 +30,7 @@ class Example:
 
     Attributes:
         states: states of the encoder (50/s); those of a whole window where it always reads one.
-        heard: positions of the speech in the language model.
+        speech: positions of the speech in the language model.
         prompt: tokens around the speech.
         response: tokens of the answer, or of T2C's text.
         words: words of the spoken answer.
@@ -38,7 +38,7 @@ class Example:
     """
 
     states: int = 0
-    heard: int = 0
+    speech: int = 0
     prompt: int = 0
     response: int = 0
     words: int = 0
@@ -94,12 +94,12 @@ class Work:
 def writing(architecture: Architecture, example: Example) -> float:
     """Return the operations of writing pseudo-labels: S2T's answer, then T2C's words, both with a cache."""
     llm, words = architecture.llm, architecture.t2c
-    heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
-    answer = decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
+    speech = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
+    answer = decoder_work(llm.decoder, _llm_positions(example), 1, "none", llm.lora)
     answer += head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "none")
     spoken = decoder_work(words.decoder, example.response + example.words, example.segments, "none")
     spoken += head_work(words.decoder.hidden_size, words.text_vocabulary + words.rows, example.words, "none")
-    return (heard + answer + spoken).forward
+    return (speech + answer + spoken).forward
 
 
 def linear(weights: int, positions: float, gradient: Gradient) -> Work:
@@ -170,15 +170,15 @@ def echo_work(architecture: Architecture, example: Example) -> Work:
 
 def _s2t(architecture: Architecture, example: Example, *, trains: bool) -> Work:
     llm = architecture.llm
-    heard = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=trains)
+    speech = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=trains)
     if not trains:  # stage echo needs the states alone
-        return heard + decoder_work(llm.decoder, _listening(example), 1, "none", llm.lora)
-    states = decoder_work(llm.decoder, _listening(example), 1, "through", llm.lora)
-    return heard + states + head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
+        return speech + decoder_work(llm.decoder, _llm_positions(example), 1, "none", llm.lora)
+    states = decoder_work(llm.decoder, _llm_positions(example), 1, "through", llm.lora)
+    return speech + states + head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
 
 
-def _listening(example: Example) -> int:
-    return example.heard + example.prompt + example.response
+def _llm_positions(example: Example) -> int:
+    return example.speech + example.prompt + example.response
 
 
 def _encoder(config: EncoderConfig, states: int) -> Work:
@@ -197,8 +197,8 @@ def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> W
     stacked = config.stack * architecture.encoder.hidden_size
     projection = linear(stacked * hidden, frames, "first" if trains else "none")
     layer = projection + linear(8 * hidden**2, frames, gradient)  # 4 of attention, 4 of a feed-forward of 2 H
-    back = linear(2 * hidden**2, frames, gradient) + linear(2 * hidden**2, example.heard, gradient)
-    attended = 4.0 * hidden * (frames**2 + frames * example.heard)
+    back = linear(2 * hidden**2, frames, gradient) + linear(2 * hidden**2, example.speech, gradient)
+    attended = 4.0 * hidden * (frames**2 + frames * example.speech)
     attention = Work(attended, 2 * attended if trains else 0.0, saved=_adapter_bytes(stacked, hidden, example, frames))
     head = head_work(hidden, llm.vocabulary, frames, gradient)
     unused = Work(scores=frames * llm.vocabulary * HALF)  # CTC's scores while stage echo goes forward
@@ -208,7 +208,7 @@ def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> W
 def _adapter_bytes(stacked: int, hidden: int, example: Example, frames: float) -> float:
     """Return the bytes of the inputs of projection, three norms, attention, feed-forward, CTC's head and look-back."""
     layer = HALF * stacked + hidden * (3 * WHOLE + 11 * HALF)
-    return frames * (layer + 3 * HALF * hidden) + example.heard * hidden * (WHOLE + 3 * HALF)
+    return frames * (layer + 3 * HALF * hidden) + example.speech * hidden * (WHOLE + 3 * HALF)
 
 
 def _word_decoder(config: T2CConfig, example: Example) -> Work:

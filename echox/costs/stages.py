@@ -150,8 +150,8 @@ def _spoken_example(architecture: Architecture, data: Data, first: bool) -> Exam
     encoder = architecture.encoder
     states = encoder.max_frames // 2 if encoder.full_window else round(50 * data.seconds)
     tokens, frames = round(TOKENS_PER_SECOND * data.seconds), states // architecture.adapter.stack
-    heard = frames if first else min(frames, 2 * tokens + 1)
-    return Example(states=states, heard=heard, prompt=PROMPT_TOKENS, response=tokens + 1)
+    speech = frames if first else min(frames, 2 * tokens + 1)
+    return Example(states=states, speech=speech, prompt=PROMPT_TOKENS, response=tokens + 1)
 
 
 def _text_example(architecture: Architecture, data: Data, first: bool) -> Example:  # noqa: ARG001 - of StageCosts

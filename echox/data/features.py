@@ -1,4 +1,4 @@
-"""What speech encoders take: log-mel frames or waveforms, from encoded audio."""
+"""The inputs of speech encoders, log-mel frames or waveforms, from encoded audio."""
 
 # Shapes: N = samples at 16 kHz, F = log-mel frames (100/s), M = mel bins.
 
@@ -14,24 +14,27 @@ from echox.models.encoder import EncoderConfig
 
 SAMPLE_RATE = 16_000
 HOP = 160
-"""Samples of a log-mel frame."""
+"""Samples from one log-mel frame to the next."""
 
 
 class SpeechFeatures:
-    """From a training shard's audio to what the encoder of a configuration takes. Threads may share it.
+    """Makes the inputs of an encoder from a training shard's audio. Threads may share it.
 
-    Whisper's log-mel frames are those of transformers' extractor: of the whole window with silence behind the speech
-    where the encoder sees whole windows, of the speech alone otherwise.
+    Whisper's log-mel frames are those of transformers' extractor: of the whole window, padded with silence,
+    where the encoder reads whole windows, and of the speech alone otherwise.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
         self._config = config
 
     def __call__(self, audio: bytes) -> Tensor:
-        """(F, M) float32 log-mel frames, or (N,) samples.
+        """Return (F, M) float32 log-mel frames, or (N,) samples.
 
         Args:
             audio: an encoded file, 16 kHz, mono.
+
+        Raises:
+            ValueError: the audio has another rate or several channels.
         """
         waveform_N, rate = soundfile.read(io.BytesIO(audio), dtype="float32")
         if rate != SAMPLE_RATE or waveform_N.ndim != 1:
@@ -39,7 +42,7 @@ class SpeechFeatures:
         return self._log_mel(waveform_N) if self._config.kind == "whisper" else torch.from_numpy(waveform_N)
 
     def seen(self, num_samples: int) -> int:
-        """Samples that the encoder works on, silence included, of an audio of so many."""
+        """Return the number of samples that the encoder reads of an audio, silence included."""
         whole = self._config.kind == "whisper" and self._config.full_window
         return self._config.max_frames * HOP if whole else num_samples
 

@@ -1,4 +1,4 @@
-"""Row groups of stored Parquet files: what training reads at a time."""
+"""Row groups of stored Parquet files, which training reads one at a time."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,26 @@ from storage.store import Store
 
 
 def num_row_groups(store: Store, path: str) -> int:
-    """How many a file has."""
+    """Return the number of row groups of a file.
+
+    Raises:
+        CorruptStore: the file is not a Parquet file.
+    """
     return _open(store, path).metadata.num_row_groups
 
 
 def read_row_group(store: Store, path: str, group: int, columns: Sequence[str]) -> pa.Table:
-    """Some columns of one row group; of a bucket's file only their bytes are fetched."""
+    """Return some columns of one row group; from a bucket only their bytes are fetched.
+
+    Args:
+        store: the store of the corpus.
+        path: path of the file in the store.
+        group: number of the row group.
+        columns: names of the columns.
+
+    Raises:
+        CorruptStore: the file is not a Parquet file.
+    """
     return _open(store, path).read_row_group(group, list(columns), use_threads=False)
 
 

@@ -1,13 +1,13 @@
-"""Training shards to batches, by fairseq2's data pipeline.
+"""From training shards to batches, by fairseq2's data pipeline.
 
-Every worker runs the same pipeline over all rows up to the batches, of which it keeps every n-th: so the batches of a
-step do not depend on how many workers share them, and one worker that accumulates two batches learns what two workers
-learn. What is read in vain is compressed bytes; audio is decoded only for batches that are kept.
+Every worker reads all row groups, makes the same batches of compressed examples, and decodes only its own, every n-th.
+So the batches of a step do not depend on the number of workers, and one worker that accumulates two batches learns what
+two workers learn.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -27,21 +27,30 @@ RowGroup = tuple[str, int]
 """Path of a file, and the number of a row group in it."""
 Keep = Callable[[str, str | None], bool]
 """Whether the row of an example id and a split is wanted."""
+
+
+class Item(TypedDict):
+    """An example with the length by which it is put into a bucket."""
+
+    length: int
+    example: Any
+
+
 GROWTH = 1.15
-"""Longest length of a bucket over that of the next shorter one: at most 13 % of a batch is padding."""
+"""Ratio of the longest lengths of neighbouring buckets: at most 13 % of a batch is padding."""
 SHORTEST = 16
 """Longest length of the first bucket."""
 HOPELESS = 100_000
-"""So many examples that are too long, and none that is not, are an error."""
+"""Training fails after this many examples if all of them were too long."""
 
 
 @dataclass(frozen=True)
 class Worker:
-    """One of those that share the batches.
+    """One of the workers that share the batches.
 
     Attributes:
-        rank: every batch whose number is `rank` modulo `workers`.
-        workers: how many share the batches.
+        rank: the worker gets the batches whose number is `rank` modulo `workers`.
+        workers: number of workers.
     """
 
     rank: int = 0
@@ -49,10 +58,10 @@ class Worker:
 
 
 class LengthLimit:
-    """Lets examples pass that are not too long.
+    """A filter that skips and counts examples that are too long.
 
     Attributes:
-        skipped: how many were too long so far.
+        skipped: number of examples that were too long so far.
     """
 
     def __init__(self, longest: int) -> None:
@@ -60,11 +69,11 @@ class LengthLimit:
         self._kept = 0
         self.skipped = 0
 
-    def __call__(self, item: dict[str, Any]) -> bool:
-        """Whether to keep it.
+    def __call__(self, item: Item) -> bool:
+        """Return whether to keep an item.
 
         Raises:
-            EchoxError: nothing but too long examples, and no end of them.
+            EchoxError: the first 100,000 examples were all too long.
         """
         if item["length"] <= self._longest:
             self._kept += 1
@@ -76,7 +85,7 @@ class LengthLimit:
 
 
 class Epochs:
-    """All row groups in one random order after another, as if in one endless list."""
+    """An endless list of all row groups, in another random order in each epoch."""
 
     def __init__(self, groups: Sequence[RowGroup], seed: int) -> None:
         self._groups = groups
@@ -90,14 +99,14 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Source(Generic[ExampleT]):
-    """Where the batches come from and how they are made.
+    """The source of a worker's batches.
 
     Attributes:
-        corpus: the corpus.
+        corpus: corpus version.
         reading: how the stage reads its table.
-        holdout: which rows validate.
-        config: how examples become batches.
-        worker: which batches are this one's.
+        holdout: the held-out rows.
+        config: settings of the batches.
+        worker: the worker that gets the batches.
     """
 
     corpus: Corpus
@@ -107,15 +116,15 @@ class Source(Generic[ExampleT]):
     worker: Worker = Worker()
 
     def training(self, seed: int, limit: LengthLimit) -> DataPipeline:
-        """Endless, shuffled batches; each epoch in another order."""
+        """Return endless batches, shuffled anew in each epoch; `limit` counts the examples that are too long."""
         epochs = Epochs(self._row_groups(), seed)
-        # Not `repeat`: saved between two epochs, it takes itself for empty when it is restored (fairseq2 0.8.1).
+        # Not `repeat`: saved between two epochs, it is restored as empty (fairseq2 0.8.1).
         groups = DataPipeline.count().map(epochs.__getitem__)
         items = self._items(groups, self.holdout.is_train, limit).shuffle(self.config.shuffle_rows, seed)
         return self._collated(self._bucketed(items).shard(self.worker.rank, self.worker.workers))
 
     def validation(self) -> DataPipeline:
-        """The batches of one validation, always the same ones; some workers may get one more than others."""
+        """Return the batches of a validation, always the same; some workers may get one more than others."""
         limit = LengthLimit(self.config.max_length)
         items = self._items(read_sequence(self._row_groups()), self.holdout.is_valid, limit)
         batches = self._bucketed(items)
@@ -128,7 +137,7 @@ class Source(Generic[ExampleT]):
         return [(path, group) for path in paths for group in range(num_row_groups(store, path))]
 
     def _items(self, groups: DataPipelineBuilder, keep: Keep, limit: LengthLimit) -> DataPipelineBuilder:
-        """Examples with their lengths, row by row."""
+        """Return a builder of examples with their lengths, row by row."""
         columns = ["example_id", "split", *self.reading.columns]
 
         def rows(group: RowGroup) -> DataPipeline:
@@ -139,7 +148,7 @@ class Source(Generic[ExampleT]):
 
         return groups.yield_from(rows).filter(limit)
 
-    def _item(self, table: pa.Table, index: int) -> dict[str, Any]:
+    def _item(self, table: pa.Table, index: int) -> Item:
         example = self.reading.example({name: table[name][index].as_py() for name in self.reading.columns})
         return {"length": example.length, "example": example}
 
@@ -147,7 +156,7 @@ class Source(Generic[ExampleT]):
         return items.bucket_by_length(bucket_sizes(self.config), selector="length")
 
     def _collated(self, batches: DataPipelineBuilder) -> DataPipeline:
-        def collate(items: list[dict[str, Any]]) -> object:
+        def collate(items: list[Item]) -> object:
             return self.reading.collate([item["example"] for item in items])
 
         made = batches.map(collate, num_parallel_calls=self.config.threads)
@@ -155,7 +164,7 @@ class Source(Generic[ExampleT]):
 
 
 def bucket_sizes(config: DataConfig) -> list[tuple[int, int]]:
-    """(examples, longest length) of each bucket, so that no batch has more than `max_tokens` positions."""
+    """Return (examples, longest length) of each bucket, so that no batch has more than `max_tokens` positions."""
     lengths = [min(SHORTEST, config.max_length)]
     while lengths[-1] < config.max_length:
         lengths.append(min(config.max_length, int(lengths[-1] * GROWTH) + 1))

@@ -30,7 +30,7 @@ class AdapterConfig(PartConfig):
 
 
 @dataclass(frozen=True)
-class Heard:
+class AdapterOutput:
     """The output of the adapter.
 
     Attributes:
@@ -56,14 +56,14 @@ class Adapter(nn.Module):
         self.ctc_head = nn.Linear(hidden_size, vocabulary, bias=False)
         self.look_back = LookBack(hidden_size, config.heads, config.dropout)
 
-    def forward(self, states: Ragged) -> Heard:
+    def forward(self, states: Ragged) -> AdapterOutput:
         """Return kept frames and CTC scores of encoder states, (B, T, E)."""
         frames = self.frames(states)
         logits_BFV = self.ctc_head(frames.values_BL)
         keep_BF = changes(logits_BFV.argmax(-1)) & frames.mask
         keys_BF = frames.mask if self.config.look_back_keys == "all" else keep_BF
         embeddings = self.look_back(shrink(frames, keep_BF), frames, keys_BF)
-        return Heard(embeddings, Ragged(logits_BFV, frames.lengths_B))
+        return AdapterOutput(embeddings, Ragged(logits_BFV, frames.lengths_B))
 
     def frames(self, states: Ragged) -> Ragged:
         """Return (B, F, H), the frames that CTC and look-back read."""

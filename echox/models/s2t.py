@@ -11,7 +11,7 @@ from torch import nn
 
 from echox.errors import EchoxError
 from echox.losses import CtcScores, Predictions
-from echox.models.adapter import Adapter, Heard
+from echox.models.adapter import Adapter, AdapterOutput
 from echox.models.alignment import predicting_states
 from echox.models.encoder import make_encoder
 from echox.models.language_model import LanguageModel
@@ -74,17 +74,17 @@ class S2T(nn.Module):
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
         """Compute the scores of teacher forcing."""
-        heard, states = self.listen(inputs)
-        scores = CtcScores(heard.ctc_logits, inputs.transcript, self.placeholder)
+        adapted, states = self.encode(inputs)
+        scores = CtcScores(adapted.ctc_logits, inputs.transcript, self.placeholder)
         return S2TOutput(self.predict(states, inputs.response), states, scores)
 
-    def listen(self, inputs: S2TInputs) -> tuple[Heard, Ragged]:
+    def encode(self, inputs: S2TInputs) -> tuple[AdapterOutput, Ragged]:
         """Return the adapter's output, and (B, R, H), for each token of the response the state that predicts it."""
-        heard = self.adapter(self.encoder(inputs.speech))
-        prefix = self.insert(heard.embeddings, inputs.prompt)
+        adapted = self.adapter(self.encoder(inputs.speech))
+        prefix = self.insert(adapted.embeddings, inputs.prompt)
         response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
         states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
-        return heard, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+        return adapted, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
 
     def predict(self, states: Ragged, response: Ragged) -> Predictions:
         """Return the scores of the response's tokens, (B, R), from the states that predict them."""
@@ -94,7 +94,7 @@ class S2T(nn.Module):
         """Return (B, P, H), the prompt with speech, which the response follows."""
         return self.insert(self.adapter(self.encoder(speech)).embeddings, prompt)
 
-    def insert(self, heard: Ragged, prompt: Ragged) -> Ragged:
+    def insert(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """Return (B, P, H), the prompt's embeddings with speech, (B, K, H), in place of the placeholder.
 
         Raises:
@@ -107,7 +107,7 @@ class S2T(nn.Module):
         embedded = Ragged(self.llm.embed(prompt.values_BL), prompt.lengths_B)
         before = Ragged(embedded.values_BL, position_B)
         after = embedded.cut(position_B + 1, prompt.lengths_B - position_B - 1)
-        return concatenate([before, heard, after])
+        return concatenate([before, speech, after])
 
     def load(self) -> None:
         """Load the pretrained weights of the parts that name a checkpoint.

@@ -1,1 +1,1 @@
-"""The three stages as fairseq2 recipes."""
+"""The training stages as fairseq2 recipes."""

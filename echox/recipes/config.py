@@ -93,7 +93,7 @@ def tiny_defaults(steps: int, *, max_tokens: int = 4096, **fields: Any) -> dict[
     """Return defaults with which a small model of random weights learns minutes of speech on a CPU.
 
     Args:
-        steps: length of training, with two validations.
+        steps: length of training, with two validations; a multiple of 20.
         max_tokens: positions of a batch.
         fields: further fields of the stage's settings.
     """

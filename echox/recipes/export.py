@@ -1,4 +1,4 @@
-"""From fairseq2's checkpoints to the files that a finished run leaves."""
+"""Export of fairseq2's checkpoints as safetensors."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +13,11 @@ from storage.local import write_file
 
 
 def export(folder: Path, model: nn.Module) -> int:
-    """Write the best checkpoint's weights, all of them and the trained ones; returns its step.
+    """Write the best checkpoint's weights, all of them and the trained ones, and return its step.
 
     Args:
-        folder: of the run.
-        model: of the same architecture, frozen as it was trained; its weights do not matter.
+        folder: folder of the run.
+        model: a model of the same architecture, frozen as it was trained; its weights are not used.
     """
     step = best_step(folder)
     weights = checkpoint_weights(folder, step, model)
@@ -28,12 +28,12 @@ def export(folder: Path, model: nn.Module) -> int:
 
 
 def checkpoint_weights(folder: Path, step: int, model: nn.Module) -> dict[str, Tensor]:
-    """Whole weights of a checkpoint, put together from the workers' parts where FSDP has split them.
+    """Return the whole weights of a checkpoint, joined from the workers' parts where FSDP has split them.
 
     Args:
-        folder: of the run.
-        step: of the checkpoint.
-        model: tells the shapes.
+        folder: folder of the run.
+        step: step of the checkpoint.
+        model: a model of the same architecture, for the shapes.
     """
     parts = [
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
@@ -43,11 +43,11 @@ def checkpoint_weights(folder: Path, step: int, model: nn.Module) -> dict[str, T
 
 
 def _whole(parts: Sequence[Tensor], shape: torch.Size) -> Tensor:
-    """Parts are split along the first dimension, or each is whole."""
+    """Return a tensor from parts that are split along the first dimension, or are whole."""
     return parts[0] if parts[0].shape == shape else torch.cat(list(parts))
 
 
 def _save(path: Path, tensors: dict[str, Tensor]) -> None:
-    """All or nothing; the same bytes for the same tensors."""
+    """Write a whole file or none; the same tensors give the same bytes."""
     ordered = {name: tensors[name].contiguous().clone() for name in sorted(tensors)}
     write_file(path, save(ordered), replace=True)

@@ -1,4 +1,4 @@
-"""What a run's folder tells of its past."""
+"""Metrics and checkpoints in a run's folder."""
 
 import json
 import re
@@ -9,26 +9,26 @@ from echox.recipes.folder import CHECKPOINTS, METRICS
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """All that was recorded, in order; whole lines only."""
+    """Return all recorded metrics in order; an incomplete last line is skipped."""
     path = folder / METRICS
     lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def last_validation(folder: Path) -> dict[str, float]:
-    """The last validation's metrics; empty before the first."""
+    """Return the metrics of the last validation; empty before the first."""
     lines = [line for line in read_metrics(folder) if any(name.startswith("valid/") for name in line)]
     return lines[-1] if lines else {}
 
 
 def last_step(folder: Path) -> int:
-    """Step of the last checkpoint; 0 without one."""
+    """Return the step of the last checkpoint; 0 without one."""
     names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
     return max((int(name[1]) for name in names if name), default=0)
 
 
 def best_step(folder: Path) -> int:
-    """Step of the checkpoint with the best score; the last one where none was validated."""
+    """Return the step of the checkpoint with the best score, or of the last one if none was validated."""
     scores = (folder / CHECKPOINTS / "scores").glob("step_*.txt")
     known = [(float(path.read_text()), int(path.stem.removeprefix("step_"))) for path in scores]
     kept = [(score, step) for score, step in known if (folder / CHECKPOINTS / f"step_{step}").is_dir()]
@@ -36,13 +36,13 @@ def best_step(folder: Path) -> int:
 
 
 def check_workers(folder: Path, workers: int) -> None:
-    """A run goes on with as many workers as it began with: each has saved its own state.
+    """Check that a run is resumed with as many workers as it began with: each has saved its own state.
 
     Raises:
-        EchoxError: it was another number.
+        EchoxError: the numbers differ.
     """
     step = last_step(folder)
     ranks = list((folder / CHECKPOINTS / f"step_{step}" / "trainer").glob("rank_*.pt"))
     if ranks and len(ranks) != workers:
-        problem = f"was trained by {len(ranks)} workers up to step {step} and cannot go on with {workers}"
-        raise EchoxError(f"{folder}: {problem}; give as many, or another folder for --out")
+        problem = f"was trained by {len(ranks)} workers up to step {step} and cannot be resumed by {workers}"
+        raise EchoxError(f"{folder}: {problem}; use as many, or give another folder for --out")

@@ -1,4 +1,4 @@
-"""How models are spread over workers and kept small: FSDP2, activation checkpointing, precision."""
+"""Distribution and memory of models: FSDP2, activation checkpointing, precision."""
 
 from fairseq2.models.utils.ac import apply_layerwise_ac
 from fairseq2.models.utils.fsdp import apply_layerwise_fsdp
@@ -7,7 +7,7 @@ from torch import bfloat16, nn
 
 
 def layer_stacks(model: nn.Module) -> list[nn.ModuleList]:
-    """The stacks of like layers in all parts: what is checkpointed and sharded layer by layer."""
+    """Return the stacks of layers in all parts, which are checkpointed and sharded layer by layer."""
     return [
         module
         for name, module in model.named_modules()
@@ -23,14 +23,14 @@ def shard(model: nn.Module, granularity: str, wrapper: FSDPWrapper) -> nn.Module
 
 
 def checkpoint_activations(model: nn.Module, every_nth_layer: int) -> nn.Module:
-    """Recompute every n-th layer that is trained or lies before one that is."""
+    """Recompute every n-th layer in the backward pass."""
     for stack in layer_stacks(model):
         apply_layerwise_ac(stack, every_nth_layer)
     return model
 
 
 def shrink_frozen(model: nn.Module) -> None:
-    """Keep what is not trained in bfloat16."""
+    """Convert frozen weights to bfloat16."""
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.data = parameter.data.to(bfloat16)

@@ -1,4 +1,4 @@
-"""Metrics of a run: in metrics.jsonl, on TensorBoard, and told to the caller; each step once, however often resumed."""
+"""Recording of metrics in metrics.jsonl, on TensorBoard and for the caller; each step once, however often resumed."""
 
 import json
 import re
@@ -20,18 +20,18 @@ NAMES = {
     "num_examples": "examples",
     "peak_active_mem_bytes": "memory_bytes",
 }
-"""fairseq2's names of what is kept under another one."""
+"""Our names of fairseq2's metrics."""
 LEFT_OUT = re.compile(
     r"num_elements|elements_per_batch|batch_size|data_epoch|lapse_time|wall_time|padding.*|.*_mem_ratio|.*reserved.*"
 )
-"""What nobody asks for."""
+"""Metrics of fairseq2 that are not recorded."""
 
 
 class RunRecorder(MetricRecorder):
-    """Keeps what the trainer publishes."""
+    """Records the metrics that the trainer publishes."""
 
     def __init__(self, folder: Path, report: Report) -> None:
-        """For a run in `folder`, which goes on at its last checkpoint if it has one."""
+        """Record a run in `folder`, which resumes at its last checkpoint if it has one."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         step = last_step(folder)

@@ -1,4 +1,4 @@
-"""All that fairseq2 0.8.1 must be told before it runs inside another program."""
+"""Preparation of fairseq2 0.8.1 for running inside another program."""
 
 import functools
 import logging
@@ -12,32 +12,32 @@ from echox.native import load_libsndfile
 
 @functools.cache
 def prepare() -> None:
-    """Import fairseq2's recipes, and take away what a library must not do."""
+    """Import fairseq2's recipes, and switch off what a library must not do."""
     load_libsndfile()
     from fairseq2.metrics.recorders import JsonlMetricRecorder
     from fairseq2.recipe.internal import task
     from fairseq2.recipe.internal.log import _StandardLogHelper  # pyright: ignore[reportPrivateUsage]
 
-    run: Any = import_module("fairseq2.recipe.run")  # the package has a function of that name
-    # It would log all environment variables, secrets too.
+    run: Any = import_module("fairseq2.recipe.run")  # `fairseq2.recipe.run` is also a function
+    # It would log all environment variables, including secrets.
     _StandardLogHelper.log_environment_variables = _nothing
     # Signals can be set in the main thread only, and a worker of Ray trains in another.
     task.signal = _nothing  # pyright: ignore[reportPrivateImportUsage]
-    # It would take away the handlers of the whole program's root logger.
+    # It would remove the handlers of the program's root logger.
     run.configure_logging = _nothing
-    # It would show its own deprecations to everyone.
+    # It would show its deprecation warnings to all users.
     run.enable_deprecation_warnings = _nothing
-    # It appends, so that after a resume some steps are there twice; `echox.recipes.recorder` does better.
+    # It appends, so that some steps would occur twice after a resume; `echox.recipes.recorder` replaces it.
     JsonlMetricRecorder.record_metric_values = _nothing
 
 
 def _nothing(*_: Any, **__: Any) -> None:
-    """What is done instead."""
+    """Do nothing."""
 
 
 @contextmanager
 def logging_to_files() -> Generator[None]:
-    """fairseq2 logs into the run's folder and nowhere else, and no longer than the run lasts."""
+    """Let fairseq2 log into the run's folder only, and only while the run is trained."""
     logger = logging.getLogger("fairseq2")
     before = logger.level, logger.propagate, list(logger.handlers)
     logger.setLevel(logging.INFO)

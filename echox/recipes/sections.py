@@ -1,4 +1,4 @@
-"""A stage's configuration in fairseq2's terms."""
+"""From a stage's settings to fairseq2's configuration."""
 
 from dataclasses import dataclass, field
 
@@ -23,12 +23,12 @@ from fairseq2.recipe.config import (
 from echox.recipes.config import OptimizerConfig, ParallelConfig, ScheduleConfig, StageConfig
 
 FAMILY = "echox"
-"""Name under which the stage's model is registered."""
+"""Name under which a stage's model is registered."""
 
 
 @dataclass(kw_only=True)
 class Sections:
-    """What a recipe of fairseq2 is configured with; the hint of `model` is what makes it one that trains."""
+    """The configuration of a fairseq2 recipe; the type hint of `model` makes it one that trains."""
 
     model: ModelSection = field(default_factory=lambda: ModelSection(family=FAMILY))
     gang: GangSection = field(default_factory=GangSection)
@@ -40,7 +40,7 @@ class Sections:
 
 
 def to_sections(config: StageConfig) -> Sections:
-    """The same settings for fairseq2."""
+    """Return the same settings for fairseq2."""
     return Sections(
         trainer=_trainer(config.parallel, config.optimizer.max_grad_norm),
         optimizer=_optimizer(config.optimizer),
@@ -48,7 +48,7 @@ def to_sections(config: StageConfig) -> Sections:
         regime=_regime(config.schedule),
         common=CommonSection(
             seed=config.seed,
-            no_sweep_dir=True,  # else the folder depends on the number of workers, and a resume misses it
+            no_sweep_dir=True,  # otherwise the folder depends on the number of workers
             cluster="none",  # the caller has set the process group's variables
             metric_recorders=MetricRecordersConfig(tensorboard=TensorBoardConfig(enabled=False)),
         ),

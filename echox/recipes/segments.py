@@ -1,4 +1,4 @@
-"""Where long answers are cut in training: at sentences' ends, each piece an example of its own."""
+"""Cutting of long answers into segments at the ends of sentences, for training."""
 
 # Shapes: B = answers, R = tokens of an answer, S = segments.
 
@@ -13,9 +13,13 @@ SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
 
 
 def cut(responses: Ragged, ends_sentence: Callable[[int], bool], shortest: int, longest: int) -> Segments:
-    """Segments of answers, (B, R), whose last token is the end of the turn and belongs to none.
+    """Return the segments of answers, (B, R), whose last token is the end of the turn and is in no segment.
 
-    A segment ends with the first sentence that makes it `shortest` tokens long, or at `longest`.
+    Args:
+        responses: ids of the answers.
+        ends_sentence: whether a token ends a sentence.
+        shortest: a segment ends with the first sentence that makes it at least this long.
+        longest: a segment ends here at the latest.
     """
     rows = [(index, row.tolist()[:-1]) for index, row in enumerate(responses.rows())]
     pieces = [(index, *piece) for index, row in rows for piece in _pieces(row, ends_sentence, shortest, longest)]
@@ -26,7 +30,7 @@ def cut(responses: Ragged, ends_sentence: Callable[[int], bool], shortest: int, 
 def _pieces(
     tokens: Sequence[int], ends_sentence: Callable[[int], bool], shortest: int, longest: int
 ) -> list[tuple[int, int]]:
-    """(start, length) of each segment; together they are the whole."""
+    """Return (start, length) of each segment; together they cover the answer."""
     pieces: list[tuple[int, int]] = []
     start = 0
     for position, token in enumerate(tokens):

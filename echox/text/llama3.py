@@ -11,18 +11,18 @@ from echox.errors import EchoxError
 from echox.text.tokenizer import BEGIN_OF_TEXT, END_HEADER, END_OF_TURN, START_HEADER
 
 SPEECH_TOKENS = ("<audio_patch>", "<|reserved_special_token_0|>")
-"""What may stand for speech, the first that the vocabulary has: the released checkpoints' own, else a spare one."""
+"""Placeholders of speech; the first in the vocabulary is used: the released checkpoints' own, or a spare one."""
 
 
 class Llama3Tokenizer:
-    """See `TextTokenizer`."""
+    """The tokenizer of Llama 3; see `TextTokenizer`."""
 
     FILE: ClassVar[str] = "tokenizer.json"
 
     def __init__(self, content: bytes, source: str) -> None:
         self._content = content
         self._tokenizer = Tokenizer.from_str(content.decode())
-        self._tokenizer.encode_special_tokens = True  # text that looks like a special token is text
+        self._tokenizer.encode_special_tokens = True  # text that looks like a special token stays text
         ids = {token: self._tokenizer.token_to_id(token) for token in _SPECIAL}
         self._special = {token: index for token, index in ids.items() if index is not None}
         if missing := [token for token in _SPECIAL if token not in self._special]:
@@ -35,12 +35,16 @@ class Llama3Tokenizer:
         found = (self._tokenizer.token_to_id(token) for token in SPEECH_TOKENS)
         index = next((index for index in found if index is not None), None)
         if index is None:
-            raise EchoxError(f"{source}: none of {', '.join(SPEECH_TOKENS)} in the vocabulary to stand for speech")
+            raise EchoxError(f"{source}: none of {', '.join(SPEECH_TOKENS)} in the vocabulary, for speech")
         return index
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The tokenizer of a folder with a `tokenizer.json`."""
+        """Load the tokenizer of a folder with a `tokenizer.json`.
+
+        Raises:
+            EchoxError: the vocabulary lacks special tokens.
+        """
         path = folder / cls.FILE
         return cls(path.read_bytes(), str(path))
 

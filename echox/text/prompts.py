@@ -1,4 +1,4 @@
-"""Prompts: from a request and a place for speech to the ids that the language model reads."""
+"""Prompts: ids of a request with a placeholder for speech."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,27 +6,27 @@ from typing import Literal
 from echox.text.tokenizer import BEGIN_OF_TEXT, END_HEADER, END_OF_TURN, START_HEADER, TextTokenizer
 
 PromptFormat = Literal["llama3", "released"]
-"""`llama3`: Llama 3 Instruct's chat template. `released`: how the released EchoX checkpoints are asked."""
+"""`llama3`: Llama 3 Instruct's chat template. `released`: the format of the released EchoX checkpoints."""
 
 RELEASED_SYSTEM = (
     "You are a helpful language and speech assistant. You are able to understand the speech content that the user "
     "provides, and assist the user with a variety of tasks using natural language."
 )
-"""The system message that the released checkpoints were trained with."""
+"""System message with which the released checkpoints were trained."""
 
 
 @dataclass(frozen=True)
 class Prompter:
-    """Makes prompts and answers of one tokenizer.
+    """Makes the ids of prompts and answers.
 
     In `llama3`, a turn is `<|start_header_id|>role<|end_header_id|>`, two newlines, the content and `<|eot_id|>`. In
     `released`, one newline follows the header, and each piece of text (role, newline, content) begins with
-    `<|begin_of_text|>`, because each was tokenised by itself; the speech follows the newline, the request the speech.
+    `<|begin_of_text|>`, because each was tokenised by itself; speech follows the newline, the request speech.
 
     Attributes:
-        tokenizer: of the language model.
+        tokenizer: tokenizer of the language model.
         format: see `PromptFormat`.
-        system: system message; without one there is no such turn.
+        system: system message, if there is one.
     """
 
     tokenizer: TextTokenizer
@@ -34,10 +34,10 @@ class Prompter:
     system: str | None = None
 
     def speech_request(self, request: str) -> list[int]:
-        """Prompt ids up to where the answer begins, with `speech_id` once, where the speech goes.
+        """Return the ids of a prompt up to the start of the answer, with `speech_id` in place of the speech.
 
         Args:
-            request: what is asked about the speech, or the dialogue so far; may be empty.
+            request: request about the speech, or the dialogue so far; may be empty.
         """
         turns = [self.tokenizer.special(BEGIN_OF_TEXT)]
         if self.system is not None:
@@ -46,7 +46,7 @@ class Prompter:
         return turns + self._header("assistant")
 
     def answer(self, text: str) -> list[int]:
-        """Ids of an answer, `<|eot_id|>` at its end."""
+        """Return the ids of an answer, with `<|eot_id|>` at the end."""
         return [*self._text(text.strip()), self.tokenizer.special(END_OF_TURN)]
 
     def _request(self, request: str) -> list[int]:

@@ -17,13 +17,13 @@ SPECIAL = (BEGIN_OF_TEXT, START_HEADER, END_HEADER, END_OF_TURN, SPEECH)
 """Control tokens: no text is ever encoded to them."""
 UNKNOWN = 0
 MAX_LINES = 200_000
-"""Lines to learn from, the first ones; more change little."""
+"""Most lines to learn from; more change little."""
 MAX_LINE_BYTES = 4192
 """SentencePiece's own limit; it skips longer lines."""
 
 
 class SentencePieceTokenizer:
-    """See `TextTokenizer`. Ids are SentencePiece's; 0 is `<unk>`, which falls back to bytes and so never occurs."""
+    """A SentencePiece tokenizer; see `TextTokenizer`. Id 0, `<unk>`, never occurs, because of the byte fallback."""
 
     FILE: ClassVar[str] = "tokenizer.model"
 
@@ -31,21 +31,21 @@ class SentencePieceTokenizer:
         self._model = model
         self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         if missing := [token for token in SPECIAL if self._processor.PieceToId(token) == UNKNOWN]:
-            raise EchoxError(f"{source}: no {', '.join(missing)} in the vocabulary; it is no tokenizer of a run")
+            raise EchoxError(f"{source}: no {', '.join(missing)} in the vocabulary; it is not a tokenizer of a run")
         self.speech_id = self.special(SPEECH)
         self.vocab_size = self._processor.GetPieceSize()
         self.fingerprint = hashlib.sha256(model).hexdigest()
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocab_size: int) -> Self:
-        """Learns a BPE vocabulary; the same texts in the same order give the same bytes.
+        """Learn a BPE vocabulary; the same texts in the same order give the same bytes.
 
         Args:
-            texts: of any number of lines; read once, as far as `MAX_LINES`.
-            vocab_size: most ids, of which 256 bytes, 5 special tokens and `<unk>` are a part; fewer for few texts.
+            texts: texts of any number of lines; read once, up to `MAX_LINES`.
+            vocab_size: most ids, including 256 bytes, 5 special tokens and `<unk>`; fewer for few texts.
 
         Raises:
-            EchoxError: no text at all, or a vocabulary too small for the texts' characters.
+            EchoxError: there is no text, or the vocabulary is too small for the texts' characters.
         """
         lines = list(islice((line for text in texts for line in text.splitlines() if line.strip()), MAX_LINES))
         if not lines:
@@ -76,7 +76,11 @@ class SentencePieceTokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The tokenizer of a folder with a `tokenizer.model`."""
+        """Load the tokenizer of a folder with a `tokenizer.model`.
+
+        Raises:
+            EchoxError: the vocabulary lacks special tokens.
+        """
         path = folder / cls.FILE
         return cls(path.read_bytes(), str(path))
 

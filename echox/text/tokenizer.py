@@ -12,11 +12,11 @@ END_OF_TURN = "<|eot_id|>"
 
 
 class TextTokenizer(Protocol):
-    """Text <-> ids of a language model's vocabulary.
+    """Text to ids of a language model's vocabulary, and back.
 
     Attributes:
         vocab_size: ids are below this, special tokens included.
-        speech_id: the placeholder that stands for speech in a prompt, and the blank of CTC.
+        speech_id: the placeholder of speech in a prompt, and the blank of CTC.
         fingerprint: SHA-256 (hex) of the tokenizer's file.
     """
 
@@ -25,15 +25,15 @@ class TextTokenizer(Protocol):
     fingerprint: str
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; never a special token, whatever the text says."""
+        """Return the ids of a text, which never include special tokens."""
         ...
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids; special tokens are left out."""
+        """Return the text of ids, without special tokens."""
         ...
 
     def special(self, token: str) -> int:
-        """Id of one of the four special tokens of this module."""
+        """Return the id of one of the four special tokens of this module."""
         ...
 
     def save(self, folder: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_module_without_its_stage_is_refused(
 def test_a_new_file_is_a_new_stage(tones: str, tmp_path: Path) -> None:
     assert "opening" in stage_names()
     config = load_settings(stage_class("opening"), "tiny", ("first_words=3",))
-    assert (config.schedule.steps, config.model_dump()["first_words"]) == (8, 3)
+    assert (config.schedule.steps, config.model_dump()["first_words"]) == (20, 3)
     with pytest.raises(EchoxError, match=r"stage opening needs a finished run of t2c; add --source t2c=RUN"):
         check(ask("opening", tones, tmp_path / "run"))
     with pytest.raises(EchoxError, match=r"no training stage 'openings'; did you mean opening\?"):

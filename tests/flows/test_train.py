@@ -29,7 +29,7 @@ def test_an_unknown_stage_and_a_missing_architecture_are_told(echox: Echox, tmp_
         (("tc2", "--architecture", "tiny"), "no training stage 'tc2'; did you mean t2c?"),
         (("t2c",), "--architecture is missing"),
         (("echo", "--architecture", "tiny", "--source", "s2t"), "--source s2t: write STAGE=RUN"),
-        (("echo", "--architecture", "tiny", "--source", "st2=run"), "no training stage 'st2'; did you mean s2t?"),
+        (("echo", "--architecture", "tiny", "--source", "s2tt=run"), "no training stage 's2tt'; did you mean s2t?"),
     ):
         failed = echox("train", *arguments, *places)
         assert failed.returncode == 2

@@ -1,1 +1,1 @@
-"""The training stages, one module each."""
+"""The training stages: every module here defines one, see `echox.recipes.stage` and `echox.stages`."""

@@ -59,7 +59,7 @@ def s2t() -> Made:
     model.freeze()
     batch = inputs()
     heard = model.adapter(model.encoder(batch.speech)).embeddings
-    example = Example(states=120, heard=int(heard.lengths_B), prompt=12, response=40)
+    example = Example(states=120, speech=int(heard.lengths_B), prompt=12, response=40)
     return model, lambda: s2t_objective(model(batch), S2TLossConfig()).total, example
 
 
@@ -73,7 +73,7 @@ def echo() -> Made:
     model.freeze()
     heard = model.s2t.adapter(model.s2t.encoder(batch.speech)).embeddings
     segments = Segments.whole(batch.response.lengths_B + 1)
-    example = Example(states=120, heard=int(heard.lengths_B), prompt=12, response=40, words=70)
+    example = Example(states=120, speech=int(heard.lengths_B), prompt=12, response=40, words=70)
     return model, lambda: echo_objective(model(batch, segments, WORDS), EchoLossConfig()).total, example
 
 

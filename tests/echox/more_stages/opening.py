@@ -32,7 +32,7 @@ class Opening(Stage[OpeningConfig, T2CBatch, T2C]):
     stands_on: ClassVar[tuple[str, ...]] = ("t2c",)
     table: ClassVar[str] = "t2c"
     config: ClassVar[type[StageConfig]] = OpeningConfig
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(8)}
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(20)}
     loss_parts: ClassVar[tuple[str, ...]] = ("words",)
     metrics: ClassVar[tuple[str, ...]] = ("opening_accuracy",)
 

@@ -30,7 +30,6 @@ def test_a_card_of_the_version_before_is_read(stage: str, tmp_path: Path, caplog
     )
     config = load_settings(stage_class(stage), "tiny", card.settings)
     assert config.model_dump(mode="json") == card.config
-    assert "data.batch_length is now called data.max_tokens" in caplog.text
 
 
 @pytest.mark.parametrize("old_names", [True, False])

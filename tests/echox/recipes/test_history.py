@@ -37,7 +37,7 @@ def test_the_number_of_workers_cannot_change(tmp_path: Path) -> None:
     check_workers(tmp_path, 3)
     checkpoint(tmp_path, 10, workers=2)
     check_workers(tmp_path, 2)
-    with pytest.raises(EchoxError, match="trained by 2 workers up to step 10 and cannot go on with 1"):
+    with pytest.raises(EchoxError, match="trained by 2 workers up to step 10 and cannot be resumed by 1"):
         check_workers(tmp_path, 1)
 
 
