@@ -4,21 +4,20 @@
 
 Needs espeak-ng (Debian: `apt-get install espeak-ng`), and a quarter of an hour on 2 cores. It
 
-1. invents facts (`miniature_facts.py`) and lets espeak-ng ask for them in many voices and answer in one;
-2. builds the corpus from that: MFCC, 100 units, a unit language (`pipelines.build.build`);
+1. invents facts (`miniature_facts.py`), and synthesises questions in many voices and answers in one, by espeak-ng;
+2. builds a corpus of them: MFCC, 100 units, a unit language (`pipelines.build.build`);
 3. teaches a tiny Llama the facts as text (`miniature_llm.py`), in the phrasings of the training;
 4. trains s2t and t2c, and echo three times: as published with pseudo-labels, without the denoising loss, and with
    annotated words in place of pseudo-labels;
-5. asks the questions of the test: all by voices that neither training nor validation heard, half of them in phrasings
-   that neither the LLM's text nor any speech had.
+5. asks the questions of the test, in voices that are neither in training nor in validation, half of them in phrasings
+   that are neither in the LLM's text nor in any speech.
 
-Text answers are right when they are the expected text, word by word. Spoken answers are right when, of all answers that
-the training's corpus has as speech, the expected one is nearest by edit distance of units; the units are those of the
-unit language's words that a model wrote. `recorded answers` are espeak-ng's own in a manner of speaking that no
-training had: what this recogniser gets right at best.
+A text answer is right if it is the expected text, word by word. A spoken answer is right if the expected one is, of all
+spoken answers of the training, the nearest by edit distance of units; the units are decoded from the words that a model
+wrote. `recorded answers` are espeak-ng's own at a speed that is not in training: the best that this recogniser can do.
 
 Each number is the mean of the seeds, which draw weights and the order of the data, with the lowest and highest; the
-corpus is the same for all. Seeds train side by side, a process of one thread each. Aims: S2T at least 90 % of the LLM,
+corpus is the same for all. Seeds train in parallel, in processes of one thread. Aims: S2T at least 90 % of the LLM,
 echo at least 90 % of the cascade, S2T's text spoken by T2C.
 """
 
@@ -50,7 +49,7 @@ AIM = 0.9
 
 @dataclass(frozen=True)
 class Scale:
-    """How large all is."""
+    """The size of the benchmark."""
 
     names: int
     sizes: Sizes
@@ -61,15 +60,17 @@ FULL = Scale(len(NAMES), Sizes(4_000, 96, 96), Steps(llm=400, s2t=3_200, t2c=240
 FAST = Scale(2, Sizes(120, 16, 16), Steps(llm=40, s2t=20, t2c=20, echo=10))
 
 Marks = Mapping[str, Sequence[bool]]
-"""Right or wrong for each question, by way of answering."""
+"""Whether each question was answered correctly, by way of answering."""
 
 
 def main() -> None:
-    """Make, train, ask, print."""
+    """Run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--fast", action="store_true", help="whether it runs at all: nothing is learnt")
-    parser.add_argument("--folder", type=Path, help="where everything stays; default: a temporary folder")
+    parser.add_argument(
+        "--fast", action="store_true", help="a short run that learns nothing, to check that everything works"
+    )
+    parser.add_argument("--folder", type=Path, help="folder of all files; default: a temporary folder")
     options = parser.parse_args()
     scale = FAST if options.fast else FULL
     os.environ["OMP_NUM_THREADS"] = "1"  # of each seed's process
@@ -82,12 +83,12 @@ def main() -> None:
 
 
 def run(folder: Path, scale: Scale, seeds: int) -> None:
-    """The whole benchmark in a folder."""
+    """Run the whole benchmark in a folder."""
     console, began = Console(), time.time()
     facts = invent(0, scale.names)
     corpus = make_corpus(folder, facts, scale.sizes, 0, console)
     console.print(f"{corpus}: {len(facts)} facts, {scale.sizes.train:,} questions; {time.time() - began:.0f} s")
-    # Spawned, because the trainer keeps state in its process.
+    # spawned, because the trainer keeps state in its process
     with ProcessPoolExecutor(seeds, get_context("spawn")) as processes:
         results = list(processes.map(partial(one_seed, folder, facts, corpus, scale.steps), range(1, seeds + 1)))
     console.print(table(results), *aims(results), sep="\n")
@@ -95,7 +96,15 @@ def run(folder: Path, scale: Scale, seeds: int) -> None:
 
 
 def one_seed(folder: Path, facts: Sequence[Fact], corpus: str, steps: Steps, seed: int) -> dict[str, Marks]:
-    """Train everything once; marks by split of the test."""
+    """Train everything once, and return marks by split of the test.
+
+    Args:
+        folder: folder of all files.
+        facts: the facts.
+        corpus: STORE@VERSION.
+        steps: lengths of training.
+        seed: seed of weights and of the order of the data.
+    """
     console = Console()
     pairs = [(fact.question(phrasing), fact.answer) for fact in facts for phrasing in PHRASINGS]
     trained = teach_and_train(folder / f"seed{seed}", pairs, corpus, steps, seed, console)
@@ -111,7 +120,7 @@ def one_seed(folder: Path, facts: Sequence[Fact], corpus: str, steps: Steps, see
 
 
 def table(results: Sequence[Mapping[str, Marks]]) -> Table:
-    """A row for each way of answering."""
+    """Return a table with a row for each way of answering."""
     head = Table("right answers, %", *SPLITS.values(), "all")
     for name in results[0]["test_known"]:
         columns = ([split] for split in SPLITS)
@@ -120,18 +129,18 @@ def table(results: Sequence[Mapping[str, Marks]]) -> Table:
 
 
 def spread(results: Sequence[Mapping[str, Marks]], name: str, splits: Sequence[str]) -> str:
-    """Mean, lowest and highest of the seeds."""
+    """Return mean, lowest and highest of the seeds."""
     shares = [100 * statistics.mean(mark for split in splits for mark in marks[split][name]) for marks in results]
     return f"{statistics.mean(shares):.1f} ({min(shares):.1f} to {max(shares):.1f})"
 
 
 def aims(results: Sequence[Mapping[str, Marks]]) -> list[str]:
-    """What the paper's claims come to."""
+    """Return the results on the paper's claims."""
     return [aim(results, "S2T", "LLM, text"), aim(results, "echo", "cascade")]
 
 
 def aim(results: Sequence[Mapping[str, Marks]], name: str, other: str) -> str:
-    """One way of answering as a share of another, by seed."""
+    """Compare two ways of answering, by seed."""
     shares = [total(marks, name) / max(total(marks, other), 1) for marks in results]
     listed = ", ".join(f"{share:.3f}" for share in shares)
     reached = "reached" if min(shares) >= AIM else "missed"
@@ -139,7 +148,7 @@ def aim(results: Sequence[Mapping[str, Marks]], name: str, other: str) -> str:
 
 
 def total(marks: Mapping[str, Marks], name: str) -> int:
-    """Right answers of all questions."""
+    """Return the number of right answers."""
     return sum(sum(marks[split][name]) for split in SPLITS)
 
 

@@ -22,24 +22,24 @@ VARIANTS = (
     *("iven2", "iven3", "iven4", "Jacky", "john", "kaukovalta", "linda", "marcelo", "Marco", "Mario", "max", "Michael"),
     *("michel", "miguel", "Mike", "Mr", "norbert", "pedro", "rob", "robert", "sandro", "Storm", "travis", "Tweaky"),
 )
-"""espeak-ng's voices that ask in training."""
+"""espeak-ng's voices of the questions in training."""
 VALID_VARIANTS = ("Diogo", "Henrique", "m4", "f5", "caleb", "shelby")
-"""Those that validate."""
+"""Voices of the questions in validation."""
 NEW_VARIANTS = ("m7", "f4", "Lee", "pablo", "paul", "steph", "quincy", "victor")
-"""Those that ask in the test only."""
+"""Voices of the questions in the test."""
 SPLITS = {"train": VARIANTS, "valid": VALID_VARIANTS, "test_known": NEW_VARIANTS, "test_new": NEW_VARIANTS}
 ANSWERING = "en-us"
-"""The voice that answers."""
+"""The voice of the answers."""
 PITCHES = (40, 50, 60)
 SPEEDS = (145, 160, 175)
-"""How it speaks in training: words per minute. In the test it speaks in between."""
+"""Its speeds in training, in words per minute; the test has a speed between them."""
 CLUSTERS = 100
 WORDS = 700
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is spoken.
+    """The number of dialogues.
 
     Attributes:
         train: questions in training.
@@ -53,7 +53,7 @@ class Sizes:
 
 
 def make_corpus(folder: Path, facts: Sequence[Fact], sizes: Sizes, seed: int, console: Console) -> str:
-    """Speak the dialogues and build them; returns STORE@VERSION."""
+    """Synthesise the dialogues and build a corpus of them; return STORE@VERSION."""
     dialogues = folder / "dialogues" / "dialogues.json"
     dialogues.parent.mkdir(parents=True)
     records = list(speak_all(dialogues.parent, facts, sizes, random.Random(seed)))
@@ -71,7 +71,7 @@ def make_corpus(folder: Path, facts: Sequence[Fact], sizes: Sizes, seed: int, co
 
 
 def speak_all(folder: Path, facts: Sequence[Fact], sizes: Sizes, draw: random.Random) -> Iterator[dict[str, Any]]:
-    """All dialogues, as a reader of conversations takes them."""
+    """Return all dialogues, in the format of the conversation reader."""
     counts = {"train": sizes.train, "valid": sizes.valid, "test_known": sizes.test, "test_new": sizes.test}
     espeak = Espeak()
     for split, count in counts.items():
@@ -85,20 +85,20 @@ def speak_all(folder: Path, facts: Sequence[Fact], sizes: Sizes, draw: random.Ra
 
 
 def asking(variants: Sequence[str], draw: random.Random) -> Voice:
-    """A voice that asks, a little different each time."""
+    """Return a voice for a question, a little different each time."""
     name = f"{draw.choice(ACCENTS)}+{draw.choice(variants)}"
     return Voice(name, draw.randint(40, 60), draw.randint(165, 195))
 
 
 def answering(split: str, draw: random.Random) -> Voice:
-    """The voice that answers, in one of its manners."""
+    """Return the voice of the answers, at one of its speeds."""
     if split.startswith("test"):
         return Voice(ANSWERING, 45, 152)
     return Voice(ANSWERING, draw.choice(PITCHES), draw.choice(SPEEDS))
 
 
 def speak(folder: Path, espeak: Espeak, text: str, voice: Voice) -> dict[str, str]:
-    """Text and audio of a turn; what was spoken already is taken again."""
+    """Return text and audio of a turn; audio that exists already is used again."""
     spelt = "".join(letter if letter.isalnum() else "_" for letter in text)
     path = folder / f"{voice.name}-{voice.pitch}-{voice.speed}-{spelt}.flac"
     if not path.exists():

@@ -28,7 +28,7 @@ VALUES = {
     "sport": ("football", "tennis", "hockey", "swimming", "badminton", "cricket"),
     "flower": ("a tulip", "a daisy", "a sunflower", "an orchid", "a lily", "a rose"),
 }
-"""By topic."""
+"""Values by topic."""
 OPENERS = (
     "tell me",
     "say",
@@ -53,36 +53,36 @@ _COMBINED = list(product(range(len(OPENERS)), range(len(OBJECTS)), range(len(END
 
 
 def _phrasings(*, new: bool) -> tuple[str, ...]:
-    """Sentences of the grammar; new are a fifth of the pairs of opener and object, one in five of each."""
+    """Return sentences of the grammar; a fifth of the pairs of opener and object are new, one in five of each."""
     chosen = [place for place in _COMBINED if ((place[0] - place[1]) % len(OBJECTS) == 0) == new]
     return tuple(f"{OPENERS[opener]} {OBJECTS[what]}{ENDINGS[ending]}" for opener, what, ending in chosen)
 
 
 PHRASINGS = _phrasings(new=False)
-"""Taught as text, and spoken in training."""
+"""Phrasings that are in text and speech of the training."""
 NEW_PHRASINGS = _phrasings(new=True)
-"""Known words, in sentences that neither text nor speech of the training has."""
+"""Phrasings of known words that are neither in text nor in speech of the training."""
 
 
 @dataclass(frozen=True)
 class Fact:
-    """That a person's `topic` is `value`."""
+    """A person's `topic` is `value`."""
 
     name: str
     topic: str
     value: str
 
     def question(self, phrasing: str) -> str:
-        """It asked for, as a transcript: without punctuation."""
+        """Return the question for the fact, without punctuation, as in a transcript."""
         return phrasing.format(name=self.name, topic=self.topic)
 
     @property
     def answer(self) -> str:
-        """It told."""
+        """The answer that states the fact."""
         return f"The {self.topic} is {self.value}."
 
 
 def invent(seed: int, names: int) -> list[Fact]:
-    """One fact for each topic of each of the first `names` people; the value is drawn."""
+    """Return a fact with a random value for each topic of the first `names` people."""
     draw = random.Random(seed)
     return [Fact(name, topic, draw.choice(values)) for name in NAMES[:names] for topic, values in VALUES.items()]

@@ -1,4 +1,4 @@
-"""How well the models of `miniature.py` answer spoken questions of the test: in text, and in units of speech."""
+"""The marks of the models of `miniature.py` on spoken questions of the test, in text and in units of speech."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,11 +26,11 @@ from unitlang.language.unit_language import UnitLanguage
 BATCH = 48
 LONGEST_ANSWER = 16
 MOST_WORDS = 64
-"""Tokens and words that are written at most."""
+"""Most tokens and words that are generated."""
 
 
 class Recogniser:
-    """Tells which answer some units say: the one that was spoken most like it in training."""
+    """Recognises the answer in units: the most similar spoken answer of the training."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.language: UnitLanguage = corpus.unit_language
@@ -39,7 +39,7 @@ class Recogniser:
         self._known = sorted((text, self._units(words)) for text, words in spoken)
 
     def __call__(self, words: Sequence[int]) -> str:
-        """The text of the nearest answer, by edit distance of units."""
+        """Return the text of the nearest answer, by edit distance of units."""
         units = self._units(words)
         return min(self._known, key=lambda known: editdistance.eval(known[1], units))[0]
 
@@ -49,7 +49,7 @@ class Recogniser:
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions of one split, spoken by voices that no training heard.
+    """Spoken questions of one split, in voices that are not in training.
 
     Attributes:
         corpus: the corpus.
@@ -61,7 +61,7 @@ class Exam:
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
-        """As in the table `echo`."""
+        """Rows of the table `echo`."""
         columns = ("example_id", "split", "audio", "num_samples", "prompt", "transcript", "response", "words")
         return [row for row in rows_of(self.corpus, "echo", columns) if row["split"] == self.split]
 
@@ -71,12 +71,12 @@ class Exam:
         return [(row["transcript"], row["response"]) for row in self.rows]
 
     def right(self, found: Iterable[str]) -> list[bool]:
-        """Which answers are those that were asked for."""
+        """Return whether each answer is the expected one."""
         return [text == row["response"] for text, row in zip(found, self.rows, strict=True)]
 
 
 class Speaker:
-    """A finished run of stage echo: it answers in text, speaks that text, and speaks from its states."""
+    """A finished run of stage echo, which answers in text, and in words of that text and of its states."""
 
     def __init__(self, folder: Path) -> None:
         run = RunFolder.open(folder)
@@ -89,7 +89,7 @@ class Speaker:
         )
 
     def answers(self, exam: Exam) -> Iterator[Written]:
-        """What S2T writes, and the states that it writes from."""
+        """Yield the answers of S2T with their states."""
         end = self.tokenizer.special(END_OF_TURN)
         for start in range(0, len(exam.rows), BATCH):
             examples = [self._reading.example(row) for row in exam.rows[start : start + BATCH]]
@@ -97,15 +97,15 @@ class Speaker:
             yield answer(self.model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=LONGEST_ANSWER)
 
     def texts(self, written: Iterable[Written]) -> list[str]:
-        """Answers as text."""
+        """Return the answers as text."""
         return [self.tokenizer.decode(row.tolist()) for batch in written for row in batch.tokens.rows()]
 
     def cascade(self, written: Iterable[Written]) -> list[list[int]]:
-        """Words of T2C, which reads the answers' text."""
+        """Return the words of T2C, which reads the answers' text."""
         return _rows(self._speak_text(batch) for batch in written)
 
     def echo(self, written: Iterable[Written]) -> list[list[int]]:
-        """Words of the Echo decoder, which reads the states."""
+        """Return the words of the Echo decoder, which reads the states."""
         return _rows(self._speak_states(batch) for batch in written)
 
     def _speak_text(self, batch: Written) -> Ragged:
@@ -117,27 +117,27 @@ class Speaker:
 
 
 def judge(exam: Exam, recognise: Recogniser, runs: Mapping[str, Path]) -> dict[str, list[bool]]:
-    """Right or wrong for each question, by way of answering.
+    """Return whether each question was answered correctly, by way of answering.
 
     Args:
         exam: the questions.
-        recognise: listens to what is spoken.
-        runs: of stage echo, all on the same runs of s2t and t2c, by name.
+        recognise: recognises spoken answers.
+        runs: runs of stage echo by name, all from the same runs of s2t and t2c.
     """
     speakers = {name: Speaker(folder) for name, folder in runs.items()}
     first = next(iter(speakers.values()))
     written = list(first.answers(exam))
-    heard = {
+    spoken = {
         "recorded answers": [row["words"] for row in exam.rows],
         "cascade": first.cascade(written),
         **{name: speaker.echo(written) for name, speaker in speakers.items()},
     }
-    marks = {name: exam.right(map(recognise, words)) for name, words in heard.items()}
+    marks = {name: exam.right(map(recognise, words)) for name, words in spoken.items()}
     return {"S2T": exam.right(first.texts(written)), **marks}
 
 
 def rows_of(corpus: Corpus, table: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a training table."""
+    """Yield the rows of a training table."""
     for path in corpus.paths(table):
         yield from read_table(corpus.store, path, list(columns)).to_pylist()
 

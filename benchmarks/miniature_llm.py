@@ -1,4 +1,4 @@
-"""The text LLM of `miniature.py`: a tiny Llama that is taught facts as text and saved as Hugging Face saves it."""
+"""The text LLM of `miniature.py`: a tiny Llama that learns facts as text and is saved in Hugging Face's format."""
 
 # Shapes: B = examples, L = positions, V = vocabulary.
 
@@ -25,7 +25,16 @@ IGNORE = -100
 
 
 def teach(folder: Path, pairs: Sequence[Pair], prompter: Prompter, config: DecoderConfig, seed: int, steps: int) -> Any:
-    """A Llama that answers the pairs' questions; written to `folder` with its tokenizer."""
+    """Train a Llama to answer the pairs' questions, and write it to `folder` with its tokenizer.
+
+    Args:
+        folder: folder of the model.
+        pairs: questions and answers.
+        prompter: makes the prompts.
+        config: shape of the model.
+        seed: seed of weights and batches.
+        steps: optimizer steps.
+    """
     torch.manual_seed(seed)
     model = new_llama(config, prompter.tokenizer.vocab_size)
     examples = [encode(pair, prompter) for pair in pairs]
@@ -46,7 +55,7 @@ def teach(folder: Path, pairs: Sequence[Pair], prompter: Prompter, config: Decod
 
 
 def new_llama(config: DecoderConfig, vocabulary: int) -> Any:
-    """Random weights in the shape of `config`; embeddings as large as what the speech adapter's last norm gives."""
+    """Return a model with random weights, and embeddings as large as the outputs of the speech adapter's last norm."""
     model: Any = LlamaForCausalLM(
         LlamaConfig(
             hidden_size=config.hidden_size,
@@ -68,7 +77,7 @@ def new_llama(config: DecoderConfig, vocabulary: int) -> Any:
 
 
 def encode(pair: Pair, prompter: Prompter) -> tuple[list[int], int]:
-    """Ids of prompt and answer, and where the answer begins. The question stands where speech will stand."""
+    """Return the ids of prompt and answer, and where the answer begins; the question is in the place of speech."""
     request = prompter.speech_request("")
     place = request.index(prompter.tokenizer.speech_id)
     prompt = [*request[:place], *prompter.tokenizer.encode(pair[0]), *request[place + 1 :]]
@@ -76,7 +85,7 @@ def encode(pair: Pair, prompter: Prompter) -> tuple[list[int], int]:
 
 
 def predict(model: Any, examples: Sequence[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
-    """logits_BLV, and targets_BL of which only the answers' count."""
+    """Return logits_BLV and targets_BL, in which everything but the answers is ignored."""
     ids_BL = pad_sequence([torch.tensor(ids) for ids, _ in examples], batch_first=True)
     ends = [(start, len(ids)) for ids, start in examples]
     positions_L = torch.arange(ids_BL.size(1))
@@ -86,7 +95,7 @@ def predict(model: Any, examples: Sequence[tuple[list[int], int]]) -> tuple[Tens
 
 
 def answered(model: Any, pairs: Sequence[Pair], prompter: Prompter) -> list[bool]:
-    """Which answers the model writes word by word, greedily: those of which it prefers every token."""
+    """Return whether greedy decoding gives each answer exactly."""
     model.eval()
     with torch.no_grad():
         logits_BLV, targets_BL = predict(model, [encode(pair, prompter) for pair in pairs])

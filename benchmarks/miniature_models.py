@@ -1,4 +1,4 @@
-"""All that `miniature.py` trains for one seed: the text LLM, then the stages through `echox.training`."""
+"""The training of `miniature.py` for one seed: the text LLM, then the stages through `echox.training`."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -43,19 +43,19 @@ VARIANTS = {
     "echo, no denoising": ("loss.denoising_weight=0",),
     "echo, annotated": ("targets=annotated",),
 }
-"""Settings of stage echo besides its own, by way of answering."""
+"""Further settings of stage echo, by way of answering."""
 
 SHOWN: Mapping[str, Sequence[str]] = {
     "s2t": ("response", "ctc", "exact_match"),
     "t2c": ("words", "unit_error_rate"),
     "echo": ("words", "cosine", "unit_error_rate"),
 }
-"""What is told of each stage's last validation."""
+"""Metrics of the last validation that are printed, by stage."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """How long each is trained, in optimizer steps."""
+    """Lengths of training in optimizer steps."""
 
     llm: int
     s2t: int
@@ -65,11 +65,11 @@ class Steps:
 
 @dataclass(frozen=True)
 class Trained:
-    """What one seed gives.
+    """The models of one seed.
 
     Attributes:
-        llm: the text LLM before it hears.
-        prompter: how it is asked.
+        llm: the text LLM before stage s2t.
+        prompter: makes its prompts.
         echo: runs of stage echo by name.
     """
 
@@ -81,7 +81,16 @@ class Trained:
 def teach_and_train(
     folder: Path, pairs: Sequence[Pair], corpus: str, steps: Steps, seed: int, console: Console
 ) -> Trained:
-    """Train everything from random weights of one seed."""
+    """Train everything from random weights of one seed.
+
+    Args:
+        folder: folder of the seed.
+        pairs: questions and answers as text.
+        corpus: STORE@VERSION.
+        steps: lengths of training.
+        seed: seed of weights and of the order of the data.
+        console: prints the progress.
+    """
     folder.mkdir(parents=True)
     prompter = Prompter(tokenizer(pairs))
     began = time.time()
@@ -98,13 +107,13 @@ def teach_and_train(
 
 
 def tokenizer(pairs: Sequence[Pair]) -> SentencePieceTokenizer:
-    """Learnt from questions, answers and, so that these are one token each, the roles of a prompt."""
+    """Return a tokenizer learnt from questions, answers and the roles of a prompt, so that a role is one token."""
     roles = ["user", "assistant"] * len(pairs)
     return SentencePieceTokenizer.learn([*roles, *(text for pair in pairs for text in pair)], MOST_TOKENS)
 
 
 def architecture(llm: Path, vocabulary: int) -> Architecture:
-    """As `tiny`, but for a smaller window, half as many frames, since tokens are whole words, and the taught LLM."""
+    """Return `tiny` with a smaller window, half as many frames, since tokens are whole words, and the trained LLM."""
     return Architecture(
         encoder=EncoderConfig(
             layers=2,
@@ -130,11 +139,11 @@ class Trainer:
     """Trains stages of one seed.
 
     Attributes:
-        folder: of the runs.
+        folder: folder of the runs.
         corpus: STORE@VERSION.
         architecture: file of the architecture.
-        seed: of all stages.
-        console: where it tells of finished ones.
+        seed: seed of all stages.
+        console: prints finished runs.
     """
 
     folder: Path

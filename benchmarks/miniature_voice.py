@@ -19,10 +19,10 @@ CHARACTERS, UTF8 = 1, 1
 
 @dataclass(frozen=True)
 class Voice:
-    """One way to speak.
+    """A voice with its settings.
 
     Attributes:
-        name: as espeak-ng takes it.
+        name: espeak-ng's name of the voice.
         pitch: 0 to 99.
         speed: words per minute.
     """
@@ -33,7 +33,7 @@ class Voice:
 
 
 class Espeak:
-    """Speaks into files."""
+    """Synthesises speech into files."""
 
     def __init__(self) -> None:
         library = find_library("espeak-ng")
@@ -43,7 +43,7 @@ class Espeak:
         self._rate = self._library.espeak_Initialize(SYNCHRONOUS, 0, None, 0)
         self._pieces: list[bytes] = []
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
-        self._callback = kind(self._keep)  # espeak-ng holds only its address
+        self._callback = kind(self._keep)  # espeak-ng keeps only its address
         self._library.espeak_SetSynthCallback(self._callback)
 
     def _keep(self, samples: int | None, count: int, events: int | None) -> int:  # noqa: ARG002 - in espeak-ng's order
@@ -52,7 +52,7 @@ class Espeak:
         return 0
 
     def speak(self, path: Path, text: str, voice: Voice) -> None:
-        """Write a text, spoken, with 16 bits at espeak-ng's own rate.
+        """Write a text as speech, with 16 bits at espeak-ng's rate.
 
         Raises:
             ValueError: espeak-ng does not know the voice.

@@ -1,16 +1,16 @@
-"""Training: what the recipes cost beside a plain torch step of the same model, and how near a step is to the GEMM peak.
+"""Training: the recipes' time beside plain torch steps of the same model, and a step's share of the GEMM peak.
 
     python benchmarks/training.py [--corpus examples/sample-corpus] [--architecture tiny] [--steps 10] [--blocks 5]
 
-For each stage, the recipe trains `--steps` steps, then a plain loop as many with the same batches, ready in memory:
-forward, backward, clipping, AdamW and nothing else; and so on in turns. The recipe's block has all that training has:
-metrics and their publishing, the learning rate's schedule, and the data pipeline, which decodes audio and makes
-features in threads of its own. The first block is left out. `echo` writes pseudo-labels in both.
+For each stage, the recipe trains `--steps` steps, and then a plain loop trains on the same batches from memory:
+forward, backward, clipping and AdamW alone; they take turns. The recipe's block includes all of training: metrics and
+their publishing, the learning rate's schedule, and the data pipeline, which decodes audio and computes features in
+threads of its own. The first block is not counted. `echo` writes pseudo-labels in both.
 
-On CPUs one thread is used and CPU seconds are measured: "step" those of the thread that trains, "all" those of the
-whole process, with the data's. On a GPU both are wall seconds with the GPU waited for. Ratios are medians over the
-blocks, and the range. "of GEMM peak": operations that torch counts in a plain step, a second of it, as a share of the
-best matrix product of the run in the precision of training. Tokens are those of text and words, without speech.
+On CPUs one thread is used and CPU seconds are measured: "step" are seconds of the training thread, "all"
+seconds of the whole process, data included. On a GPU both are wall seconds after synchronisation. Ratios are medians
+over the blocks, with the range. "of GEMM peak": operations per second of a plain step, as torch counts them, relative
+to the fastest matrix product of the run in the precision of training. Tokens are those of text and words, not speech.
 """
 
 import argparse
@@ -41,32 +41,32 @@ PEAK_SIZE = {"cpu": (512, 768, 768), "cuda": (8192, 8192, 8192)}
 
 @dataclass(frozen=True)
 class Times:
-    """Seconds: of the thread that trains, and of all threads."""
+    """Seconds of the training thread, and of all threads."""
 
     step: float
     all: float
 
     @classmethod
     def now(cls) -> "Times":
-        """CPU times; on a GPU the clock, once the GPU has nothing left to do."""
+        """Return the CPU times; on a GPU the clock, after synchronisation."""
         if DEVICE.type == "cpu":
             return cls(time.thread_time(), time.process_time())
         torch.cuda.synchronize()
         return cls(time.perf_counter(), time.perf_counter())
 
     def since(self, start: "Times") -> "Times":
-        """From `start` on."""
+        """Return the times since `start`."""
         return Times(self.step - start.step, self.all - start.all)
 
 
 @dataclass(frozen=True)
 class Block:
-    """The same steps twice.
+    """The same steps by the recipe and by the plain loop.
 
     Attributes:
-        recipe, plain: how long they took.
-        tokens: in them.
-        operations: of the plain steps.
+        recipe, plain: times of both.
+        tokens: tokens of the steps.
+        operations: operations of the plain steps.
     """
 
     recipe: Times
@@ -89,7 +89,7 @@ class PlainLoop:
         self.precision = precision
 
     def step(self, batch: Any) -> None:
-        """One batch."""
+        """Train on one batch."""
         with self._autocast():
             with torch.no_grad():
                 prepared = self.stage.prepare(self.model, batch)
@@ -100,7 +100,7 @@ class PlainLoop:
         self.optimizer.zero_grad(set_to_none=True)
 
     def operations(self, batch: Any) -> float:
-        """That torch counts in a step, attention among them."""
+        """Return the operations that torch counts in a step, attention included."""
         with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
             self.step(batch)
         return counter.get_total_flops()
@@ -113,12 +113,12 @@ class PlainLoop:
 
 @dataclass
 class Turns:
-    """Keeps the recipe's batches, and has the plain loop take them whenever the recipe reports.
+    """Collects the recipe's batches, and trains the plain loop on them whenever the recipe reports.
 
     Attributes:
         loop: the plain loop.
-        batches: of the recipe since it last reported.
-        blocks: what was measured.
+        batches: batches of the recipe since its last report.
+        blocks: the measurements.
     """
 
     loop: PlainLoop
@@ -127,13 +127,13 @@ class Turns:
     started: Times = field(default_factory=Times.now)
 
     def objective(self, model: nn.Module, batch: Any, prepared: Any) -> Any:
-        """In place of the stage's."""
+        """Replace the stage's objective: keep the batch, and compute the same."""
         self.batches.append(batch)
         return type(self.loop.stage).objective(self.loop.stage, model, batch, prepared)
 
     def report(self, metrics: Mapping[str, float]) -> None:
-        """The recipe's block is over: the plain one's turn."""
-        if "loss" not in metrics:  # a validation's
+        """Measure the recipe's block, and run the plain one."""
+        if "loss" not in metrics:  # a validation
             return
         recipe, start = Times.now().since(self.started), Times.now()
         for batch in self.batches:
@@ -179,7 +179,14 @@ def main() -> None:
 
 
 def make_request(stage: str, options: argparse.Namespace, folder: Path, sources: Mapping[str, str]) -> TrainingRequest:
-    """As many steps as are measured; validation only when that is over."""
+    """Return a request for the measured steps, with one validation at the end.
+
+    Args:
+        stage: name of the stage.
+        options: options of the command line.
+        folder: folder of all runs.
+        sources: finished runs that the stage needs, by stage.
+    """
     steps = options.steps * (options.blocks + 1)
     values = {"steps": steps, "log_every": options.steps, "validate_every": steps, "checkpoint_every": steps}
     schedule = [f"schedule.{name}={value}" for name, value in values.items()]
@@ -194,7 +201,7 @@ def make_request(stage: str, options: argparse.Namespace, folder: Path, sources:
 
 
 def measure(request: TrainingRequest) -> tuple[list[Block], str]:
-    """The blocks of a stage but the first, and its precision."""
+    """Return all blocks of a stage except the first, and the precision."""
     prepare()
     from fairseq2.recipe import run
 
@@ -215,7 +222,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
 
 
 def cells(blocks: list[Block], steps: int, peak: float) -> list[str]:
-    """One line of the table."""
+    """Return one row of the table."""
     tokens = sum(block.tokens for block in blocks) / sum(block.recipe.all for block in blocks)
     counted = blocks[0]
     plain = median(block.plain.step for block in blocks) / steps
@@ -231,13 +238,13 @@ def cells(blocks: list[Block], steps: int, peak: float) -> list[str]:
 
 
 def ratio(blocks: list[Block], of: Callable[[Block], float]) -> str:
-    """Median, lowest and highest."""
+    """Return median, lowest and highest."""
     found = [of(block) for block in blocks]
     return f"{median(found):.2f}x ({min(found):.2f} to {max(found):.2f})"
 
 
 def gemm_peak(precision: str) -> float:
-    """Operations a second of the best of many matrix products."""
+    """Return operations per second of the fastest of many matrix products."""
     rows, inner, columns = PEAK_SIZE[DEVICE.type]
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     a = torch.randn(rows, inner, device=DEVICE, dtype=dtype)
@@ -251,7 +258,7 @@ def gemm_peak(precision: str) -> float:
 
 
 def _model(stage: Any) -> nn.Module:
-    """As the recipe makes it."""
+    """Return the model as the recipe makes it."""
     model = stage.build()
     stage.load(model)
     stage.freeze(model)

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
@@ -22,8 +22,7 @@ ArchitectureOption = Annotated[
     typer.Option(
         "--architecture",
         metavar="NAME|FILE",
-        help="tiny, echox-3b, echox-8b, or a YAML file of an architecture.",
-        show_default="required",
+        help="Required: tiny, echox-3b, echox-8b, or a YAML file of an architecture.",
     ),
 ]
 Out = Annotated[str, typer.Option("--out", metavar="RUN", help="Folder of the run; an unfinished run is resumed.")]
@@ -92,8 +91,7 @@ def _source(text: str) -> tuple[str, str]:
 
 
 def _old_sources(**runs: str | None) -> dict[str, str]:
-    given: Iterable[tuple[str, str]] = ((stage, run) for stage, run in runs.items() if run is not None)
-    sources = dict(given)
+    sources = {stage: run for stage, run in runs.items() if run is not None}
     for stage in sources:
         warn_renamed(f"--{stage} RUN", f"--source {stage}=RUN", "echox train")
     return sources
