@@ -67,9 +67,7 @@ def main() -> None:
     """Run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument(
-        "--fast", action="store_true", help="a short run that learns nothing, to check that everything works"
-    )
+    parser.add_argument("--fast", action="store_true", help="a short run that learns nothing, to check the program")
     parser.add_argument("--folder", type=Path, help="folder of all files; default: a temporary folder")
     options = parser.parse_args()
     scale = FAST if options.fast else FULL

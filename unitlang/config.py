@@ -1,9 +1,9 @@
-"""The base class of all frozen configurations."""
+"""The base of all pydantic configs."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class FrozenConfig(BaseModel):
-    """Base class of configurations: they cannot be changed, and unknown fields are errors."""
+    """A config that cannot change, refuses unknown fields, and describes each field by the docstring below it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
