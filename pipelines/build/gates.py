@@ -2,16 +2,15 @@
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
 from storage.manifests import Manifest
+from unitlang.config import FrozenConfig
 
 
-class GatesConfig(BaseModel):
+class GatesConfig(FrozenConfig):
     """By how much a new version may differ from the last accepted one; a gate that is not set is open."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     reject_ratio: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
     """Most that the share of rejected entries may rise or fall by, as a difference: 0.01 lets 1 % become 2 %."""

@@ -15,8 +15,7 @@ from typing import Any
 import requests
 
 from pipelines.cluster.environment import code_folders, code_revision, environment
-from pipelines.cluster.job import REQUEST
-from pipelines.cluster.job_log import LogLine, parse
+from pipelines.cluster.job_log import REQUEST, LogLine, parse
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import prepare
 from pipelines.errors import KINDS, UserError

@@ -10,7 +10,8 @@ from pipelines.build.handover import STEP_NAMES, Handover, advance
 from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob
 from pipelines.config.build import BuildConfig
 from pipelines.engine.ray import check_address
-from pipelines.engine.session import RunConfig, Session
+from pipelines.engine.execution import ExecutionConfig
+from pipelines.engine.session import Session
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
@@ -64,7 +65,7 @@ class JobRunner:
     A job for each step would pay several seconds each for a start.
     """
 
-    def __init__(self, jobs: Jobs, run: RunConfig, metadata: Mapping[str, str]) -> None:
+    def __init__(self, jobs: Jobs, run: ExecutionConfig, metadata: Mapping[str, str]) -> None:
         self._jobs = jobs
         self._run = run
         self._metadata = metadata
