@@ -8,7 +8,7 @@ from pipelines.errors import UserError
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, FRAME_SECONDS
+from unitlang.frames import HUBERT_GRID
 
 SHOWN_REJECTS = 5
 COLUMNS = ("dataset", "source", "reason", "message")
@@ -53,13 +53,13 @@ def check_speech(store: Store, steps: Receipts, k: int) -> None:
         UserError: with the commonest reasons and an example.
     """
     totals = [counts for receipt in steps["ingest"] for counts in receipt.stats["datasets"].values()]
-    lost = FRAME_SAMPLES - FRAME_HOP  # of each utterance: it has (n - 80) // 320 frames
-    frames = sum(counts["samples"] - lost * counts["utterances"] for counts in totals) // FRAME_HOP
+    lost = HUBERT_GRID.view - HUBERT_GRID.hop  # of each utterance: it has (n - 80) // 320 frames
+    frames = sum(counts["samples"] - lost * counts["utterances"] for counts in totals) // HUBERT_GRID.hop
     if frames >= k or not count_reasons(steps["ingest"]):
         return
     raise UserError(
         f"sources: {_described(steps)}\n{_examples(store, steps, 1)}"
-        f"What is left has {max(0, frames)} frames at most ({max(0, frames) * FRAME_SECONDS:.1f} s of speech); "
+        f"What is left has {max(0, frames)} frames at most ({HUBERT_GRID.seconds(max(0, frames)):.1f} s of speech); "
         f"quantizer.k asks for {k} clusters, which need as many. Mend the sources, add speech, or lower quantizer.k."
     )
 

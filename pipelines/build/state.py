@@ -15,7 +15,7 @@ from pipelines.engine.session import Session
 from pipelines.steps import ingest, shard
 from pipelines.steps.encode import SPEED as ENCODE_SPEED
 from pipelines.steps.encode import Encode
-from pipelines.steps.fit_quantizer import ON_GPU, SPEEDS, clusters, fit_quantizer, quantizer_spec
+from pipelines.steps.fit_quantizer import clusters, fit_quantizer, quantizer_spec
 from pipelines.steps.fit_unit_language import fit_unit_language
 from pipelines.steps.ingest import Ingest, WorkUnit
 from pipelines.steps.quantize import Quantize
@@ -113,9 +113,9 @@ class Build:
         """Units of every utterance."""
         step = Quantize(self.artifacts["quantizer"].fingerprint)
         tasks = [step.unit_task(unit) for unit in self.units]
-        kind = self.config.features.kind
+        features = self.config.features
         self.steps["quantize"] = self.session.run(
-            step, tasks, speed=SPEEDS[kind], known=self._known("quantize"), gpu=kind in ON_GPU
+            step, tasks, speed=features.speed, known=self._known("quantize"), gpu=features.gains_by_gpu
         )
         check_some_left(self.session.store, self.steps, "quantize")
 

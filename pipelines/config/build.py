@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
 from pipelines.steps.ingest import WorkUnitsConfig
 from pipelines.steps.shard import ShardsConfig
-from unitlang.features import FeaturesConfig, MfccConfig, resolve_precision
+from unitlang.features import FeaturesConfig, MfccConfig
 from unitlang.language.unit_language import UnitLanguageConfig
 from unitlang.quantizer.quantizer import QuantizerConfig
 
@@ -141,11 +142,9 @@ def _spellings(uri: str) -> set[str]:
 def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
     """Absolute paths for the model files, and one precision for all workers."""
     features, quantizer = config.features, config.quantizer
-    if features.kind == "hubert" and not features.download:
-        features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
-    if features.kind == "hubert" and features.precision == "auto":
-        features, reason = resolve_precision(features)
-        logger.info("features.precision: auto is %s: %s", features.precision, reason)
+    features, reason = features.settled(partial(absolute, base=base))
+    if reason:
+        logger.info("features.%s", reason)
     if quantizer.centroids is not None:
         quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
     return config.model_copy(update={"features": features, "quantizer": quantizer})

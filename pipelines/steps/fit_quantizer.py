@@ -30,7 +30,7 @@ from storage.store import Store
 from storage.tables import read_table
 from unitlang.errors import AudioError
 from unitlang.features import FeaturesConfig, as_array, fingerprint_features, load_extractor
-from unitlang.frames import FRAME_HOP, FRAME_SECONDS, SAMPLE_RATE
+from unitlang.frames import SAMPLE_RATE
 from unitlang.quantizer.centroids import read_centroids
 from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig
@@ -41,10 +41,6 @@ SAMPLE_TASKS = 64
 SHORTEST_TASK, LONGEST_TASK = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
 """Samples: what a task costs besides would show below, a lost task above."""
 KIND = "quantizer"
-SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
-"""Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
-ON_GPU = {"hubert"}
-"""Features that gain by a GPU."""
 
 # Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
 
@@ -129,7 +125,7 @@ def fit_quantizer(
         if len(sample_ND) < config.k:
             raise UserError(
                 f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {len(sample_ND)} "
-                f"({len(sample_ND) * FRAME_SECONDS:.1f} s of speech): lower quantizer.k, add speech, or raise "
+                f"({features.grid().seconds(len(sample_ND)):.1f} s of speech): lower quantizer.k, add speech, or raise "
                 "quantizer.sample_hours or quantizer.max_frames"
             )
         with session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
@@ -188,12 +184,10 @@ def _sample(
 ) -> list[Receipt]:
     chosen = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
     speech = [(units[position], piece) for position, pieces in chosen.items() for piece in pieces]
-    frames = sum(piece.samples for _, piece in speech) / FRAME_HOP
+    frames = sum(piece.samples for _, piece in speech) / features.grid().hop
     share = min(1.0, config.max_frames / frames) if frames else 1.0
     step = SampleFeatures(features.model_dump(), fingerprint_features(features), config.seed, round(share, 6))
-    return session.run(
-        step, list(_sample_tasks(step, speech)), speed=SPEEDS[features.kind], gpu=features.kind in ON_GPU
-    )
+    return session.run(step, list(_sample_tasks(step, speech)), speed=features.speed, gpu=features.gains_by_gpu)
 
 
 def _sample_tasks(step: SampleFeatures, speech: Sequence[tuple[WorkUnit, Piece]]) -> Iterator[Task]:

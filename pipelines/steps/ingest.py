@@ -24,7 +24,7 @@ from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.errors import AudioError
-from unitlang.frames import FRAME_SAMPLES, SAMPLE_RATE, num_frames
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 
 SPEED = 2_000.0
 """Rough seconds of audio that one core ingests in a second: headers and checksums."""
@@ -132,8 +132,8 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts) -> dict[str, Any]:
         seconds = file.num_samples / SAMPLE_RATE
         fault = f"{_segment(item)} is empty or lies outside the audio, which is {seconds:.3f} s long"
         raise AudioError("bad_segment", fault, uri)
-    if num_frames(length) == 0:
-        raise AudioError("too_short", f"{length} samples at 16 kHz; one frame needs {FRAME_SAMPLES}", uri)
+    if HUBERT_GRID.num_frames(length) == 0:
+        raise AudioError("too_short", f"{length} samples at 16 kHz; one frame needs {HUBERT_GRID.view}", uri)
     audio = {"uri": uri, "bytes": None}
     return row | {
         "audio": audio,
