@@ -38,11 +38,12 @@ from transformers import HubertModel
 from pipelines.build.state import STEPS, Build
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.engine.devices import prepare_device
-from pipelines.steps.fit_quantizer import SPEEDS, load_quantizer
+from pipelines.steps.fit_quantizer import load_quantizer
 from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.audio.reading import load
+from unitlang.features import EXTRACTORS
 from unitlang.frames import SAMPLE_RATE
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -134,7 +135,7 @@ def build_config(folder: Path, minutes: float, features: dict[str, Any], workers
         "features": features,
         "quantizer": {"k": CLUSTERS, "sample_hours": minutes / 60 / 4},
         "work_units": {"minutes": minutes / WORK_UNITS},
-        "run": {"workers": workers, "ray_above_seconds": 60 * minutes / 4 / SPEEDS[features["kind"]] / 2},
+        "run": {"workers": workers, "ray_above_seconds": 60 * minutes / 4 / EXTRACTORS[features["kind"]].speed / 2},
     }
     return check_config(values, "benchmark", folder)
 

@@ -31,8 +31,8 @@ from transformers import HubertModel
 
 from unitlang.audio.reading import load
 from unitlang.features import HubertConfig, HubertExtractor
-from unitlang.features.checkpoints import load_hubert
 from unitlang.features.hubert import resolve_precision
+from unitlang.features.hubert_parts.checkpoints import load_hubert
 from unitlang.frames import SAMPLE_RATE
 from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import Quantizer

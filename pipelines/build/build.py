@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
-from pipelines.build.handover import begin, built
 from pipelines.build.commit import Built, finish
+from pipelines.build.handover import begin, built
 from pipelines.build.state import BuildState
 from pipelines.cluster.runners import is_job_server, run_steps, step_runner
 from pipelines.config.build import BuildConfig

@@ -19,8 +19,8 @@ from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.ahead import run_ahead
+from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage
 

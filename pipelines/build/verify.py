@@ -27,6 +27,7 @@ from storage.verify import verify_files
 from unitlang.errors import UnitlangError
 from unitlang.frames import FrameGrid
 from unitlang.language.unit_language import UnitLanguage
+from unitlang.quantizer.quantizer import grid_of_card
 
 WORDS_OF = {"t2c": "example_id", "echo": "response"}
 """The training tables with words, and the column that tells whose they are: an utterance's id, or its text."""

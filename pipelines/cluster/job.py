@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 def run_steps(arguments: Values) -> Iterator[Values]:
     """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
     from pipelines.build.handover import Handover, advance
-    from pipelines.engine.ray import THIS_CLUSTER
     from pipelines.engine.execution import ExecutionConfig
+    from pipelines.engine.ray import THIS_CLUSTER
     from pipelines.engine.session import Session
 
     handover = Handover(**arguments["handover"])

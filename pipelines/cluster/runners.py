@@ -9,8 +9,8 @@ from rich.console import Console
 from pipelines.build.handover import STEP_NAMES, Handover, advance
 from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob
 from pipelines.config.build import BuildConfig
-from pipelines.engine.ray import check_address
 from pipelines.engine.execution import ExecutionConfig
+from pipelines.engine.ray import check_address
 from pipelines.engine.session import Session
 from storage.store import Store
 

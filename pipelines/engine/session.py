@@ -100,9 +100,7 @@ class Session:
             found = pool.map(lambda name: read_receipt(self.store, step.name, name), names)
             return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
-    def _attempted(
-        self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
-    ) -> Iterator[Receipt]:
+    def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
         """`_execute`; a failure of the program leaves a record from which `echox debug` repeats a work unit."""
         try:
             yield from self._execute(step, todo, speed, gpu)

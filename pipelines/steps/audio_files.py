@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from pipelines.engine.step import noted
 from pipelines.errors import UserError
-from pipelines.records import Audio, SpokenRow
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
+from pipelines.records import Audio, SpokenRow
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source
@@ -84,7 +84,9 @@ def _broken(error: AudioError) -> Blocks:
     yield
 
 
-def sound_streams(rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1) -> Iterator[tuple[int, Blocks]]:
+def sound_streams(
+    rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1
+) -> Iterator[tuple[int, Blocks]]:
     """`row_streams` with the number of each row in place of the row; a row's AudioError ends its blocks.
 
     Args:

@@ -36,7 +36,7 @@ from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.grouping import grouped
 from unitlang.quantizer.centroids import read_centroids
 from unitlang.quantizer.kmeans import fit_kmeans
-from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig
+from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig, grid_of_card
 
 REVISION = 2
 SAMPLE_WORK_UNITS = 64
@@ -87,9 +87,7 @@ class FitQuantizer(FitStep):
         check_speech(store, build.steps, config.k, features.grid())
         receipts = _sample(build)
         digests = [file.sha256 for receipt in receipts for file in receipt.files]
-        name = fingerprint(
-            KIND, REVISION, features.fingerprint(), config.k, config.seed, config.iterations, digests
-        )
+        name = fingerprint(KIND, REVISION, features.fingerprint(), config.k, config.seed, config.iterations, digests)
         if not has_artifact(store, KIND, name):
             sample_ND = _load_sample(store, receipts)
             check_sample(len(sample_ND), config, features)

@@ -57,7 +57,9 @@ class FitUnitLanguage(FitStep):
         name = fingerprint(KIND, REVISION, config.model_dump(), quantizer, digests)
         if not has_artifact(store, KIND, name):
             if not any(receipt.rows_out for receipt in quantized):
-                raise UserError("sources: no utterance was quantised, so there is nothing to learn a unit language from")
+                raise UserError(
+                    "sources: no utterance was quantised, so there is nothing to learn a unit language from"
+                )
             sequences = _runs(store, files, quantized, chosen)
             with build.session.console.status(f"unit language: {config.algorithm}, {config.vocab_size} words"):
                 language = train_unit_language(sequences, config, k=clusters(store, quantizer), quantizer=quantizer)

@@ -10,7 +10,15 @@ from pipelines.build.state import BuildState
 from pipelines.build.step import Plan, TableStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.step import Output, Process, Reject
-from pipelines.records import FilePayload, Receipts, SpokenRow, StepStatistics, count_datasets, dataset_counts, spoken_rows
+from pipelines.records import (
+    FilePayload,
+    Receipts,
+    SpokenRow,
+    StepStatistics,
+    count_datasets,
+    dataset_counts,
+    spoken_rows,
+)
 from pipelines.steps.audio_files import sound_streams
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS

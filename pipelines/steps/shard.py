@@ -89,9 +89,7 @@ def _kept(build: BuildState) -> tuple[Sequence[Receipt], int]:
     return (build.parent_receipts("shard"), len(encoded)) if unchanged else ((), 0)
 
 
-def plan(
-    step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]
-) -> Iterator[WorkUnit[ShardPayload]]:
+def plan(step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]) -> Iterator[WorkUnit[ShardPayload]]:
     """Yield the shards of new utterances and their words: random choices of about `hours` each."""
     config = ShardsConfig.model_validate(step.config)
     order = sorted(range(len(files)), key=lambda position: priority(config.seed, files[position].sha256))
