@@ -16,7 +16,7 @@ from pipelines.boundary import guarded
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
-    from pipelines.build.state import Built
+    from pipelines.build.commit import Built
 
 app = typer.Typer(
     no_args_is_help=True,

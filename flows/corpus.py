@@ -17,8 +17,8 @@ from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.relay import relayed
 from flows.report.facts import facts
 from flows.report.html import leave_report
+from pipelines.build.commit import Built
 from pipelines.build.handover import STEP_NAMES, Handover, begin, built
-from pipelines.build.state import Built
 from pipelines.cluster.jobs import JobStopped
 from pipelines.cluster.runners import RunStep, step_runner
 from pipelines.config.build import BuildConfig, check_config

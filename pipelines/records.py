@@ -16,7 +16,7 @@ Receipts = Mapping[str, Sequence[Receipt]]
 class Audio(TypedDict):
     """Location of encoded audio, or its bytes."""
 
-    uri: str
+    uri: str | None
     bytes: bytes | None
 
 
@@ -128,10 +128,10 @@ def dataset_counts(receipts: Iterable[Receipt]) -> Iterator[tuple[str, DatasetCo
         yield from statistics_of(receipt).get("datasets", {}).items()
 
 
-def count_datasets(rows: Iterable[UtteranceRow]) -> dict[str, DatasetCounts]:
-    """Size of each dataset; rows without audio do not count."""
+def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
+    """Size of each dataset."""
     totals: dict[str, DatasetCounts] = {}
-    for row in spoken_rows(rows):
+    for row in rows:
         counts = totals.setdefault(row["dataset"], DatasetCounts(utterances=0, samples=0))
         counts["utterances"] += 1
         counts["samples"] += row["num_samples"]

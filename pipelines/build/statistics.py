@@ -144,7 +144,7 @@ def merge(parts: Iterable[ByDataset]) -> ByDataset:
 
 
 def _counted(store: Store, receipts: Iterable[Receipt], coding: Coding) -> Iterator[ByDataset]:
-    """Yield the counts of each file; only a few are in memory at a time: each holds arrays as long as the vocabulary."""
+    """Yield the counts of each file; few are in memory at a time, since each holds arrays as long as the vocabulary."""
     files = (file for receipt in receipts for file in receipt.files if file.table in COUNTS)
     jobs = (partial(COUNTS[file.table], store, file, coding) for file in files)
     return run_ahead(jobs, threads=READERS, depth=READERS)

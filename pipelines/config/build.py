@@ -120,7 +120,10 @@ def check_config(
 
 def config_schema() -> str:
     """The JSON Schema of the config, for editors."""
-    return json.dumps(BuildConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+    schema = BuildConfig.model_json_schema()
+    execution = schema["$defs"][ExecutionConfig.__name__]["properties"]
+    execution["resources"]["propertyNames"] = {"enum": sorted(computations())}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 def _vocabulary_faults(config: BuildConfig) -> Iterator[Fault]:

@@ -39,9 +39,8 @@ def repeat(store: Store, name: str, fingerprint: str, make_step: MakeStep) -> Re
     try:
         record = json.loads(store.get(_path(name)))
     except NotFound as error:
-        raise UserError(
-            f"{store.uri}: no failure of step {name} is recorded; build again to see whether it fails"
-        ) from error
+        message = f"{store.uri}: no failure of step {name} is recorded; build again to see whether it fails"
+        raise UserError(message) from error
     units = {unit["fingerprint"]: unit for unit in record["work_units"]}
     found = [full for full in units if full.startswith(fingerprint)]
     if len(found) != 1:

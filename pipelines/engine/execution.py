@@ -20,7 +20,7 @@ class ExecutionConfig(FrozenConfig):
     any. A number asks for them also where an autoscaler must bring them first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
     """CPUs that Ray reserves for such a worker: they decode for the GPU."""
-    resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = {}
+    resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = Field(default={})
     """Further custom resources of Ray that a worker of a step asks for, to choose nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
     """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""

@@ -28,7 +28,7 @@ def step_names() -> tuple[str, ...]:
 @cache
 def computations() -> dict[str, type[Step[Any]]]:
     """By name, whatever runs work units: steps that write tables, and the samples that fits take."""
-    return by_name(classes_in(__name__, __path__, Step[Any]), lambda step: step.name)
+    return by_name(classes_in(__name__, __path__, Step), lambda step: step.name)
 
 
 __all__ = ["computations", "step_names", "steps"]

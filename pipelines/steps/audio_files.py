@@ -121,7 +121,7 @@ def ingested_source(audio: Audio, expected: str) -> AudioSource:
     """
     uri = audio["uri"]
     try:
-        source = audio["bytes"] if audio["bytes"] is not None else audio_source(uri)
+        source = audio["bytes"] if audio["bytes"] is not None else audio_source(str(uri))
         found = checksum(source)
     except AudioError as error:
         raise UserError(f"{uri}: was there when it was ingested, and now {error.message}; bring it back") from error

@@ -21,7 +21,7 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader, digest16, read_source
-from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets
+from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from storage.manifests import Manifest
 from storage.schemas import SCHEMAS
@@ -121,7 +121,7 @@ def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_sample
     groups = list(cut(rows, minutes))
     tables = [("utterances", pa.Table.from_pylist(group, SCHEMAS["utterances"])) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
-    stats = StepStatistics(seconds=seconds, datasets=count_datasets(rows))
+    stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
     return Output(tables, len(entries), len(rows), rejects, stats)
 
 

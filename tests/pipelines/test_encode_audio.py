@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.encode_audio import Encoder
 from storage.errors import StorageError
 from storage.manifests import Manifest, resolve

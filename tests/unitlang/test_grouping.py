@@ -1,4 +1,4 @@
-from itertools import chain, count, islice
+from itertools import chain, count, islice, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ def test_groups_are_as_large_as_the_bound_allows(items: list[int], bound: int) -
     groups = list(grouped(items, lambda group, item: sum(group) + item > bound))
     assert list(chain.from_iterable(groups)) == items
     assert all(len(group) == 1 or sum(group) <= bound for group in groups)
-    assert all(sum(group) + after[0] > bound for group, after in zip(groups, groups[1:], strict=False))
+    assert all(sum(group) + after[0] > bound for group, after in pairwise(groups))
 
 
 def test_a_group_is_given_before_the_items_after_its_successor_are_read() -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.build.build import run_until
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.statistics import from_manifest, overall
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipelines.build.commit import Built
 from pipelines.build.handover import STEP_NAMES, Handover, advance, begin, built
-from pipelines.build.state import Built
 from pipelines.cluster.jobs import Job, Jobs
 from pipelines.cluster.runners import step_runner
 from pipelines.config.build import BuildConfig, check_config

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import psutil
 import pytest
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.manifests import resolve
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.manifests import resolve
 from storage.store import Store

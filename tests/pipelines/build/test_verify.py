@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.verify import Spoken, verify
 from storage.manifests import Manifest, resolve
 from storage.receipts import DataFile
