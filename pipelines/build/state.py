@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
 from pipelines.records import UtteranceFile, dataset_counts, utterance_files
 from storage.artifacts import ArtifactRef
 from storage.manifests import Manifest
 from storage.receipts import Receipt
+from unitlang.config import FrozenConfig
 
 if TYPE_CHECKING:
     from pipelines.config.build import BuildConfig
+
+SettingsT = TypeVar("SettingsT", bound=FrozenConfig)
 
 
 @dataclass
@@ -46,6 +49,17 @@ class BuildState:
         for name, counts in dataset_counts(self.steps["ingest"]):
             totals[name] = totals.get(name, 0) + counts["samples"]
         return totals
+
+    def settings(self, step: str, kind: type[SettingsT]) -> SettingsT:
+        """The section of the config that a step brought along.
+
+        Raises:
+            TypeError: the step brought settings of another kind.
+        """
+        found = getattr(self.config, step)
+        if not isinstance(found, kind):
+            raise TypeError(f"the settings of step {step} are {type(found).__name__}, not {kind.__name__}")
+        return found
 
     def parent_receipts(self, step: str) -> Sequence[Receipt]:
         """The parent version's receipts of a step; empty where it has no parent, or never ran that step."""

@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from rich.console import Console
 
-from pipelines.engine.debug import record_failure
 from pipelines.engine.execution import ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.failures import record_failure
 from pipelines.engine.progress import bar
 from pipelines.engine.ray import connected
 from pipelines.engine.step import Step, WorkUnit, perform
