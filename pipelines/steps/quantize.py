@@ -1,5 +1,6 @@
 """Step 3: decode, resample, extract features, assign to the nearest centroid: one fused pass -> units (runs)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -19,7 +20,7 @@ from pipelines.records import (
     dataset_counts,
     spoken_rows,
 )
-from pipelines.steps.audio_files import sound_streams
+from pipelines.steps.audio_files import place_of, sound_streams
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -83,17 +84,36 @@ def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1)
 
     Raises:
         WrongFrames: the extractor's frames are not those of its grid.
+        Exception: any failure of the extractor, with a note that names the utterance.
     """
     faults: dict[int, AudioError] = {}
     encoders = [RunEncoder() for _ in rows]
-    for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
-        encoders[number].add(units_T)
+    done: set[int] = set()
+    try:
+        for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
+            encoders[number].add(units_T)
+            done.add(number)
+    except Exception as error:
+        if not hasattr(error, "__notes__"):  # reading has named its utterance; a batch holds several
+            _name_utterance(error, [row for number, row in enumerate(rows) if number not in done], quantizer)
+        raise
     sound = [number for number in range(len(rows)) if number not in faults]
     units = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in sound]
     rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
     stats = StepStatistics(datasets=count_datasets(rows[number] for number in sound))
     table = pa.Table.from_pylist(units, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(units), rejects, stats)
+
+
+def _name_utterance(error: Exception, rows: Sequence[SpokenRow], quantizer: Quantizer) -> None:
+    """Note the first of these utterances that fails alone as well; none does where only their company fails."""
+    for row in rows:
+        try:
+            for _ in quantizer.quantize_many(sound_streams([row], {})):
+                pass
+        except Exception:  # the same failure, found where it is
+            error.add_note(f"in {place_of(row)}")
+            return
 
 
 def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, object]:
