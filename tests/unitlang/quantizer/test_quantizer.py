@@ -194,7 +194,7 @@ def test_the_card_holds_the_frame_grid(quantizer: Quantizer) -> None:
         return Quantizer.load({**files, "card.json": json.dumps({**card, **changed}).encode()})
 
     other = {"hop": 640, "view": 720}
-    with pytest.raises(UnitlangError, match="grid of hop 640, view 720 samples, .* one of hop 320, view 400 samples"):
+    with pytest.raises(UnitlangError, match=r"grid of hop 640, view 720 samples, .* one of hop 320, view 400 samples"):
         load(grid=other)
     for nonsense in (None, 320, {"hop": 320}, {"hop": 320, "view": "400"}, {"hop": 320, "view": -1}):
         with pytest.raises(UnitlangError, match="not a quantizer"):
