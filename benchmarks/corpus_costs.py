@@ -156,7 +156,7 @@ def ingested(row: dict[str, Any], num_frames: int) -> dict[str, Any]:
         "task": "asr",
         "audio": {"uri": f"/data/LibriSpeech/{row['speaker']}/{row['id']}.flac", "bytes": None},
         "offset_samples": 0,
-        "num_samples": num_frames * 320 + 80,
+        "num_samples": HUBERT_GRID.num_samples(num_frames),
         "sample_rate": SAMPLE_RATE,
         "language": "en",
         "speaker_id": row["speaker"],

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from itertools import chain, count, islice, pairwise
 
 from hypothesis import given
@@ -14,14 +15,13 @@ def test_groups_are_as_large_as_the_bound_allows(items: list[int], bound: int) -
     assert all(sum(group) + after[0] > bound for group, after in pairwise(groups))
 
 
-def test_a_group_is_given_before_the_items_after_its_successor_are_read() -> None:
+def test_only_one_item_is_read_beyond_a_group() -> None:
     read: list[int] = []
 
-    def numbers() -> list[int]:
-        raise AssertionError
-
-    def endless() -> "chain[int]":
-        return chain.from_iterable((read.append(number) or [number]) for number in count())
+    def endless() -> Iterator[int]:
+        for number in count():
+            read.append(number)
+            yield number
 
     groups = grouped(endless(), lambda group, _: len(group) == 3)
     assert list(islice(groups, 2)) == [[0, 1, 2], [3, 4, 5]]

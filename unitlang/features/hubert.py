@@ -80,8 +80,10 @@ class HubertConfig(ExtractorConfig):
     def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:
         """See `ExtractorConfig.settled`."""
         config = self if self.download else self.model_copy(update={"checkpoint": absolute(self.checkpoint)})
-        config, reason = resolve_precision(config)
-        return config, f"precision: auto is {config.precision}: {reason}" if self.precision == "auto" else None
+        if self.precision != "auto":
+            return config, None
+        precision, reason = _precision_here()
+        return config.model_copy(update={"precision": precision}), f"precision: auto is {precision}: {reason}"
 
     def grid(self) -> FrameGrid:
         """See `ExtractorConfig.grid`; models on another grid are refused when they are loaded."""
