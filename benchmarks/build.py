@@ -36,9 +36,9 @@ from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
 from pipelines.build.commit import finish
-from pipelines.build.state import BuildState
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.engine.devices import prepare_device
+from pipelines.engine.state import BuildState
 from pipelines.steps import steps
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.manifests import Manifest

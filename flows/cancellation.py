@@ -13,8 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as current
 
-from pipelines.cluster.jobs import Jobs
-from pipelines.cluster.runners import is_job_server
+from pipelines.cluster.jobs import Jobs, is_job_server
 
 FLOW_RUN = "prefect-flow-run"
 """The metadata of a Ray job that tells whose it is."""

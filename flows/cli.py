@@ -154,7 +154,7 @@ def encode(
     store: Annotated[str, typer.Option(help="STORE or STORE@VERSION whose quantizer and unit language to use.")],
 ) -> None:
     """Print units and words of audio files, a JSON line each; files that cannot be used are told, the others done."""
-    from pipelines.encode_audio import Encoder
+    from pipelines.build.encode_audio import Encoder
     from pipelines.errors import USER_ERRORS
 
     encoder = Encoder.of(store)

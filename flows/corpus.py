@@ -19,8 +19,8 @@ from flows.report.facts import facts
 from flows.report.html import leave_report
 from pipelines.build.commit import Built
 from pipelines.build.handover import STEP_NAMES, Handover, begin, built
+from pipelines.build.runners import RunStep, step_runner
 from pipelines.cluster.jobs import JobStopped
-from pipelines.cluster.runners import RunStep, step_runner
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.errors import USER_ERRORS, UserError
 from storage.errors import Unavailable

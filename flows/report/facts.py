@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from pipelines.build.rejects import examples
 from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
+from pipelines.engine.rejects import examples
 from storage.approvals import approver, status
 from storage.artifacts import CARD
 from storage.manifests import Manifest

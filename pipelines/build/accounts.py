@@ -1,6 +1,6 @@
 """Accounts of a version: every utterance that left a step entered the next one."""
 
-from pipelines.build.step import TableStep
+from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts
 from pipelines.steps import steps as registered
 

@@ -12,12 +12,13 @@ from rich.console import Console
 
 from pipelines.build.commit import Built, finish
 from pipelines.build.handover import begin, built
-from pipelines.build.state import BuildState
-from pipelines.cluster.runners import is_job_server, run_steps, step_runner
+from pipelines.build.runners import run_steps, step_runner
+from pipelines.cluster.jobs import is_job_server
 from pipelines.config.build import BuildConfig
 from pipelines.config.faults import nearest
 from pipelines.engine.ray import check_address
 from pipelines.engine.session import Session
+from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
 from storage.manifests import latest

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 from pipelines.build.accounts import check_accounts
 from pipelines.build.gates import needs_look
-from pipelines.build.rejects import check_rejects
-from pipelines.build.state import BuildState
 from pipelines.build.statistics import ByDataset, Coding, counted_steps, from_manifest, gather, overall
 from pipelines.config.build import BuildConfig
+from pipelines.engine.rejects import check_rejects
+from pipelines.engine.state import BuildState
 from pipelines.records import CameWith, Lineage, VersionStatistics, statistics_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language

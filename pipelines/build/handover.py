@@ -10,9 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.build.commit import Built, finish
-from pipelines.build.state import BuildState
 from pipelines.config.build import BuildConfig
 from pipelines.engine.session import Session
+from pipelines.engine.state import BuildState
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
 from storage.manifests import latest, load

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.build.step import TableStep
+from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts, statistics_of
 from pipelines.steps import steps as registered
 from storage.receipts import DataFile, Receipt
@@ -107,11 +107,7 @@ def overall(datasets: ByDataset) -> DatasetStatistics:
 
 def counted_steps(steps: Receipts) -> list[str]:
     """Names of the steps whose tables count, of those that a version ran: training tables repeat what others hold."""
-    return [
-        name
-        for name, step in registered().items()
-        if name in steps and issubclass(step, TableStep) and not {*step.tables} & {*TRAINING}
-    ]
+    return [name for name in registered() if name in steps and not {*_tables(name)} & {*TRAINING}]
 
 
 def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) -> ByDataset:
@@ -125,13 +121,15 @@ def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) ->
         coding: of the words.
         base: statistics of other receipts.
     """
-    every = list(chain.from_iterable(receipts.values()))
-    lengths = (_lengths(receipt, coding) for receipt in every if _has(receipt, "units"))
-    return merge(chain((base,), lengths, _counted(store, every, coding)))
+    quantized = [receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step]
+    lengths = (_lengths(receipt, coding) for receipt in quantized)
+    return merge(chain((base,), lengths, _counted(store, chain.from_iterable(receipts.values()), coding)))
 
 
-def _has(receipt: Receipt, table: str) -> bool:
-    return any(file.table == table for file in receipt.files)
+def _tables(name: str) -> tuple[str, ...]:
+    """Tables that a registered step writes."""
+    step = registered()[name]
+    return step.tables if issubclass(step, TableStep) else ()
 
 
 def merge(parts: Iterable[ByDataset]) -> ByDataset:

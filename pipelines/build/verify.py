@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.build.accounts import check_accounts
-from pipelines.build.step import TableStep
+from pipelines.engine.build_step import TableStep
 from pipelines.readers.base import digest16
 from pipelines.records import utterance_files
 from pipelines.steps import steps as registered

@@ -20,8 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from echox.recipes.history import read_metrics
 from echox.training import REQUIRED, Stage, TrainingRequest, TrainingResult, check
 from pipelines.cluster.environment import code_revision
-from pipelines.cluster.jobs import Job, Jobs
-from pipelines.cluster.runners import is_job_server
+from pipelines.cluster.jobs import Job, Jobs, is_job_server
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from pipelines.build.gates import GatesConfig
 from pipelines.config.faults import Change, Fault, faults_of, nearest, report, spelt
 from pipelines.config.file import apply_change, read_config
+from pipelines.config.gates import GatesConfig
 from pipelines.config.paths import path_faults
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.errors import UserError

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Any, Self
 
@@ -139,8 +139,9 @@ class Session:
             num_gpus=needs["GPU"],
             resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
-        for row in outputs.iter_rows():
-            yield unpack(row)
+        with closing(iter(outputs.iter_rows())) as made:  # else Ray Data may go on after Ray has been shut down
+            for row in made:
+                yield unpack(row)
 
     def _start_ray(self) -> None:
         if self._started:

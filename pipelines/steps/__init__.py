@@ -4,7 +4,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 from typing import Any
 
-from pipelines.build.step import BuildStep
+from pipelines.engine.build_step import BuildStep
 from pipelines.engine.step import Step
 from unitlang.registry import by_name, classes_in
 

@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 import pyarrow as pa
 
-from pipelines.build.state import BuildState
-from pipelines.build.step import Plan, TableStep
+from pipelines.engine.build_step import Plan, TableStep
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process
 from pipelines.records import FilePayload, Receipts
 from pipelines.steps.fit_unit_language import load_unit_language

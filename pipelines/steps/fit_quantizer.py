@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipelines.build.rejects import check_rejects, check_speech
-from pipelines.build.state import BuildState
-from pipelines.build.step import FitStep
+from pipelines.engine.build_step import FitStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.rejects import check_rejects, check_speech
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Step, WorkUnit
 from pipelines.errors import UserError
 from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile

@@ -10,9 +10,9 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.build.state import BuildState
-from pipelines.build.step import FitStep
+from pipelines.engine.build_step import FitStep
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.records import UtteranceFile
 from pipelines.steps.fit_quantizer import clusters

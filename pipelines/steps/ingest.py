@@ -14,10 +14,10 @@ from typing import Any, ClassVar, cast
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.build.rejects import check_some_left
-from pipelines.build.state import BuildState
-from pipelines.build.step import Plan, TableStep
+from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.rejects import check_some_left
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader, digest16, read_source

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import pyarrow as pa
 
-from pipelines.build.rejects import check_some_left
-from pipelines.build.state import BuildState
-from pipelines.build.step import Plan, TableStep
+from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.devices import prepare_device
+from pipelines.engine.rejects import check_some_left
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject
 from pipelines.records import (
     FilePayload,

@@ -16,9 +16,9 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.build.state import BuildState
-from pipelines.build.step import Plan, TableStep
+from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, WorkUnit, noted
 from pipelines.records import Receipts, ShardFiles, ShardPayload, SpokenRow, StepStatistics, UtteranceFile, WordsRow
 from pipelines.steps.audio_files import place_of, row_streams

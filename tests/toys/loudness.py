@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
-from pipelines.build.state import BuildState
-from pipelines.build.step import Plan, TableStep
+from pipelines.engine.build_step import Plan, TableStep
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process
 from pipelines.records import FilePayload, Receipts, dataset_counts, spoken_rows
 from pipelines.steps.audio_files import row_streams

@@ -13,8 +13,8 @@ import sentencepiece
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, ValidationError
 
-from unitlang.audio.plausibility import Sample, is_plausible, pairs_runs_per_word
 from unitlang.config import FrozenConfig
+from unitlang.language.plausibility import Sample, is_plausible, pairs_runs_per_word
 from unitlang.language.sentencepiece_io import MAX_K, Algorithm, Segmenter, train, training_lines
 from unitlang.language.words import UnitLanguageError, WordTable
 from unitlang.units import Uint16Array, as_units

@@ -142,10 +142,10 @@ def test_gathering_holds_a_few_arrays_of_the_vocabulary_however_many_work_units(
     receipts = {step: [receipt(store, step, step, [table])] * 400 for step, table in tables.items()}
     counts = {"a": {"utterances": 1, "samples": 9}}
     receipts["quantize"] = [receipt(store, "quantize", "q", [], datasets=counts)] * 400
-    gather(store, {step: some[:1] for step, some in receipts.items()}, wide, {})
+    gather(store, {step: some[:1] for step, some in receipts.items()}, Coding(wide, HUBERT_GRID), {})
     tracemalloc.start()
     try:
-        found = gather(store, receipts, wide, {})
+        found = gather(store, receipts, Coding(wide, HUBERT_GRID), {})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

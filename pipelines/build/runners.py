@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import TypeGuard
 
 from rich.console import Console
 
 from pipelines.build.handover import STEP_NAMES, Handover, advance
-from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob
+from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob, is_job_server
 from pipelines.config.build import BuildConfig
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.ray import check_address
@@ -16,11 +15,6 @@ from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
 """Runs the step of a name on top of what the step before left."""
-
-
-def is_job_server(ray_address: str | None) -> TypeGuard[str]:
-    """Whether an address is that of a cluster's job server."""
-    return ray_address is not None and ray_address.startswith(("http://", "https://"))
 
 
 @contextmanager

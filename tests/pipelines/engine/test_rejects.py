@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.build.rejects import SHOWN_REJECTS, check_rejects, check_some_left, check_speech, examples
+from pipelines.engine.rejects import SHOWN_REJECTS, check_rejects, check_some_left, check_speech, examples
 from pipelines.engine.step import Reject, rejects_table
 from pipelines.errors import UserError
 from storage.receipts import Receipt, write_output

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pipelines.build.state import BuildState
+from pipelines.engine.state import BuildState
 from pipelines.engine.step import PayloadT, Step, WorkUnit
 from pipelines.records import Receipts
 from storage.artifacts import ArtifactRef
