@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.engine.ray import connected
 from tests.flows.conftest import CLI, Echox, Process
 
 pytestmark = pytest.mark.slow
@@ -89,11 +90,9 @@ def test_a_new_store_has_the_tables_until_the_step_and_no_version(config: Path, 
 
 
 def test_a_build_until_a_step_runs_on_a_ray_cluster(config: Path, echox: Echox, tmp_path: Path) -> None:
-    import ray
-
-    from pipelines.engine.ray import connected
-
     with connected(None, cpus=2):
+        import ray  # reads the environment that `connected` prepares
+
         address = ray.get_runtime_context().gcs_address
         on_ray = ("--set", "run.ray_above_seconds=0", "--ray", address)
         ran = echox("build", config, "--until", "ingest", "--store", tmp_path / "new", *on_ray)
