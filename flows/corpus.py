@@ -1,7 +1,7 @@
 """The flow `build-corpus`: one Prefect task per step, so that each step is shown, retried and cached by itself."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 from prefect import flow, task
@@ -34,8 +34,32 @@ PATIENCE_SECONDS = 10.0
 """Time that the server has to answer before a build starts."""
 
 Values = dict[str, Any]
-Summary = dict[str, Any]
-"""Result of a build as JSON values: its corpus, status, hours and counts."""
+
+
+class Summary(TypedDict):
+    """Result of a build as JSON values.
+
+    Attributes:
+        corpus: STORE@VERSION.
+        new: whether this build made the version.
+        kept: entries that the version before had too.
+        added: entries that are new.
+        version: number of the version.
+        store: URI of the store.
+        status: `accepted`, `candidate` or `approved`.
+        review: why a person must approve it.
+        hours: hours of speech with units.
+    """
+
+    corpus: str
+    new: bool
+    kept: int
+    added: int
+    version: int
+    store: str
+    status: str
+    review: list[str]
+    hours: float
 
 
 def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -77,9 +101,17 @@ def publish(done: Built) -> Summary:
     store = Store.open(done.manifest.store)
     found = facts(store, done.manifest)
     publish_artifacts(found, leave_report(store, found))
-    names = ("version", "store", "status", "review", "hours")
-    counts = {"new": done.new, "kept": done.kept, "added": done.added}
-    return {"corpus": done.manifest.uri, **counts, **{name: found[name] for name in names}}
+    return {
+        "corpus": done.manifest.uri,
+        "new": done.new,
+        "kept": done.kept,
+        "added": done.added,
+        "version": found["version"],
+        "store": found["store"],
+        "status": found["status"],
+        "review": found["review"],
+        "hours": found["hours"],
+    }
 
 
 @flow(

@@ -11,7 +11,7 @@ from flows.report.records import (
     GridFacts,
     LearntFrom,
     Lineage,
-    Summary,
+    VersionSummary,
 )
 from pipelines.build.rejects import examples
 from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
@@ -58,7 +58,7 @@ def facts(store: Store, manifest: Manifest) -> Facts:
     }
 
 
-def summary(store: Store, manifest: Manifest) -> Summary:
+def summary(store: Store, manifest: Manifest) -> VersionSummary:
     """Return the facts that distinguish a version from the others.
 
     Raises:

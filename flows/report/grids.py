@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts, Summary
+from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts, VersionSummary
 from storage.schemas import TRAINING
 from unitlang.frames import SAMPLE_RATE
 
@@ -150,7 +150,7 @@ def examples_grid(facts: Facts) -> Grid:
     return Grid("Training examples", (Column("stage", number=False), Column("examples")), rows)
 
 
-def versions_grid(summaries: Sequence[Summary]) -> Grid:
+def versions_grid(summaries: Sequence[VersionSummary]) -> Grid:
     """Return one row per version, with its status if any is or was a candidate; times are UTC."""
     columns = (
         Column("no."),
@@ -170,7 +170,7 @@ def versions_grid(summaries: Sequence[Summary]) -> Grid:
     return Grid("Versions", (*columns, Column("status", number=False)), with_status)
 
 
-def _version_row(values: Summary) -> list[str]:
+def _version_row(values: VersionSummary) -> list[str]:
     return [
         str(values["version"]),
         f"{datetime.fromisoformat(values['created']):%Y-%m-%d %H:%M}",

@@ -98,7 +98,7 @@ class Facts(DatasetFacts):
     lineage: Lineage
 
 
-class Summary(TypedDict):
+class VersionSummary(TypedDict):
     """The facts that distinguish one version from the others. `artifacts` has fingerprints."""
 
     version: int

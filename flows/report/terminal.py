@@ -26,7 +26,7 @@ from flows.report.grids import (
     versions_grid,
     word_lengths,
 )
-from flows.report.records import Facts, Summary
+from flows.report.records import Facts, VersionSummary
 
 HISTOGRAM_WIDTH = 40
 NAME_WIDTHS = (8, 12)
@@ -45,7 +45,7 @@ def tables(facts: Facts) -> Group:
     return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(facts))
 
 
-def versions_table(summaries: Sequence[Summary]) -> "TextTable":
+def versions_table(summaries: Sequence[VersionSummary]) -> "TextTable":
     """Return the table of `echox versions`."""
     return TextTable(versions_grid(summaries))
 
