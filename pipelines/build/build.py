@@ -60,9 +60,9 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
         StorageError: as `build`.
     """
     if last not in steps():
-        raise UserError(f"step {last}: is unknown; {nearest(last, steps())}")
+        raise UserError(f"--until {last}: no such step; {nearest(last, steps())}")
     if is_job_server(ray_address):
-        raise UserError(f"--ray {ray_address}: a job runs a build to its end; give HOST:PORT of the cluster")
+        raise UserError(f"--ray {ray_address}: --until does not run as a job; give HOST:PORT of the Ray cluster")
     with _begun(config, console, ray_address) as state:
         for name, step in steps().items():
             step.run(state)

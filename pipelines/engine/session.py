@@ -1,11 +1,11 @@
 """Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from rich.console import Console
 
@@ -139,7 +139,8 @@ class Session:
             num_gpus=needs["GPU"],
             resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
-        with closing(iter(outputs.iter_rows())) as made:  # else Ray Data may go on after Ray has been shut down
+        made = cast(Generator[dict[str, Any]], iter(outputs.iter_rows()))
+        with closing(made):  # otherwise Ray Data may still be at work when Ray is shut down
             for row in made:
                 yield unpack(row)
 

@@ -48,5 +48,12 @@ def test_what_cannot_be_run_again_is_said(config: Config, run_build: Callable[..
         rerun(config["store"], "quantise", "a")
     with pytest.raises(UserError, match="step fit_quantizer: computes no work units"):
         rerun(config["store"], "fit_quantizer", "a")
-    with pytest.raises(UserError, match="no failure of step quantize is recorded"):
-        rerun(config["store"], "quantize", "a")
+    with pytest.raises(UserError, match=r"step sample_features has 0 work units xyz\.\.\.; none of its runs failed"):
+        rerun(config["store"], "sample_features", "xyz")
+
+
+def test_a_work_unit_of_the_last_version_is_computed_again(config: Config, run_build: Callable[..., Built]) -> None:
+    manifest = run_build(config).manifest
+    for step in ("ingest", "quantize", "encode", "shard"):
+        for receipt in manifest.steps[step][:2]:
+            assert rerun(config["store"], step, receipt.fingerprint) == receipt

@@ -1,4 +1,4 @@
-"""A failure names its place, in this process and from a worker, and its work unit can be computed again alone."""
+"""A failure names its place, in this process and from a worker, and leaves a record."""
 
 import io
 import json
@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 
 from pipelines.engine.execution import ExecutionConfig
-from pipelines.engine.failures import repeat
+from pipelines.engine.failures import read_failure
 from pipelines.engine.session import Session
-from pipelines.engine.step import Output, Process, Step
+from pipelines.engine.step import Output, Process, Step, WorkUnit
 from pipelines.engine.worker import Worker, WorkUnitFailed, pack, unpack
-from pipelines.errors import UserError
 from storage.store import Store
 
 
@@ -24,17 +23,15 @@ class Number(TypedDict):
 
 @dataclass(frozen=True)
 class Divide(Step[Number]):
-    """Fails for 0; a file in its folder mends that."""
+    """Fails for 0."""
 
     name: ClassVar[str] = "divide"
     revision: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]] = ()
-    folder: str
 
     def open(self, store: Store) -> Process[Number]:
         def process(payload: Number) -> Output:
-            if not Path(self.folder, "mended").exists():
-                _ = 1 // payload["number"]
+            _ = 1 // payload["number"]
             return Output([], 1, 1)
 
         return process
@@ -46,8 +43,8 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def step(tmp_path: Path) -> Divide:
-    return Divide(str(tmp_path))
+def step() -> Divide:
+    return Divide()
 
 
 def fail(store: Store, step: Divide) -> Exception:
@@ -67,27 +64,14 @@ def test_a_failure_names_step_and_work_unit_and_the_command_that_repeats_it(stor
     assert record == f"the work units that step divide had to do are listed in {store.url('failures/divide.json')}"
 
 
-def test_a_failed_work_unit_is_computed_again_alone(store: Store, step: Divide, tmp_path: Path) -> None:
+def test_a_failure_is_recorded_with_all_that_it_had_to_do(store: Store, step: Divide) -> None:
+    assert read_failure(store, "divide") is None
     fail(store, step)
-    name = step.work_unit(0, Number(number=0), 1.0).fingerprint
-    with pytest.raises(ZeroDivisionError):
-        repeat(store, "divide", name[:8], lambda values: Divide(**values))
-    assert not store.exists(f"data/receipts/divide/{name}.json")
-    (tmp_path / "mended").touch()
-    receipt = repeat(store, "divide", name[:8], lambda values: Divide(**values))
-    assert (receipt.fingerprint, receipt.rows_out) == (name, 1)
-    assert store.exists(f"data/receipts/divide/{name}.json")
-
-
-def test_only_what_failed_can_be_repeated(store: Store, step: Divide) -> None:
-    with pytest.raises(UserError, match="no failure of step divide is recorded"):
-        repeat(store, "divide", "a", lambda values: Divide(**values))
-    fail(store, step)
-    name = step.work_unit(3, Number(number=3), 1.0).fingerprint
-    with pytest.raises(UserError, match=f"no single work unit of the last failure of step divide; did you mean {name}"):
-        repeat(store, "divide", name[:-1] + "x", lambda values: Divide(**values))
-    with pytest.raises(UserError, match="it had 4 left to do, the first is"):
-        repeat(store, "divide", "nothing like it", lambda values: Divide(**values))
+    failure = read_failure(store, "divide")
+    assert failure is not None
+    assert Divide(**failure["step"]) == step
+    units = [WorkUnit(**unit) for unit in failure["work_units"]]
+    assert units == [step.work_unit(number, Number(number=number), 1.0) for number in (2, 1, 0, 3)]
 
 
 def test_a_workers_failure_arrives_with_its_place_and_traceback(store: Store, step: Divide) -> None:

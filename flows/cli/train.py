@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from echox.training import Stage, TrainingRequest
+from flows.command import Command
 from pipelines.options import Changes
 
 CorpusOption = Annotated[str, typer.Option("--corpus", metavar="STORE[@VERSION]", help="What to learn from.")]
@@ -46,3 +47,6 @@ def show(metrics: Mapping[str, float]) -> None:
     """One line of metrics on standard error."""
     words = [f"{name} {value:.5g}" for name, value in metrics.items() if not name.endswith("_time")]
     print(", ".join(words), file=sys.stderr, flush=True)  # noqa: T201
+
+
+COMMAND = Command(train, "Train", "echox train t2c --corpus examples/sample-corpus --architecture tiny --out runs/t2c")
