@@ -54,13 +54,11 @@ def test_the_shell_completes_commands_options_and_steps() -> None:
     assert completed("build", "a.yaml", "--until", "fit") == ["fit_quantizer", "fit_unit_language"]
 
 
-@pytest.mark.slow
 def test_the_version_of_the_program(echox: Echox) -> None:
     shown = echox("--version")
     assert (shown.returncode, shown.stdout) == (0, f"echox {version('echox')}\n")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", [command.name for command in commands()])
 def test_help_shows_an_example(command: str, echox: Echox) -> None:
     result = echox(command, "--help")
@@ -68,7 +66,6 @@ def test_help_shows_an_example(command: str, echox: Echox) -> None:
     assert f"Example: echox {command} " in " ".join(result.stdout.split())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -98,7 +95,6 @@ def test_mistakes_end_with_2_and_a_message(
     assert result.stdout == ""
 
 
-@pytest.mark.slow
 def test_a_failure_ends_with_1_and_a_traceback(store: Path) -> None:
     with Path("/dev/full").open("w") as full:  # a disk without space
         result = subprocess.run(

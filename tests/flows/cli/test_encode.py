@@ -7,9 +7,6 @@ import pytest
 
 from tests.flows.conftest import Echox
 
-pytestmark = pytest.mark.slow
-
-
 def test_encode_prints_a_json_line_an_audio(store: Path, config: Path, echox: Echox) -> None:
     paths = [str(config.parent / "read" / name) for name in ("0.wav", "1.wav")]
     shown = echox("encode", *paths, "--store", store)

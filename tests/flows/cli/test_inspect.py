@@ -9,9 +9,6 @@ import pytest
 
 from tests.flows.conftest import Echox
 
-pytestmark = pytest.mark.slow
-
-
 def test_inspect_for_programs(store: Path, echox: Echox) -> None:
     shown = echox("inspect", f"{store}@1", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")

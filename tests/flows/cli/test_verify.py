@@ -7,9 +7,6 @@ import pytest
 
 from tests.flows.conftest import Echox
 
-pytestmark = pytest.mark.slow
-
-
 def test_verify_tells_whole_from_damaged(store: Path, echox: Echox, tmp_path: Path) -> None:
     whole = echox("verify", store)
     assert (whole.returncode, whole.stderr) == (0, "")

@@ -6,9 +6,6 @@ import pytest
 
 from tests.flows.conftest import Echox
 
-pytestmark = pytest.mark.slow
-
-
 def test_versions_for_people(store: Path, echox: Echox) -> None:
     listed = echox("versions", store)
     assert listed.returncode == 0

@@ -20,8 +20,6 @@ from storage.manifests import Manifest, resolve, versions
 from storage.store import Store
 from storage.tables import read_table
 
-pytestmark = pytest.mark.slow
-
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 MakeSpeech = Callable[..., Path]

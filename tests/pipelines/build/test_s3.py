@@ -12,8 +12,6 @@ from pipelines.build.verify import verify
 from storage.manifests import resolve
 from storage.store import Store
 
-pytestmark = pytest.mark.slow
-
 Config = dict[str, Any]
 
 
