@@ -57,3 +57,16 @@ def edges() -> dict[str, set[str]]:
         if found.name in known and not inside:
             graph[found.module].add(found.name)
     return graph
+
+
+def folder_edges() -> dict[str, set[str]]:
+    """`edges` between folders: `package.folder`, or `package.module` for modules that lie in no folder of a package."""
+    graph: dict[str, set[str]] = {}
+    for module, imported in edges().items():
+        others = {_folder(name) for name in imported} - {_folder(module)}
+        graph.setdefault(_folder(module), set()).update(others)
+    return graph
+
+
+def _folder(module: str) -> str:
+    return ".".join(module.split(".")[:2])

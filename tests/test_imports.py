@@ -5,7 +5,7 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.imports import PACKAGES, ROOT, all_imports, edges, modules
+from tests.imports import PACKAGES, ROOT, all_imports, edges, folder_edges, modules
 
 MAY_IMPORT = {
     "flows": {"pipelines", "echox", "storage", "unitlang"},
@@ -29,9 +29,10 @@ def test_imports_point_one_way(package: str) -> None:
         assert ONLY_IN.get(root, package) == package, f"{found.module} imports {found.name}"
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+@pytest.mark.parametrize("graph", [edges(), folder_edges()], ids=["modules", "folders"])
+def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:
     try:
-        TopologicalSorter(edges()).prepare()
+        TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
 

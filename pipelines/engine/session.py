@@ -2,8 +2,8 @@
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -18,6 +18,7 @@ from pipelines.engine.worker import Worker, pack, unpack
 from pipelines.errors import USER_ERRORS
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
+from unitlang.ahead import run_ahead
 
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
@@ -96,9 +97,9 @@ class Session:
             return {}
         listed = list_receipts(self.store, step.name)
         names = [unit.fingerprint for unit in work_units if unit.fingerprint in listed]
-        with ThreadPoolExecutor(RECEIPT_READERS) as pool:
-            found = pool.map(lambda name: read_receipt(self.store, step.name, name), names)
-            return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
+        reads = (partial(read_receipt, self.store, step.name, name) for name in names)
+        found = run_ahead(reads, threads=RECEIPT_READERS, depth=RECEIPT_READERS)
+        return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
     def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
         """`_execute`; a failure of the program leaves a record from which `echox debug` repeats a work unit."""

@@ -12,6 +12,7 @@ import pytest
 from pipelines.engine.ray import connected
 from tests.flows.conftest import CLI, Echox, Process
 
+
 def test_a_build_shows_what_it_made_and_ends_with_0(built: Process, config: Path) -> None:
     assert built.returncode == 0, built.stderr
     report = config.parent / "corpus" / "reports" / "00000001.html"

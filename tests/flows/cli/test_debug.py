@@ -12,6 +12,7 @@ from storage.manifests import resolve
 from storage.receipts import Receipt
 from tests.flows.conftest import CLI, Echox, Process
 
+
 @pytest.fixture
 def copy(store: Path, tmp_path: Path) -> Path:
     """A corpus of one's own."""

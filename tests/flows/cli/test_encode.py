@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.flows.conftest import Echox
+
 
 def test_encode_prints_a_json_line_an_audio(store: Path, config: Path, echox: Echox) -> None:
     paths = [str(config.parent / "read" / name) for name in ("0.wav", "1.wav")]

@@ -9,6 +9,7 @@ import pytest
 
 from tests.flows.conftest import Echox
 
+
 def test_inspect_for_programs(store: Path, echox: Echox) -> None:
     shown = echox("inspect", f"{store}@1", "--json")
     assert (shown.returncode, shown.stderr) == (0, "")

@@ -3,9 +3,8 @@
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests.flows.conftest import Echox
+
 
 def test_verify_tells_whole_from_damaged(store: Path, echox: Echox, tmp_path: Path) -> None:
     whole = echox("verify", store)

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import pytest
-
 from tests.flows.conftest import Echox
+
 
 def test_versions_for_people(store: Path, echox: Echox) -> None:
     listed = echox("versions", store)

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.manifests import resolve
