@@ -57,7 +57,8 @@ def svg() -> str:
     places = placed(found)
     height = 2 * MARGIN + ROW * len(found)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+        'font-size="12">',
         '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 0L8 4L0 8z" fill="#666"/></marker></defs>',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
@@ -80,7 +81,8 @@ def _box(name: str, place: Place) -> str:
     package, _, child = name.partition(".")
     return (
         f'<g><rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{BOX}" rx="5" fill="{COLOURS[package]}"/>'
-        f'<text x="{left + width / 2:.0f}" y="{top + 16:.0f}" fill="white" text-anchor="middle">{child or package}</text></g>'
+        f'<text x="{left + width / 2:.0f}" y="{top + 16:.0f}" fill="white" text-anchor="middle">'
+        f"{child or package}</text></g>"
     )
 
 
