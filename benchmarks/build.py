@@ -35,14 +35,17 @@ from timed_steps import TimedSession, Timing, timing_of
 from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
-from pipelines.build.state import STEPS, Build
+from pipelines.build.commit import finish
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.engine.devices import prepare_device
-from pipelines.steps.fit_quantizer import SPEEDS, load_quantizer
+from pipelines.engine.state import BuildState
+from pipelines.steps import steps
+from pipelines.steps.fit_quantizer import load_quantizer
 from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.audio.reading import load
+from unitlang.features import EXTRACTORS
 from unitlang.frames import SAMPLE_RATE
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -134,7 +137,7 @@ def build_config(folder: Path, minutes: float, features: dict[str, Any], workers
         "features": features,
         "quantizer": {"k": CLUSTERS, "sample_hours": minutes / 60 / 4},
         "work_units": {"minutes": minutes / WORK_UNITS},
-        "run": {"workers": workers, "ray_above_seconds": 60 * minutes / 4 / SPEEDS[features["kind"]] / 2},
+        "run": {"workers": workers, "ray_above_seconds": 60 * minutes / 4 / EXTRACTORS[features["kind"]].speed / 2},
     }
     return check_config(values, "benchmark", folder)
 
@@ -143,14 +146,14 @@ def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
     """`pipelines.build.build.build` with the time of each step."""
     parts: list[Part] = []
     with TimedSession(Store.open(config.store, create=True), config.run, console) as session:
-        state = Build(config, session, None)
-        for name, step in STEPS.items():
+        state = BuildState(config, session, None)
+        for name, step in steps().items():
             began = time.time()
-            step(state)
+            step.run(state)
             timings = session.timings.get(STEP_OF_TASKS.get(name, name), [])
             parts.append(Part(name, time.time() - began, began, timings))
         began = time.time()
-        built = state.finish()
+        built = finish(state)
         parts.append(Part("commit", time.time() - began, began))
     return built.manifest, parts
 

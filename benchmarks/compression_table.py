@@ -30,10 +30,10 @@ Made by `python benchmarks/compression_table.py`, with `ECHOX_TEST_DATA` set to 
 and sentencepiece {sentencepiece.__version__}. Held out: every fifth utterance of each file.
 Words have at most {UnitLanguageConfig().max_word_units} units. Vocabularies count `<unk>` and single units.
 
-The samples are minutes long: the tables compare methods, they do not predict what hours of speech give.
-A word is learnt from at least two occurrences, hence *got* below *asked*: BPE ends before the first pair
-that occurs once, unigram only considers what occurs twice. Compare by *held out*: the language still
-fits what it was *learnt from* better, above all unigram's largest vocabularies.
+The samples are minutes long: the tables compare methods; they do not predict the compression of hours of
+speech. A word needs at least two occurrences, so *got* can be below *asked*: BPE stops before the first
+pair that occurs once, and unigram only considers what occurs twice. Compare methods by *held out*: a unit
+language fits the units it was *learnt from* better, above all with unigram's largest vocabularies.
 """
 
 

@@ -35,7 +35,7 @@ from unitlang.audio.reading import load
 from unitlang.features import HubertConfig, HubertExtractor
 from unitlang.features.batches import batches
 from unitlang.features.hubert import BATCH_SECONDS
-from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 from unitlang.language.unit_language import UnitLanguageConfig, train_unit_language
 from unitlang.units import to_runs
 
@@ -117,7 +117,7 @@ def bytes_table(path: Path) -> Table:
     """Bytes per hour of the tables without audio."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     frames = sum(len(row["units"].split()) for row in rows)
-    hours = frames * FRAME_SECONDS / 3600
+    hours = HUBERT_GRID.seconds(frames) / 3600
     table = Table("table", "kB / h", "MB for 6,000 h", title=f"{len(rows)} utterances, {hours * 60:.1f} min")
     for name, columns in corpus_tables(rows):
         size = len(rows_to_parquet(name, pa.Table.from_pylist(columns, SCHEMAS[name])))
@@ -156,7 +156,7 @@ def ingested(row: dict[str, Any], num_frames: int) -> dict[str, Any]:
         "task": "asr",
         "audio": {"uri": f"/data/LibriSpeech/{row['speaker']}/{row['id']}.flac", "bytes": None},
         "offset_samples": 0,
-        "num_samples": num_frames * 320 + 80,
+        "num_samples": HUBERT_GRID.num_samples(num_frames),
         "sample_rate": SAMPLE_RATE,
         "language": "en",
         "speaker_id": row["speaker"],

@@ -31,9 +31,9 @@ from transformers import HubertModel
 
 from unitlang.audio.reading import load
 from unitlang.features import HubertConfig, HubertExtractor
-from unitlang.features.checkpoints import load_hubert
 from unitlang.features.hubert import resolve_precision
-from unitlang.frames import SAMPLE_RATE
+from unitlang.features.hubert_parts.checkpoints import load_hubert
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import Quantizer
 
@@ -127,7 +127,7 @@ def transformers_batches(model: HubertModel, waveforms: list[FloatArray]) -> lis
         mask_BN = torch.nn.utils.rnn.pad_sequence([torch.ones(len(w)) for w in part], batch_first=True).long()
         with torch.inference_mode():
             states_BTD = model(waveform_BN, attention_mask=mask_BN).last_hidden_state
-        lengths = [(len(waveform_N) - 400) // 320 + 1 for waveform_N in part]
+        lengths = [HUBERT_GRID.num_frames(len(waveform_N)) for waveform_N in part]
         features += [state_TD[:length].numpy() for state_TD, length in zip(states_BTD, lengths, strict=True)]
     return features
 

@@ -13,8 +13,9 @@ from typing import Any, cast
 
 from rich.console import Console
 
-from pipelines.engine.session import RunConfig, Session
-from pipelines.engine.step import Output, Payload, Step, Task
+from pipelines.engine.execution import ExecutionConfig
+from pipelines.engine.session import Session
+from pipelines.engine.step import Output, Process, Step, WorkUnit
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.features import HubertExtractor
@@ -88,20 +89,25 @@ def timing_of(work: Callable[[], Any]) -> tuple[Any, Timing]:
 class TimedStep:
     """A step whose receipts say how long each work unit took; its outputs and fingerprints stay the same."""
 
-    inner: Step
+    inner: Step[Any]
 
     @property
     def name(self) -> str:
         """The step's."""
         return self.inner.name
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The step's."""
+        return self.inner.tables
+
+    def open(self, store: Store) -> Process[Any]:
         """See `Step.open`."""
         process = self.inner.open(store)
 
-        def timed(payload: Payload) -> Output:
+        def timed(payload: Any) -> Output:
             output, timing = timing_of(lambda: process(payload))
-            output.stats["timing"] = asdict(timing)
+            cast(dict[str, Any], output.stats)["timing"] = asdict(timing)
             return output
 
         return timed
@@ -110,14 +116,21 @@ class TimedStep:
 class TimedSession(Session):
     """A session that keeps the timings of every step."""
 
-    def __init__(self, store: Store, config: RunConfig, console: Console) -> None:
+    def __init__(self, store: Store, config: ExecutionConfig, console: Console) -> None:
         super().__init__(store, config, None, console)
         self.timings: dict[str, list[Timing]] = {}
 
     def run(
-        self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
+        self,
+        step: Step[Any],
+        work_units: Sequence[WorkUnit[Any]],
+        *,
+        speed: float,
+        known: Iterable[Receipt] = (),
+        gpu: bool = False,
     ) -> list[Receipt]:
         """See `Session.run`."""
-        receipts = super().run(cast(Step, TimedStep(step)), tasks, speed=speed, known=known, gpu=gpu)
+        timed = cast(Step[Any], TimedStep(step))
+        receipts = super().run(timed, work_units, speed=speed, known=known, gpu=gpu)
         self.timings[step.name] = [Timing(**receipt.stats["timing"]) for receipt in receipts]
         return receipts

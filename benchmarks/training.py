@@ -32,7 +32,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from echox.recipes.runtime import logging_to_files, prepare
-from echox.stages import stage_class
+from echox.stages import stage_class, text_columns
 from echox.training import TrainingRequest
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -211,7 +211,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
     from echox.recipes.recorder import RunRecorder
     from echox.recipes.sections import to_sections
 
-    stage, out = settle(request, write=True), Path(request.out)
+    stage, out = settle(request, stage_class(request.stage), text_columns(), write=True), Path(request.out)
     precision = stage.setting.config.parallel.precision
     turns = Turns(PlainLoop(stage, precision))
     stage.objective = turns.objective

@@ -23,7 +23,7 @@ from transformers import HubertConfig as HuggingFaceConfig
 from transformers import HubertModel
 
 from unitlang.features import HubertConfig, HubertExtractor
-from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, SAMPLE_RATE
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import Quantizer
 
@@ -71,7 +71,7 @@ def ways(
 
 def pieces(extractor: HubertExtractor, waveform_N: FloatArray, seconds: float) -> FloatArray:
     """Features of pieces that know nothing of each other, as many frames as the whole has."""
-    samples, overlap = int(seconds * SAMPLE_RATE), FRAME_SAMPLES - FRAME_HOP
+    samples, overlap = int(seconds * SAMPLE_RATE), HUBERT_GRID.view - HUBERT_GRID.hop
     starts = range(0, len(waveform_N) - overlap, samples)
     return np.concatenate([extractor.extract(waveform_N[start : start + samples + overlap]) for start in starts])
 

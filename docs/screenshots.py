@@ -1,9 +1,8 @@
-"""Makes the pictures of docs/cluster.md: a build of the sample in the UI of a real Prefect server.
+"""Make the pictures of docs/cluster.md: a build of the sample in the UI of a real Prefect server.
 
     uv run python docs/screenshots.py [--chromium /usr/bin/chromium]
 
-Needs a Chromium on the machine (Debian: `apt-get install chromium`). Server, database and corpus live in a temporary
-folder.
+Needs Chromium (Debian: `apt-get install chromium`). Server, database and corpus are in a temporary folder.
 """
 
 import argparse
@@ -35,9 +34,9 @@ SIZE = {"width": 1280, "height": 860}
 
 
 def main() -> None:
-    """Start the server, build, take the pictures."""
+    """Start the server, build the sample, take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--chromium", default="/usr/bin/chromium", help="the browser")
+    parser.add_argument("--chromium", default="/usr/bin/chromium", help="path of the browser")
     options = parser.parse_args()
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="echox-") as folder, prefect_server(Path(folder)) as url:
@@ -53,7 +52,7 @@ def main() -> None:
 
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[str]:
-    """URL of a server; commands that are started meanwhile report to it."""
+    """Yield the URL of a server. Commands that are started meanwhile report to it."""
     server = PrefectServer(folder / "prefect", folder / "prefect.log")
     os.environ |= ENVIRONMENT | {"PREFECT_HOME": str(server.home), "PREFECT_API_URL": server.api}
     server.start()
@@ -63,13 +62,13 @@ def prefect_server(folder: Path) -> Iterator[str]:
 
 
 def build_sample(store: Path) -> None:
-    """The build of the sample, as a run of the server."""
+    """Build the sample as a run of the server."""
     command = [sys.executable, "-c", "from flows.cli import main; main()", "build", ROOT / "examples" / "sample.yaml"]
     subprocess.run([*command, "--store", store], check=True, stdout=subprocess.DEVNULL)
 
 
 def last_run() -> tuple[str, str]:
-    """Ids of the run and of its artifact `compression`."""
+    """Return the ids of the run and of its artifact `compression`."""
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
@@ -79,7 +78,7 @@ def last_run() -> tuple[str, str]:
 
 
 def picture(page: Page, url: str, name: str) -> None:
-    """A picture of a page, once it has drawn itself."""
+    """Take a picture of a page once it is rendered."""
     page.goto(url, wait_until="networkidle")
     page.wait_for_timeout(1000 * SECONDS_TO_RENDER)
     page.screenshot(path=IMAGES / f"{name}.png")

@@ -1,58 +1,13 @@
 """The losses of the stages, each a sum, so that batches and workers add up."""
 
-# Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript, T = tokens,
-# H = hidden size.
-
-from dataclasses import dataclass
+# Shapes: B = examples, V = vocabulary, F = frames, T = tokens, H = hidden size.
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from echox.models.ragged import Ragged
-
-IGNORE = -100
-"""A target that is ignored."""
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """A model's scores of all targets of a batch, without padding.
-
-    Attributes:
-        logits_NV: scores of every token of the vocabulary.
-        targets_N: int64, the correct token, or IGNORE.
-        lengths_B: number of targets of each example, which follow one another.
-    """
-
-    logits_NV: Tensor
-    targets_N: Tensor
-    lengths_B: Tensor
-
-    @property
-    def count(self) -> int:
-        """Number of targets."""
-        return int((self.targets_N != IGNORE).sum())
-
-    @property
-    def correct(self) -> int:
-        """Number of targets with the highest score."""
-        return int((self.logits_NV.argmax(-1) == self.targets_N).sum())
-
-
-@dataclass(frozen=True)
-class CtcScores:
-    """The inputs of CTC.
-
-    Attributes:
-        logits: (B, F, V) scores of each frame.
-        transcript: (B, C) ids; length 0 where it is unknown.
-        blank: id of the blank.
-    """
-
-    logits: Ragged
-    transcript: Ragged
-    blank: int
+from echox.models.scores import IGNORE, CtcScores, Predictions
 
 
 def cross_entropy(predictions: Predictions) -> Tensor:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import editdistance
 import torch
 
-from echox.losses import Predictions
 from echox.models.ragged import Ragged
+from echox.models.scores import Predictions
 from unitlang.language.unit_language import UnitLanguage
 
 

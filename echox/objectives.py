@@ -9,10 +9,11 @@ from typing import Literal
 from torch import Tensor
 
 from echox.errors import EchoxError
-from echox.losses import Predictions, cross_entropy, ctc, denoising, dynamic_weight
+from echox.losses import cross_entropy, ctc, denoising, dynamic_weight
 from echox.models.config import PartConfig
 from echox.models.echo import EchoOutput
 from echox.models.s2t import S2TOutput
+from echox.models.scores import Predictions
 
 
 @dataclass(frozen=True, kw_only=True)

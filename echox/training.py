@@ -126,12 +126,13 @@ def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None
     from echox.recipes.folder import MODEL
     from echox.recipes.history import check_workers, last_validation
     from echox.recipes.runtime import prepare
+    from echox.stages import stage_class, text_columns
 
     prepare()
     from echox.recipes.launch import run_recipe, settle
 
     folder, rank = Path(request.out), int(os.environ.get("RANK", "0"))
     check_workers(folder, int(os.environ.get("WORLD_SIZE", "1")))
-    stage = settle(request, write=rank == 0)
+    stage = settle(request, stage_class(request.stage), text_columns(), write=rank == 0)
     run_recipe(stage, folder, report if rank == 0 else None)
     return TrainingResult(stage.setting.config.schedule.steps, last_validation(folder), str(folder / MODEL))

@@ -1,1 +1,1 @@
-"""What people run: the command line and the flows."""
+"""The command line, the Prefect flows and the reports."""

@@ -1,21 +1,21 @@
-"""What a run leaves in the UI of a Prefect server; the store holds the same, for those who have no server."""
+"""Artifacts of a run in the UI of a Prefect server. The store holds the same facts for users without a server."""
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.report.facts import Facts
 from flows.report.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
+from flows.report.records import Facts
 
 
 def publish_artifacts(facts: Facts, report: str) -> None:
-    """Compression as a table; hours, rejects and lineage as a page; the report as a link.
+    """Publish the compression as a table, hours, rejects and lineage as a page, and a link to the report.
 
     Args:
-        facts: of the version.
-        report: URL or path of its page in the store.
+        facts: facts of the version.
+        report: URL or path of its report in the store.
     """
     compression = compression_grid(facts)
-    heads = [column.name for column in compression.columns]
-    rows = [dict(zip(heads, row, strict=True)) for row in compression.rows]
+    headings = [column.name for column in compression.columns]
+    rows = [dict(zip(headings, row, strict=True)) for row in compression.rows]
     create_table_artifact(rows, key="compression", description=compression.note)
     create_markdown_artifact(markdown(facts, report), key="corpus", description=f"{facts['store']}@{facts['version']}")
     link = report if "://" in report else f"file://{report}"
@@ -23,7 +23,7 @@ def publish_artifacts(facts: Facts, report: str) -> None:
 
 
 def markdown(facts: Facts, report: str) -> str:
-    """The page of a version."""
+    """Return the facts of a version as a Markdown page."""
     parts = [f"# Version {facts['version']} of `{facts['store']}`"]
     if facts["review"]:
         parts += [f"**{facts['status']}**", *(f"- {reason}" for reason in facts["review"])]

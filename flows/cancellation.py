@@ -1,4 +1,4 @@
-"""Ray jobs end with the run that started them: cancelled, or dead."""
+"""Stop the Ray jobs of a flow run that was cancelled or has died."""
 
 import logging
 import threading
@@ -13,23 +13,23 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.flows import Flow
 from prefect.runtime import flow_run as current
 
-from pipelines.cluster.jobs import Jobs
-from pipelines.cluster.runners import is_job_server
+from pipelines.cluster.jobs import Jobs, is_job_server
 
 FLOW_RUN = "prefect-flow-run"
-"""The metadata of a Ray job that tells whose it is."""
+"""Metadata key of a Ray job; its value is the id of the flow run."""
 LOOK_SECONDS = 3.0
+"""Pause between two looks at the state of the flow run."""
 
 log = logging.getLogger(__name__)
 
 
 def owner() -> dict[str, str]:
-    """The metadata of the jobs of the run in course."""
+    """Return the metadata for jobs of the current flow run."""
     return {FLOW_RUN: str(current.id)}
 
 
 def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:  # noqa: ARG001 - names are Prefect's
-    """Stop the Ray jobs of a run that was cancelled or has died; a hook of flows that have a parameter `ray`."""
+    """Stop the Ray jobs of a run that was cancelled or has died. A hook for flows with a parameter `ray`."""
     address = flow_run.parameters.get("ray")
     if is_job_server(address):
         Jobs(address).stop_all(FLOW_RUN, str(flow_run.id))
@@ -37,10 +37,10 @@ def stop_jobs(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> Non
 
 @contextmanager
 def cancellation_watched(ray: str | None) -> Generator[None]:
-    """Within a flow: its jobs are stopped as soon as the server says that it is to be cancelled.
+    """Within a flow, stop its jobs as soon as the server reports that it is being cancelled.
 
-    Prefect itself interrupts the process, mostly at once; but the event that makes it do so can be lost while a server
-    is busy or restarted.
+    Prefect interrupts the process itself, usually at once, but its event can be lost while a server is busy or
+    restarts.
     """
     if not is_job_server(ray):
         yield

@@ -1,7 +1,7 @@
-"""The flow `build-corpus`: one task a step, so that each is shown, retried and kept by itself."""
+"""The flow `build-corpus`: one Prefect task per step, so that each step is shown, retried and cached by itself."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import httpx
 from prefect import flow, task
@@ -17,10 +17,10 @@ from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.relay import relayed
 from flows.report.facts import facts
 from flows.report.html import leave_report
+from pipelines.build.commit import Built
 from pipelines.build.handover import STEP_NAMES, Handover, begin, built
-from pipelines.build.state import Built
+from pipelines.build.runners import RunStep, step_runner
 from pipelines.cluster.jobs import JobStopped
-from pipelines.cluster.runners import RunStep, step_runner
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.errors import USER_ERRORS, UserError
 from storage.errors import Unavailable
@@ -31,14 +31,39 @@ NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
 RETRY_SECONDS = (10, 60)
 PATIENCE_SECONDS = 10.0
+"""Time that the server has to answer before a build starts."""
 
 Values = dict[str, Any]
-Summary = dict[str, Any]
-"""Of a build: its corpus and what to know of it; JSON values."""
+
+
+class Summary(TypedDict):
+    """Result of a build as JSON values.
+
+    Attributes:
+        corpus: STORE@VERSION.
+        new: whether this build made the version.
+        kept: entries that the version before had too.
+        added: entries that are new.
+        version: number of the version.
+        store: URI of the store.
+        status: `accepted`, `candidate` or `approved`.
+        review: why a person must approve it.
+        hours: hours of speech with units.
+    """
+
+    corpus: str
+    new: bool
+    kept: int
+    added: int
+    version: int
+    store: str
+    status: str
+    review: list[str]
+    hours: float
 
 
 def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """A store that is away may come back; a mistake stays one, and what somebody stopped was not to go on."""
+    """Whether a failed step is run again: not after a mistake of the user, nor when somebody stopped it."""
     return isinstance(state.data, Unavailable) or not isinstance(state.data, (*USER_ERRORS, JobStopped))
 
 
@@ -51,13 +76,17 @@ def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) 
     result_serializer="json",
 )
 def run_step(step: str, handover: Values, run: RunStep) -> Values:
-    """One step of a build; a flow run that is started again does not repeat those that are done."""
+    """Run one step of a build. A flow run that is started again skips the finished steps."""
     with relayed():
         return run(Handover(**handover), step).to_dict()
 
 
 def run_build(config: BuildConfig, ray: str | None) -> Built:
-    """All steps, each as a task of the flow run that this is called in."""
+    """Run all steps, each as a task of the current flow run.
+
+    Raises:
+        UserError, StorageError: as `pipelines.build.build.build`.
+    """
     handover = begin(config).to_dict()
     console = Console(stderr=True, markup=False)
     with step_runner(config, ray, console, owner()) as run, cancellation_watched(ray):
@@ -68,13 +97,21 @@ def run_build(config: BuildConfig, ray: str | None) -> Built:
 
 @task(name="report")
 def publish(done: Built) -> Summary:
-    """Leave the page of the version in the store, and the artifacts in the UI."""
+    """Write the report into the store, and publish the artifacts in the UI."""
     store = Store.open(done.manifest.store)
     found = facts(store, done.manifest)
     publish_artifacts(found, leave_report(store, found))
-    names = ("version", "store", "status", "review", "hours")
-    counts = {"new": done.new, "kept": done.kept, "added": done.added}
-    return {"corpus": done.manifest.uri, **counts, **{name: found[name] for name in names}}
+    return {
+        "corpus": done.manifest.uri,
+        "new": done.new,
+        "kept": done.kept,
+        "added": done.added,
+        "version": found["version"],
+        "store": found["store"],
+        "status": found["status"],
+        "review": found["review"],
+        "hours": found["hours"],
+    }
 
 
 @flow(
@@ -84,12 +121,15 @@ def publish(done: Built) -> Summary:
     on_crashed=[stop_jobs],
 )
 def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Summary]:
-    """Build a corpus, or bring it up to date; a version that moved too far ends in the state `NeedsALook`.
+    """Build a corpus, or bring it up to date. A version that fails a gate ends in the state `NeedsALook`.
 
     Args:
         config: what to build; paths are absolute, or URLs.
-        ray: `http://HOST:PORT` of a Ray cluster's job server, or `HOST:PORT` of the cluster; otherwise a Ray of the
-            machine that this flow runs on.
+        ray: `http://HOST:PORT` of a Ray cluster's job server, or `HOST:PORT` of the cluster; None starts Ray on the
+            machine that runs this flow.
+
+    Raises:
+        UserError, StorageError: as `pipelines.build.build.build`.
     """
     checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
     summary = publish(run_build(checked, ray))
@@ -99,10 +139,10 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
 
 
 def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
-    """The build as a flow run of this process, which reports to the server at `PREFECT_API_URL`.
+    """Run the build as a flow run in this process. It reports to the server at `PREFECT_API_URL`.
 
     Raises:
-        UserError: no server answers there.
+        UserError: no server answers there, or as `pipelines.build.build.build`.
     """
     check_server()
     state: State[Any] = build_corpus(config, ray, return_state=True)
@@ -112,10 +152,10 @@ def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
 
 
 def check_server() -> None:
-    """Refuse to begin where the server that should be reported to does not answer.
+    """Refuse to build when the Prefect server does not answer.
 
     Raises:
-        UserError: naming the remedy.
+        UserError: with the remedy.
     """
     url = PREFECT_API_URL.value()
     try:

@@ -1,4 +1,4 @@
-"""What the steps log reaches the Prefect run that they belong to, with their progress as an artifact."""
+"""Forward the log of the steps to their Prefect run, and show their progress as an artifact."""
 
 import logging
 import time
@@ -17,20 +17,21 @@ from pipelines.errors import USER_ERRORS
 
 PACKAGES = ("echox", "pipelines", "storage", "unitlang")
 UPDATE_SECONDS = 5.0
+"""Least time between two updates of a progress artifact."""
 
 
 class MistakesWithoutTraceback(logging.Filter):
-    """A mistake of the user is told by its message; where in the program it was noticed helps nobody."""
+    """Removes the traceback from the log of user mistakes, whose message is all that helps."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Every record passes."""
+        """Let every record pass."""
         if record.exc_info and isinstance(record.exc_info[1], USER_ERRORS):
             record.exc_info = None
         return True
 
 
 class Relay(logging.Handler):
-    """Hands log records to the run that is in course."""
+    """Forwards log records to the current run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +39,7 @@ class Relay(logging.Handler):
         self._bars: dict[str, ProgressArtifact] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One record."""
+        """Forward one record, and its progress if it has any."""
         self._run.log(record.levelno, record.getMessage())
         progress = getattr(record, "progress", None)
         if isinstance(progress, Progress):
@@ -46,14 +47,14 @@ class Relay(logging.Handler):
 
 
 class ProgressArtifact:
-    """The progress of one step, in hours of audio, as the UI shows it."""
+    """The progress of one step in the UI, in hours of audio."""
 
     def __init__(self) -> None:
         self._artifact: UUID | None = None
         self._shown = -UPDATE_SECONDS
 
     def show(self, progress: Progress) -> None:
-        """Show how far the step is; a server that does not answer now is told later."""
+        """Show the progress. If the server does not answer, log a warning; the next call tries again."""
         whole = progress.done >= progress.total
         if not whole and time.monotonic() - self._shown < UPDATE_SECONDS:
             return
@@ -74,14 +75,14 @@ class ProgressArtifact:
 
 @contextmanager
 def relayed() -> Generator[None]:
-    """Within a task or flow: its log has what the packages log."""
+    """Within a task or flow, forward the log of the packages to its log."""
     relay = Relay()
     loggers = [logging.getLogger(name) for name in PACKAGES]
     before = [(logger, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
         logger.addHandler(relay)
         logger.setLevel(logging.DEBUG)
-        logger.propagate = False  # the run's own log shows them already
+        logger.propagate = False  # the run's own log already shows them
     try:
         yield
     finally:

@@ -1,11 +1,12 @@
-"""The house rules of ARCHITECTURE.md, held against the imports of every module."""
+"""The rules of ARCHITECTURE.md, held against the imports of every module."""
 
-import ast
-from pathlib import Path
+import re
+from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.imports import PACKAGES, ROOT, all_imports, edges, folder_edges, modules
+
 MAY_IMPORT = {
     "flows": {"pipelines", "echox", "storage", "unitlang"},
     "pipelines": {"echox", "storage", "unitlang"},
@@ -14,23 +15,46 @@ MAY_IMPORT = {
     "unitlang": set[str](),
 }
 ONLY_IN = {"ray": "pipelines", "prefect": "flows", "fairseq2": "echox"}
+MOST_MODULES = 15
+"""In a folder, besides `__init__.py`."""
 
 
-def imported_roots(source: str) -> set[str]:
-    """Top-level names of everything a module imports, wherever the import stands."""
-    roots: set[str] = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            roots.add(node.module.partition(".")[0])
-    return roots
-
-
-@pytest.mark.parametrize("package", sorted(MAY_IMPORT))
+@pytest.mark.parametrize("package", PACKAGES)
 def test_imports_point_one_way(package: str) -> None:
-    for path in sorted((ROOT / package).rglob("*.py")):
-        roots = imported_roots(path.read_text())
-        forbidden = (roots & MAY_IMPORT.keys()) - MAY_IMPORT[package] - {package}
-        forbidden |= {name for name, owner in ONLY_IN.items() if name in roots and package != owner}
-        assert not forbidden, f"{path.relative_to(ROOT)} must not import {sorted(forbidden)}"
+    for found in all_imports():
+        if found.module.partition(".")[0] != package:
+            continue
+        root = found.name.partition(".")[0]
+        assert root not in MAY_IMPORT.keys() - MAY_IMPORT[package] - {package}, f"{found.module} imports {found.name}"
+        assert ONLY_IN.get(root, package) == package, f"{found.module} imports {found.name}"
+
+
+@pytest.mark.parametrize("graph", [edges(), folder_edges()], ids=["modules", "folders"])
+def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' <- '.join(error.args[1])}")
+
+
+def test_no_folder_is_crowded() -> None:
+    folders = [path.parent for path in modules().values() if path.name != "__init__.py"]
+    crowded = {str(folder.relative_to(ROOT)) for folder in folders if folders.count(folder) > MOST_MODULES}
+    assert crowded == set()
+
+
+def named_folders() -> set[str]:
+    """Folders in ARCHITECTURE's tree, whose lines are indented by two spaces a level."""
+    page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
+    (tree,) = re.findall(r"## Repository layout\n+```\n(.*?)```", page, re.DOTALL)
+    found: set[str] = set()
+    above: list[str] = []
+    for indent, folder in re.findall(r"^( *)(\w+)/", tree, re.MULTILINE):
+        above = [*above[: len(indent) // 2], folder]
+        found.add("/".join(above))
+    return found
+
+
+def test_architecture_names_every_folder_and_no_other() -> None:
+    folders = {str(path.parent.relative_to(ROOT)) for path in modules().values()}
+    assert {folder for folder in named_folders() if folder.partition("/")[0] in PACKAGES} == folders

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from unitlang.errors import UnitlangError
 
 MAX_RUN_FRAMES = 65_535
-"""The longest run that a uint16 duration holds (about 22 minutes); longer ones become several runs."""
+"""The longest run that a uint16 duration holds (22 minutes at 50 frames/s); longer ones become several runs."""
 
 Uint16Array = NDArray[np.uint16]
 

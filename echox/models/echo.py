@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from echox.losses import Predictions
 from echox.models.config import PartConfig
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2T, S2TInputs
+from echox.models.scores import Predictions
 from echox.models.t2c import WordDecoder
 
 if TYPE_CHECKING:

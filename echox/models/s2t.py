@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from echox.errors import EchoxError
-from echox.losses import CtcScores, Predictions
 from echox.models.adapter import Adapter, AdapterOutput
 from echox.models.alignment import predicting_states
 from echox.models.encoder import make_encoder
 from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged, concatenate
+from echox.models.scores import CtcScores, Predictions
 
 if TYPE_CHECKING:
     from echox.architectures import Architecture

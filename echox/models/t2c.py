@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from echox.errors import EchoxError
-from echox.losses import Predictions
 from echox.models.alignment import predicting_states
 from echox.models.config import PartConfig
 from echox.models.decoder import DecoderConfig, decode, make_decoder
 from echox.models.ragged import Ragged, concatenate
+from echox.models.scores import Predictions
 
 if TYPE_CHECKING:
     from fairseq2.nn import IncrementalStateBag

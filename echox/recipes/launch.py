@@ -1,5 +1,6 @@
 """From a checked request to a finished run."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,6 @@ from echox.recipes.runtime import logging_to_files
 from echox.recipes.sections import to_sections
 from echox.recipes.settings import load_settings
 from echox.recipes.stage import Setting, Stage
-from echox.stages import stage_class, text_columns
 from echox.text.loading import load_tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer
@@ -27,30 +27,40 @@ if TYPE_CHECKING:
 AnyStage = Stage[Any, Any, Any]
 
 
-def settle(request: "TrainingRequest", *, write: bool) -> AnyStage:
-    """Return the stage of a request, ready to train; `write` begins the run's folder, or checks that it can resume.
+def settle(
+    request: "TrainingRequest", stage: type[AnyStage], text_columns: Mapping[str, Sequence[str]], *, write: bool
+) -> AnyStage:
+    """Return the stage of a request, ready to train.
+
+    Args:
+        request: what to train.
+        stage: class of the request's stage.
+        text_columns: columns from which a tokenizer is learnt, by training table.
+        write: begin the run's folder, or check that it can be resumed.
 
     Raises:
         EchoxError: the folder holds another run, or the tokenizer does not fit the architecture.
     """
-    stage = stage_class(request.stage)
     config = load_settings(stage, request.architecture, request.settings)
     corpus, sources = Corpus.open(request.corpus), open_sources(request.source_models)
     named = load_architecture(request.architecture)
-    tokenizer = find_tokenizer(named, corpus, list(sources.values()))
+    tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns)
     setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
     if write:
         RunFolder(Path(request.out), _card(request, setting)).begin(tokenizer)
     return stage(setting)
 
 
-def find_tokenizer(named: Architecture, corpus: Corpus, sources: list[RunFolder]) -> TextTokenizer:
+def find_tokenizer(
+    named: Architecture, corpus: Corpus, sources: list[RunFolder], text_columns: Mapping[str, Sequence[str]]
+) -> TextTokenizer:
     """Return the tokenizer of the source models, else of the pretrained language model, else learn one.
 
     Args:
         named: the architecture before it is fitted to a corpus.
         corpus: its texts are learnt from where there is no tokenizer yet.
         sources: the finished runs that this one needs.
+        text_columns: columns of texts, by training table.
 
     Raises:
         EchoxError: a folder has no tokenizer, or the corpus has no texts.
@@ -59,7 +69,7 @@ def find_tokenizer(named: Architecture, corpus: Corpus, sources: list[RunFolder]
         return sources[0].tokenizer()
     if named.llm.checkpoint is not None:
         return load_tokenizer(Path(named.llm.checkpoint))
-    return SentencePieceTokenizer.learn(corpus.texts(text_columns()), named.llm.vocabulary)
+    return SentencePieceTokenizer.learn(corpus.texts(text_columns), named.llm.vocabulary)
 
 
 def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Architecture:

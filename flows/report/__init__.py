@@ -1,1 +1,1 @@
-"""The facts of a corpus version, on a terminal and as an HTML page."""
+"""Reports on corpus versions: facts, tables on a terminal, an HTML page."""

@@ -1,23 +1,38 @@
-"""The facts of a corpus version as JSON values: what `echox inspect --json` prints, and what tables and page show."""
+"""The facts of a corpus version, for `echox inspect --json`, the tables and the page."""
 
 import json
 from typing import Any
 
-from pipelines.build.rejects import examples
+from flows.report.records import (
+    CompressionFacts,
+    DatasetFacts,
+    Definition,
+    Facts,
+    GridFacts,
+    LearntFrom,
+    Lineage,
+    VersionSummary,
+)
 from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
+from pipelines.engine.rejects import examples
 from storage.approvals import approver, status
 from storage.artifacts import CARD
 from storage.manifests import Manifest
 from storage.store import Store
 from unitlang.frames import SAMPLE_RATE
-
-Facts = dict[str, Any]
+from unitlang.language.compression import CompressionStats
 
 EXAMPLES_OF_A_REASON = 3
+OLD_GRID: GridFacts = {"hop": 320, "view": 400}
+"""Grid of quantizers whose card has none: only extractors with this one existed then."""
 
 
 def facts(store: Store, manifest: Manifest) -> Facts:
-    """All facts of a version."""
+    """Return all facts of a version.
+
+    Raises:
+        StorageError: the store refuses, or a file of the version is missing.
+    """
     datasets = from_manifest(manifest.statistics)
     total = overall(datasets)
     made_with = definition(store, manifest)
@@ -37,14 +52,18 @@ def facts(store: Store, manifest: Manifest) -> Facts:
         "learnt_from": learnt,
         "datasets": {name: dataset_facts(statistics) for name, statistics in datasets.items()},
         "reject_examples": reject_examples(store, manifest),
-        "examples": manifest.statistics["examples"],
-        "unused": manifest.statistics["unused"],
+        "examples": manifest.statistics.get("examples", {}),
+        "unused": manifest.statistics.get("unused", {}),
         "lineage": lineage(manifest),
     }
 
 
-def summary(store: Store, manifest: Manifest) -> Facts:
-    """The few facts that tell a version from the others."""
+def summary(store: Store, manifest: Manifest) -> VersionSummary:
+    """Return the facts that distinguish a version from the others.
+
+    Raises:
+        StorageError: the store refuses, or a file of the version is missing.
+    """
     total = overall(from_manifest(manifest.statistics))
     made_with = definition(store, manifest)
     return {
@@ -56,16 +75,20 @@ def summary(store: Store, manifest: Manifest) -> Facts:
         "total_ratio": total.compression.total_ratio,
         "k": made_with["k"],
         "vocab_size": made_with["vocab_size"],
-        "artifacts": {name: ref.fingerprint for name, ref in manifest.artifacts.items()},
+        "artifacts": _fingerprints(manifest),
     }
 
 
-def definition(store: Store, manifest: Manifest) -> Facts:
-    """What defines the corpus: features, units, words; from the cards of its quantizer and unit language."""
-    cards = {name: json.loads(store.get(f"{ref.path}/{CARD}")) for name, ref in manifest.artifacts.items()}
-    quantizer, language = cards["quantizer"], cards["unit_language"]
+def definition(store: Store, manifest: Manifest) -> Definition:
+    """Read what defines units and words from the cards of the quantizer and the unit language.
+
+    Raises:
+        StorageError: a card is missing.
+    """
+    quantizer, language = _card(store, manifest, "quantizer"), _card(store, manifest, "unit_language")
     return {
         "features": quantizer["features"],
+        "grid": quantizer.get("grid", OLD_GRID),
         "k": quantizer["k"],
         "centroids": quantizer["fitted"].get("centroids"),
         "algorithm": language["config"]["algorithm"],
@@ -76,30 +99,37 @@ def definition(store: Store, manifest: Manifest) -> Facts:
     }
 
 
-def dataset_facts(statistics: DatasetStatistics) -> Facts:
-    """Hours, utterances, rejects and compression."""
-    compression = statistics.compression
+def _card(store: Store, manifest: Manifest, artifact: str) -> dict[str, Any]:
+    return json.loads(store.get(f"{manifest.artifacts[artifact].path}/{CARD}"))
+
+
+def dataset_facts(statistics: DatasetStatistics) -> DatasetFacts:
+    """Return hours, utterances, rejects and compression of a dataset."""
     return {
         "hours": statistics.hours,
         "utterances": statistics.utterances,
         "rejects": dict(sorted(statistics.rejects.items())),
-        "compression": {
-            "total_ratio": compression.total_ratio,
-            "dedup_ratio": compression.dedup_ratio,
-            "unit_language_ratio": compression.unit_language_ratio,
-            "frames_per_second": compression.frames_per_second,
-            "runs_per_second": compression.runs_per_second,
-            "words_per_second": compression.words_per_second,
-            "bits_per_word": compression.bits_per_word,
-            "bits_per_second": compression.bits_per_second,
-            "vocabulary_use": compression.vocabulary_use,
-            "word_lengths": [int(count) for count in compression.word_length_histogram],
-        },
+        "compression": _compression_facts(statistics.compression),
     }
 
 
-def learnt_from(manifest: Manifest, samples: int, sample_hours: float) -> Facts | None:
-    """Which speech the unit language was learnt from, and how much came later; None where the manifest does not tell.
+def _compression_facts(compression: CompressionStats) -> CompressionFacts:
+    return {
+        "total_ratio": compression.total_ratio,
+        "dedup_ratio": compression.dedup_ratio,
+        "unit_language_ratio": compression.unit_language_ratio,
+        "frames_per_second": compression.frames_per_second,
+        "runs_per_second": compression.runs_per_second,
+        "words_per_second": compression.words_per_second,
+        "bits_per_word": compression.bits_per_word,
+        "bits_per_second": compression.bits_per_second,
+        "vocabulary_use": compression.vocabulary_use,
+        "word_lengths": [int(count) for count in compression.word_length_histogram],
+    }
+
+
+def learnt_from(manifest: Manifest, samples: int, sample_hours: float) -> LearntFrom | None:
+    """Return what speech the unit language was learnt from; None where an old manifest does not record it.
 
     Args:
         manifest: the version.
@@ -116,32 +146,36 @@ def learnt_from(manifest: Manifest, samples: int, sample_hours: float) -> Facts 
     }
 
 
-def compression_note(hours: float, learnt: Facts | None) -> str:
-    """What the compression was measured on, and what the unit language was learnt from."""
+def compression_note(hours: float, learnt: LearntFrom | None) -> str:
+    """Return a note on what the compression was measured on, and what the unit language was learnt from."""
     measured = f"Measured on the whole corpus ({hours:,.3f} h)."
     unknown = "Speech that the unit language was not learnt from may be compressed less."
     if learnt is None:
-        return f"{measured} An older program made it and left untold what the unit language was learnt from. {unknown}"
-    from_ = f"The unit language was learnt from {learnt['hours']:,.3f} h of this corpus (version {learnt['version']})"
+        return f"{measured} The version does not record what the unit language was learnt from. {unknown}"
+    source = f"The unit language was learnt from {learnt['hours']:,.3f} h of this corpus (version {learnt['version']})"
     if learnt["hours_added_since"]:
-        from_ += (
+        source += (
             f"; {learnt['hours_added_since']:,.3f} h were added since and not learnt from "
-            "(`refit: true` in the config learns anew)"
+            "(`refit: true` in the config fits it anew)"
         )
-    return f"{measured} {from_}. {unknown}"
+    return f"{measured} {source}. {unknown}"
 
 
 def reject_examples(store: Store, manifest: Manifest) -> dict[str, list[dict[str, str]]]:
-    """Some rejects of every reason."""
+    """Return some rejects of every reason.
+
+    Raises:
+        StorageError: a file of rejects is missing.
+    """
     receipts = [receipt for step in sorted(manifest.steps) for receipt in manifest.steps[step]]
     found = examples(store, receipts, EXAMPLES_OF_A_REASON)
     return {reason: found[reason] for reason in sorted(found)}
 
 
-def lineage(manifest: Manifest) -> Facts:
-    """What the version was made from and with."""
+def lineage(manifest: Manifest) -> Lineage:
+    """Return what the version was made from and with."""
     return {
-        "artifacts": {name: ref.fingerprint for name, ref in sorted(manifest.artifacts.items())},
+        "artifacts": dict(sorted(_fingerprints(manifest).items())),
         "features": manifest.config["features"],
         "quantizer": manifest.config["quantizer"],
         "unit_language": manifest.config["unit_language"],
@@ -149,3 +183,7 @@ def lineage(manifest: Manifest) -> Facts:
         "work_units": {step: len(receipts) for step, receipts in sorted(manifest.steps.items())},
         "packages": manifest.lineage["versions"],
     }
+
+
+def _fingerprints(manifest: Manifest) -> dict[str, str]:
+    return {name: ref.fingerprint for name, ref in manifest.artifacts.items()}

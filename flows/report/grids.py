@@ -1,17 +1,18 @@
-"""The tables of a corpus version as cells of text, for `flows.report.terminal` and `flows.report.html`."""
+"""The tables of a corpus version as text cells, for the terminal and the HTML page."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from flows.report.facts import Facts
+from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts, VersionSummary
+from storage.schemas import TRAINING
+from unitlang.frames import SAMPLE_RATE
 
-STAGES = ("s2t", "t2c", "echo")
 SHORT = 100
-"""Hours below which the third decimal is of interest among versions."""
+"""Below so many hours the versions show three decimals, from there on one."""
 SHOWN_DIGITS = 6
-"""Of fingerprints, to tell versions apart at a glance; thousands of hours still fit into 80 columns."""
+"""Digits of a fingerprint that the versions show; with six the table fits into 80 columns."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class Column:
     """A column.
 
     Attributes:
-        name: its head.
-        meaning: what its values are, where the name does not tell.
+        name: its heading.
+        meaning: what its values are, where the name does not make it clear.
         number: whether its cells are numbers.
-        folds: whether its cells are names of any length, which may go on in the next line.
+        folds: whether its cells are names of any length, which may be broken over several lines.
     """
 
     name: str
@@ -46,12 +47,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Bar:
-    """A line of a histogram.
+    """A bar of a histogram.
 
     Attributes:
         name: what was counted.
-        share: of all.
-        length: compared with the longest, 0 to 1.
+        share: its part of the total, 0 to 1.
+        length: relative to the longest bar, 0 to 1.
     """
 
     name: str
@@ -61,51 +62,69 @@ class Bar:
 
 @dataclass(frozen=True)
 class _Measure:
-    """A column of the tables by dataset, and how its cell comes from the facts of a dataset."""
+    """A column of the tables by dataset, with the function that makes its cell from a dataset's facts."""
 
     column: Column
-    cell: Callable[[Facts], str] = field(repr=False)
+    cell: Callable[[DatasetFacts], str] = field(repr=False)
 
 
-def _compressed(name: str, key: str, form: str, meaning: str) -> _Measure:
-    return _Measure(Column(name, meaning), lambda facts: form.format(facts["compression"][key]))
+def _compressed(name: str, meaning: str, cell: Callable[[CompressionFacts], str]) -> _Measure:
+    return _Measure(Column(name, meaning), lambda facts: cell(facts["compression"]))
 
 
-COMPRESSION = (
-    _compressed("frames/s", "frames_per_second", "{:.2f}", "frames (20 ms steps) per second of speech"),
-    _compressed("runs/s", "runs_per_second", "{:.2f}", "runs (repeats of a unit counted once) per second of speech"),
-    _compressed("words/s", "words_per_second", "{:.2f}", "words of the unit language per second of speech"),
-    _compressed("frames/words", "total_ratio", "{:.2f}x", "total compression: how many frames a word stands for"),
-    _compressed("frames/runs", "dedup_ratio", "{:.2f}x", "what removing repeats saves"),
-    _compressed("runs/words", "unit_language_ratio", "{:.2f}x", "what the unit language saves on top of that"),
-)
+def frame_milliseconds(made_with: Definition) -> float:
+    """Return the length of one frame of the extractor in milliseconds."""
+    return 1000 * made_with["grid"]["hop"] / SAMPLE_RATE
+
+
+def _compression_measures(made_with: Definition) -> tuple[_Measure, ...]:
+    frames = f"frames (steps of the extractor, {frame_milliseconds(made_with):g} ms) per second of speech"
+    runs = "runs (repeats of a unit counted once) per second of speech"
+    return (
+        _compressed("frames/s", frames, lambda of: f"{of['frames_per_second']:.2f}"),
+        _compressed("runs/s", runs, lambda of: f"{of['runs_per_second']:.2f}"),
+        _compressed(
+            "words/s", "words of the unit language per second of speech", lambda of: f"{of['words_per_second']:.2f}"
+        ),
+        _compressed("frames/words", "total compression: frames per word", lambda of: f"{of['total_ratio']:.2f}x"),
+        _compressed("frames/runs", "what removing repeats saves", lambda of: f"{of['dedup_ratio']:.2f}x"),
+        _compressed(
+            "runs/words", "what the unit language saves on top of that", lambda of: f"{of['unit_language_ratio']:.2f}x"
+        ),
+    )
+
+
 CORPUS = (
     _Measure(Column("hours", "speech that became units"), lambda facts: f"{facts['hours']:,.3f}"),
-    _Measure(Column("utterances", "stretches of speech with units"), lambda facts: f"{facts['utterances']:,}"),
+    _Measure(Column("utterances", "utterances with units"), lambda facts: f"{facts['utterances']:,}"),
     _Measure(Column("rejects", "entries that could not be used"), lambda facts: f"{sum(facts['rejects'].values()):,}"),
     _compressed(
-        "vocabulary used", "vocabulary_use", "{:.1%}", "share of the unit language's words that occur at least once"
+        "vocabulary used",
+        "share of the unit language's words that occur at least once",
+        lambda of: f"{of['vocabulary_use']:.1%}",
     ),
     _compressed(
-        "bits/word", "bits_per_word", "{:.2f}", "entropy of the words' frequencies: an ideal code without context"
+        "bits/word",
+        "entropy of the words' frequencies: an ideal code without context",
+        lambda of: f"{of['bits_per_word']:.2f}",
     ),
-    _compressed("bits/s", "bits_per_second", "{:.1f}", "bits/word times words/s"),
+    _compressed("bits/s", "bits/word times words/s", lambda of: f"{of['bits_per_second']:.1f}"),
 )
 
 
 def compression_grid(facts: Facts) -> Grid:
-    """Rates per second of speech, and the three ratios; the note says what they were measured on."""
-    return _by_dataset("Compression", COMPRESSION, facts, facts["compression_note"])
+    """Return rates per second of speech and the three ratios; the note says what they were measured on."""
+    return _by_dataset("Compression", _compression_measures(facts["made_with"]), facts, facts["compression_note"])
 
 
 def corpus_grid(facts: Facts) -> Grid:
-    """Hours, utterances and rejects per dataset, and what a word carries."""
+    """Return hours, utterances, rejects, use of the vocabulary and entropy by dataset."""
     return _by_dataset("Corpus", CORPUS, facts)
 
 
 def _by_dataset(title: str, measures: Sequence[_Measure], facts: Facts, note: str = "") -> Grid:
-    """A row a dataset, and one for all where there are several."""
-    rows = list(facts["datasets"].items())
+    """One row per dataset, and one for all where there are several."""
+    rows: list[tuple[str, DatasetFacts]] = list(facts["datasets"].items())
     if len(rows) > 1:
         rows.append(("all", facts))
     columns = (DATASET, *(measure.column for measure in measures))
@@ -113,7 +132,7 @@ def _by_dataset(title: str, measures: Sequence[_Measure], facts: Facts, note: st
 
 
 def rejects_grid(facts: Facts) -> Grid:
-    """Rejects by dataset and reason."""
+    """Return the rejects by dataset and reason."""
     columns = (DATASET, Column("reason", number=False), Column("rejects"))
     rows = [
         [name, reason, f"{count:,}"]
@@ -124,14 +143,15 @@ def rejects_grid(facts: Facts) -> Grid:
 
 
 def examples_grid(facts: Facts) -> Grid:
-    """Training examples by stage, and utterances that no stage uses by reason."""
-    rows = [[stage, f"{facts['examples'].get(stage, 0):,}"] for stage in STAGES]
+    """Return the training examples by stage, and the utterances that no stage uses by reason."""
+    stages = dict.fromkeys((*TRAINING, *facts["examples"]))  # a newer program may have written tables unknown here
+    rows = [[stage, f"{facts['examples'].get(stage, 0):,}"] for stage in stages]
     rows += [[f"unused: {reason}", f"{count:,}"] for reason, count in facts["unused"].items()]
     return Grid("Training examples", (Column("stage", number=False), Column("examples")), rows)
 
 
-def versions_grid(summaries: Sequence[Facts]) -> Grid:
-    """One row a version, with its status where one is or was a candidate; times are UTC, as everywhere."""
+def versions_grid(summaries: Sequence[VersionSummary]) -> Grid:
+    """Return one row per version, with its status if any is or was a candidate; times are UTC."""
     columns = (
         Column("no."),
         Column("created", number=False),
@@ -146,11 +166,11 @@ def versions_grid(summaries: Sequence[Facts]) -> Grid:
     rows = [_version_row(values) for values in summaries]
     if all(values["status"] == "accepted" for values in summaries):
         return Grid("Versions", columns, rows)
-    told = [[*row, values["status"]] for row, values in zip(rows, summaries, strict=True)]
-    return Grid("Versions", (*columns, Column("status", number=False)), told)
+    with_status = [[*row, values["status"]] for row, values in zip(rows, summaries, strict=True)]
+    return Grid("Versions", (*columns, Column("status", number=False)), with_status)
 
 
-def _version_row(values: Facts) -> list[str]:
+def _version_row(values: VersionSummary) -> list[str]:
     return [
         str(values["version"]),
         f"{datetime.fromisoformat(values['created']):%Y-%m-%d %H:%M}",
@@ -164,14 +184,14 @@ def _version_row(values: Facts) -> list[str]:
 
 
 def word_lengths(facts: Facts) -> list[Bar]:
-    """How many units the words of the corpus have."""
+    """Return the histogram of units per word."""
     counts = facts["compression"]["word_lengths"]
     total, most = max(1, sum(counts)), max([1, *counts])
     return [Bar(str(units), count / total, count / most) for units, count in enumerate(counts) if count]
 
 
 def definition_rows(facts: Facts) -> Iterator[tuple[str, str]]:
-    """What defines the corpus: a name and a text each."""
+    """Yield name and text of each setting that defines units and words."""
     made, artifacts = facts["made_with"], facts["lineage"]["artifacts"]
     yield "features", _named(made["features"])
     codebook = f", codebook {made['centroids']}" if made["centroids"] else ""
@@ -182,7 +202,7 @@ def definition_rows(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
-    """What the version was made from and with: a name and a text each."""
+    """Yield name and text of everything that the version was made from and with."""
     yield "parent", str(facts["parent"] or "none")
     yield "created", facts["created"]
     if facts["review"]:

@@ -1,8 +1,7 @@
-"""A corpus version as one HTML page that needs nothing else: no scripts, no links, no fonts."""
+"""A corpus version as one self-contained HTML page: no scripts, links or fonts."""
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from flows.report.facts import Facts
 from flows.report.grids import (
     compression_grid,
     corpus_grid,
@@ -11,6 +10,7 @@ from flows.report.grids import (
     rejects_grid,
     word_lengths,
 )
+from flows.report.records import Facts
 from storage.store import Store
 
 _TEMPLATES = Environment(
@@ -23,7 +23,11 @@ _TEMPLATES = Environment(
 
 
 def leave_report(store: Store, facts: Facts) -> str:
-    """Put the page of a version into its store, if it is not there yet; returns its path or URL."""
+    """Write the page of a version into its store unless it is there, and return its path or URL.
+
+    Raises:
+        StorageError: the store refuses.
+    """
     path = f"reports/{facts['version']:08d}.html"
     if not store.exists(path):
         store.put(path, page(facts).encode())
@@ -31,7 +35,7 @@ def leave_report(store: Store, facts: Facts) -> str:
 
 
 def page(facts: Facts) -> str:
-    """The page; all that comes from configs and sources is escaped."""
+    """Return the page as HTML; text from configs and sources is escaped."""
     return _TEMPLATES.get_template("report.html").render(
         facts=facts,
         compression=compression_grid(facts),

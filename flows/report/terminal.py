@@ -1,6 +1,6 @@
-"""The tables of a corpus version on a terminal of any width.
+"""The tables of a corpus version for a terminal of any width.
 
-They hold names and paths as they are: print them on a console without markup, which would swallow `[brackets]`.
+Print them on a console without markup: they contain names and paths, and markup would swallow `[brackets]`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from flows.report.facts import Facts
 from flows.report.grids import (
     Bar,
     Column,
@@ -27,16 +26,17 @@ from flows.report.grids import (
     versions_grid,
     word_lengths,
 )
+from flows.report.records import Facts, VersionSummary
 
 HISTOGRAM_WIDTH = 40
 NAME_WIDTHS = (8, 12)
-"""Characters for a column of names, at least and at most; a longer name goes on in the next line."""
+"""Least and most characters of a column of names; longer names are broken over several lines."""
 GAP = 2
 """Spaces between columns."""
 
 
 def tables(facts: Facts) -> Group:
-    """The tables of `echox inspect`."""
+    """Return the tables of `echox inspect`."""
     shown: list[TextTable | Table] = [TextTable(compression_grid(facts)), TextTable(corpus_grid(facts))]
     rejects = rejects_grid(facts)
     if rejects.rows:
@@ -45,14 +45,14 @@ def tables(facts: Facts) -> Group:
     return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(facts))
 
 
-def versions_table(summaries: Sequence[Facts]) -> "TextTable":
-    """The table of `echox versions`."""
+def versions_table(summaries: Sequence[VersionSummary]) -> "TextTable":
+    """Return the table of `echox versions`."""
     return TextTable(versions_grid(summaries))
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A grid as text; columns that do not fit beside the others are shown below them, after the first column again."""
+    """A grid as text. Columns that do not fit are shown below the others, with the first column repeated."""
 
     grid: Grid
 
@@ -66,11 +66,12 @@ class TextTable:
 
 
 def parted(grid: Grid, width: int) -> Iterator[Grid]:
-    """The grid in parts that are at most `width` characters wide, each with the first column."""
+    """Yield the grid in parts of at most `width` characters, each with the first column."""
     widths = [_width(grid, number) + GAP for number in range(len(grid.columns))]
     chosen = [0]
     for number in range(1, len(grid.columns)):
-        if len(chosen) > 1 and sum(widths[i] for i in (*chosen, number)) > width + 1:  # a space less after the last
+        needed = sum(widths[i] for i in (*chosen, number)) - 1  # one space less behind the last column
+        if len(chosen) > 1 and needed > width:
             yield _columns_of(grid, chosen)
             chosen = [0]
         chosen.append(number)
@@ -107,7 +108,7 @@ def _table(grid: Grid, title: str | None) -> Table:
 
 
 def _empty(title: str | None) -> Table:
-    """A table that is as narrow as its contents."""
+    """An empty table that becomes as narrow as its contents."""
     return Table(
         title=title,
         title_justify="left",
@@ -119,7 +120,7 @@ def _empty(title: str | None) -> Table:
 
 
 def word_length_table(bars: Sequence[Bar]) -> Table:
-    """How many units the words have."""
+    """Return the histogram of units per word."""
     table = _empty("Units per word")
     table.add_column("units", justify="right")
     table.add_column("share", justify="right")
@@ -130,7 +131,7 @@ def word_length_table(bars: Sequence[Bar]) -> Table:
 
 
 def lineage_table(facts: Facts) -> Table:
-    """What the version was made from and with."""
+    """Return the table of what the version was made from and with."""
     title = f"Version {facts['version']} of {facts['store']}"
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     table.add_column(overflow="fold", max_width=20)

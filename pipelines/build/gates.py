@@ -1,28 +1,14 @@
-"""Gates: how far a version may move from the last accepted one before a person should look at it."""
+"""Gates: whether a version moved too far from the last accepted one, so that a person must look at it."""
 
 from collections.abc import Iterator
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
+from pipelines.config.gates import GatesConfig
 from storage.manifests import Manifest
 
 
-class GatesConfig(BaseModel):
-    """By how much a new version may differ from the last accepted one; a gate that is not set is open."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    reject_ratio: float | None = Field(default=None, ge=0.0, le=1.0, allow_inf_nan=False)
-    """Most that the share of rejected entries may rise or fall by, as a difference: 0.01 lets 1 % become 2 %."""
-    hours: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    """Most that the hours of speech may grow or shrink by, as a share of what they were."""
-    compression: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    """Most that frames/words may grow or shrink by, as a share of what it was."""
-
-
 def needs_look(gates: GatesConfig, before: Manifest | None, now: Manifest) -> list[str]:
-    """What moved too far, a sentence each; empty where nothing did or there is nothing to compare with.
+    """Sentences on what moved too far; empty where nothing did, or where there is nothing to compare with.
 
     Args:
         gates: what may move how far.

@@ -9,9 +9,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from pipelines.build.state import STEPS, Build, Built
+from pipelines.build.commit import Built, finish
 from pipelines.config.build import BuildConfig
 from pipelines.engine.session import Session
+from pipelines.engine.state import BuildState
+from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
 from storage.manifests import latest, load
 from storage.receipts import Receipt, to_json
@@ -21,7 +23,7 @@ FOLDER = "builds"
 _PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
 """By the version that the build stands on."""
 COMMIT = "commit"
-STEP_NAMES = (*STEPS, COMMIT)
+STEP_NAMES = (*step_names(), COMMIT)
 """In their order."""
 
 
@@ -50,7 +52,7 @@ class Handover:
 
 @dataclass(frozen=True)
 class _State:
-    """What a `Build` knows between two steps."""
+    """A `BuildState` between two steps, as JSON values."""
 
     config: dict[str, Any]
     parent: int | None
@@ -84,10 +86,10 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
     """
     build = _load(handover, session)
     if step == COMMIT:
-        built = build.finish()
+        built = finish(build)
         facts = {"version": built.manifest.version, "new": built.new, "kept": built.kept, "added": built.added}
         return replace(handover, step=step, facts=facts)
-    STEPS[step](build)
+    steps()[step].run(build)
     state = _State(
         config=build.config.model_dump(mode="json"),
         parent=build.parent.version if build.parent else None,
@@ -100,7 +102,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
 
 
 def built(handover: Handover) -> Built:
-    """What the build ended with, after its commit."""
+    """The result of a build, after its commit."""
     facts = handover.facts
     manifest = load(Store.open(handover.store), facts["version"])
     return Built(manifest, facts["new"], facts["kept"], facts["added"])
@@ -115,11 +117,11 @@ def step_facts(receipts: Sequence[Receipt]) -> dict[str, Any]:
     }
 
 
-def _load(handover: Handover, session: Session) -> Build:
+def _load(handover: Handover, session: Session) -> BuildState:
     state = _STATE.validate_json(session.store.get(handover.path))
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    return Build(config, session, parent, state.steps, state.artifacts, state.specs)
+    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs)
 
 
 def _put(store: Store, state: _State) -> str:

@@ -1,27 +1,31 @@
-"""Facts of a corpus version: hours, utterances, rejects by reason, compression; per dataset and overall."""
+"""Statistics of a corpus version: hours, utterances, rejects by reason, compression; per dataset and overall."""
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from itertools import chain
 from operator import add
 from typing import Any, Self
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from pipelines.engine.build_step import TableStep
+from pipelines.records import Receipts, statistics_of
+from pipelines.steps import steps as registered
 from storage.receipts import DataFile, Receipt
+from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.frames import SAMPLE_RATE
+from unitlang.ahead import run_ahead
+from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage
 
 READERS = 8
 """Files in memory at a time."""
-Receipts = Mapping[str, Sequence[Receipt]]
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,25 @@ class DatasetStatistics:
 
 
 ByDataset = dict[str, DatasetStatistics]
-Count = Callable[[Store, DataFile, UnitLanguage], ByDataset]
+
+
+@dataclass(frozen=True)
+class Coding:
+    """What words and frames mean: a unit language, and the frame grid of its quantizer."""
+
+    language: UnitLanguage
+    grid: FrameGrid
+
+    def counts(self, num_frames: int, num_runs: int, words_W: NDArray[np.integer]) -> CompressionStats:
+        """Counts of utterances, one after another."""
+        return CompressionStats.of(num_frames, num_runs, words_W, self.language.word_lengths, self.grid)
+
+    def nothing(self) -> CompressionStats:
+        """Counts of no speech."""
+        return self.counts(0, 0, np.zeros(0, np.int32))
+
+
+Count = Callable[[Store, DataFile, Coding], ByDataset]
 
 
 def from_manifest(statistics: Mapping[str, Any]) -> ByDataset:
@@ -79,17 +101,35 @@ def from_manifest(statistics: Mapping[str, Any]) -> ByDataset:
 
 
 def overall(datasets: ByDataset) -> DatasetStatistics:
-    """All datasets together."""
+    """The sum over all datasets."""
     return reduce(add, datasets.values())
 
 
-def gather(store: Store, receipts: Receipts, language: UnitLanguage, base: ByDataset) -> ByDataset:
-    """`base` and the statistics of the outputs of these receipts of `ingest`, `quantize` and `encode`.
+def counted_steps(steps: Receipts) -> list[str]:
+    """Names of the steps whose tables count, of those that a version ran: training tables repeat what others hold."""
+    return [name for name in registered() if name in steps and not {*_tables(name)} & {*TRAINING}]
+
+
+def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) -> ByDataset:
+    """`base` and the statistics of the outputs of these receipts.
 
     Memory is bounded by the vocabulary and a few files, not by the corpus.
+
+    Args:
+        store: the corpus.
+        receipts: by step; which tables their files belong to decides how they count.
+        coding: of the words.
+        base: statistics of other receipts.
     """
-    lengths = (_lengths(receipt, language) for receipt in receipts["quantize"])
-    return merge(chain((base,), lengths, _counted(store, receipts, language)))
+    quantized = [receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step]
+    lengths = (_lengths(receipt, coding) for receipt in quantized)
+    return merge(chain((base,), lengths, _counted(store, chain.from_iterable(receipts.values()), coding)))
+
+
+def _tables(name: str) -> tuple[str, ...]:
+    """Tables that a registered step writes."""
+    step = registered()[name]
+    return step.tables if issubclass(step, TableStep) else ()
 
 
 def merge(parts: Iterable[ByDataset]) -> ByDataset:
@@ -101,48 +141,36 @@ def merge(parts: Iterable[ByDataset]) -> ByDataset:
     return dict(sorted(total.items()))
 
 
-def _counted(store: Store, receipts: Receipts, language: UnitLanguage) -> Iterator[ByDataset]:
-    """The counts of each file, a window of them under way at a time: each holds arrays as long as the vocabulary."""
-    waiting: deque[Future[ByDataset]] = deque()
-    with ThreadPoolExecutor(READERS) as pool:
-        for count, file in _countable(receipts):
-            waiting.append(pool.submit(count, store, file, language))
-            if len(waiting) > READERS:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+def _counted(store: Store, receipts: Iterable[Receipt], coding: Coding) -> Iterator[ByDataset]:
+    """Yield the counts of each file; few are in memory at a time, since each holds arrays as long as the vocabulary."""
+    files = (file for receipt in receipts for file in receipt.files if file.table in COUNTS)
+    jobs = (partial(COUNTS[file.table], store, file, coding) for file in files)
+    return run_ahead(jobs, threads=READERS, depth=READERS)
 
 
-def _countable(receipts: Receipts) -> Iterator[tuple[Count, DataFile]]:
-    for receipt in chain(receipts["ingest"], receipts["quantize"]):
-        yield from ((_count_rejects, file) for file in receipt.files if file.table == "rejects")
-    for receipt in receipts["encode"]:
-        yield from ((_count_words, file) for file in receipt.files)
+def _lengths(receipt: Receipt, coding: Coding) -> ByDataset:
+    totals = statistics_of(receipt).get("datasets", {})
+    return {name: DatasetStatistics(coding.nothing(), **counts) for name, counts in totals.items()}
 
 
-def _empty(language: UnitLanguage) -> CompressionStats:
-    return CompressionStats.of(0, 0, np.zeros(0, np.int32), language.word_lengths)
-
-
-def _lengths(receipt: Receipt, language: UnitLanguage) -> ByDataset:
-    totals = receipt.stats["datasets"]
-    return {name: DatasetStatistics(_empty(language), **counts) for name, counts in totals.items()}
-
-
-def _count_rejects(store: Store, file: DataFile, language: UnitLanguage) -> ByDataset:
+def _count_rejects(store: Store, file: DataFile, coding: Coding) -> ByDataset:
     table = read_table(store, file.path, ["dataset", "reason"])
     reasons: dict[str, Counter[str]] = {}
     for dataset, reason in zip(table["dataset"].to_pylist(), table["reason"].to_pylist(), strict=True):
         reasons.setdefault(dataset, Counter())[reason] += 1
-    return {name: DatasetStatistics(_empty(language), rejects=counts) for name, counts in reasons.items()}
+    return {name: DatasetStatistics(coding.nothing(), rejects=counts) for name, counts in reasons.items()}
 
 
-def _count_words(store: Store, file: DataFile, language: UnitLanguage) -> ByDataset:
+def _count_words(store: Store, file: DataFile, coding: Coding) -> ByDataset:
     table = read_table(store, file.path, ["dataset", "words", "num_runs", "num_frames"])
     counted: ByDataset = {}
     for name in table["dataset"].unique().to_pylist():
         part = table.filter(pc.field("dataset") == name)
         frames, runs = (int(part[column].to_numpy().sum()) for column in ("num_frames", "num_runs"))
         words_W = part["words"].combine_chunks().flatten().to_numpy()
-        counted[name] = DatasetStatistics(CompressionStats.of(frames, runs, words_W, language.word_lengths))
+        counted[name] = DatasetStatistics(coding.counts(frames, runs, words_W))
     return counted
+
+
+COUNTS: Mapping[str, Count] = {"rejects": _count_rejects, "unit_language": _count_words}
+"""How the files of a table count."""

@@ -2,16 +2,21 @@
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.build.commit import check_accounts
-from pipelines.build.state import work_units
+from pipelines.build.accounts import check_accounts
+from pipelines.engine.build_step import TableStep
 from pipelines.readers.base import digest16
+from pipelines.records import utterance_files
+from pipelines.steps import steps as registered
+from pipelines.steps.fit_quantizer import quantizer_card
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.errors import StorageError
 from storage.manifests import Manifest
@@ -20,7 +25,9 @@ from storage.store import Store
 from storage.tables import read_table
 from storage.verify import verify_files
 from unitlang.errors import UnitlangError
+from unitlang.frames import FrameGrid
 from unitlang.language.unit_language import UnitLanguage
+from unitlang.quantizer.quantizer import grid_of_card
 
 WORDS_OF = {"t2c": "example_id", "echo": "response"}
 """The training tables with words, and the column that tells whose they are: an utterance's id, or its text."""
@@ -62,52 +69,81 @@ def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[i
         yield int.from_bytes(blake2b(data, digest_size=8).digest(), "little")
 
 
-def verify(store: Store, manifest: Manifest) -> Iterator[str]:
-    """One line for each thing that is wrong with a version; none when it is whole.
+@dataclass(frozen=True)
+class _Version:
+    """Everything that the rows of a version are checked with."""
 
-    Every file has its checksum and rows, every utterance is accounted for, words decode to the runs, runs to the
-    frames, of each utterance, and the words of training examples are those of their utterances. Memory is bounded by a
-    few files and 16 bytes an utterance.
+    store: Store
+    language: UnitLanguage
+    grid: FrameGrid
+    extractor: str
+    known: Spoken
+
+    @classmethod
+    def of(cls, store: Store, manifest: Manifest) -> Self:
+        card = quantizer_card(store, manifest.artifacts["quantizer"].fingerprint)
+        language = load_unit_language(store, manifest.artifacts["unit_language"].fingerprint)
+        return cls(store, language, grid_of_card(card), card["features"]["kind"], Spoken())
+
+
+def verify(store: Store, manifest: Manifest) -> Iterator[str]:
+    """Yield one line for each fault of a version; none when it is whole.
+
+    Every file has its checksum and rows, every utterance is accounted for, the frames of each utterance are those of
+    the extractor's grid, words decode to the runs, runs to the frames, and the words of training examples are those of
+    their utterances. Memory is bounded by a few files and 16 bytes an utterance.
     """
     yield from verify_files(store, manifest)
     try:
         check_accounts(manifest.steps)
-        language = load_unit_language(store, manifest.artifacts["unit_language"].fingerprint)
+        version = _Version.of(store, manifest)
     except (AssertionError, StorageError, UnitlangError) as error:
         yield str(error)
         return
     steps = manifest.steps
-    units = work_units(steps["ingest"])
-    known = Spoken()
-    for unit, quantized, encoded in zip(units, steps["quantize"], steps["encode"], strict=True):
-        yield from _work_unit(store, unit.path, quantized, encoded, language, known)
-    known.sort()
+    for file, quantized, encoded in zip(
+        utterance_files(steps["ingest"]), steps["quantize"], steps["encode"], strict=True
+    ):
+        yield from _work_unit(version, file.path, quantized, encoded)
+    version.known.sort()
     for receipt in steps["shard"]:
-        yield from _examples(store, receipt, known)
+        yield from _examples(store, receipt, version.known)
     yield from _duplicates(store, manifest)
+    for name, step in registered().items():
+        if name in steps and issubclass(step, TableStep):
+            yield from step.problems(store, manifest)
 
 
-def _work_unit(
-    store: Store, utterances: str, quantized: Receipt, encoded: Receipt, language: UnitLanguage, known: Spoken
-) -> Iterator[str]:
+def _work_unit(version: _Version, utterances: str, quantized: Receipt, encoded: Receipt) -> Iterator[str]:
     """Problems of one work unit; a file that cannot be read is reported by its checksum already."""
+    store = version.store
     try:
-        spoken = read_table(store, utterances, ["utterance_id", "audio", "text"])
+        spoken = read_table(store, utterances, ["utterance_id", "audio", "num_samples", "text"])
         units = read_table(store, quantized.files[0].path)
         words = read_table(store, encoded.files[0].path)
-        known.add(spoken, words)
+        version.known.add(spoken, words)
         rejected = _rejected(store, quantized)
     except StorageError as error:
         yield str(error)
         return
-    expected = spoken.filter(pc.field("audio").is_valid())["utterance_id"].to_pylist()
+    spoken = spoken.filter(pc.field("audio").is_valid())
+    samples = dict(zip(spoken["utterance_id"].to_pylist(), spoken["num_samples"].to_pylist(), strict=True))
     found = units["utterance_id"].to_pylist()
-    if Counter(expected) != Counter(found) + Counter(rejected):
+    if Counter(spoken["utterance_id"].to_pylist()) != Counter(found) + Counter(rejected):
         yield f"{utterances}: its utterances are not those of {quantized.files[0].path} and its rejects"
     if found != words["utterance_id"].to_pylist():
         yield f"{encoded.files[0].path}: its utterances are not those of {quantized.files[0].path}"
         return
-    yield from _rows(encoded.files[0].path, units, words, language)
+    yield from _frames(version, quantized.files[0].path, units, samples)
+    yield from _rows(encoded.files[0].path, units, words, version.language)
+
+
+def _frames(version: _Version, path: str, units: pa.Table, samples: Mapping[str, int]) -> Iterator[str]:
+    """Compare the number of frames of each utterance with what the extractor's grid says for its samples."""
+    for name, frames in zip(units["utterance_id"].to_pylist(), units["num_frames"].to_pylist(), strict=True):
+        expected = version.grid.num_frames(samples[name]) if name in samples else frames
+        if frames != expected:
+            yield f"{path}: {name}: {frames} frames, but the grid of extractor {version.extractor} says {expected}"
 
 
 def _rejected(store: Store, receipt: Receipt) -> list[str]:
@@ -116,7 +152,7 @@ def _rejected(store: Store, receipt: Receipt) -> list[str]:
 
 
 def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
-    """Do the words of each row give its runs, and the runs its frames?"""
+    """Check that the words of each row give its runs, and the runs its frames."""
     names = ("units", "durations", "num_frames", "utterance_id")
     columns = (*(units[name] for name in names), *(words[name] for name in ("words", "num_runs", "num_frames")))
     for runs, durations, frames, name, row_words, num_runs, num_frames in zip(*columns, strict=True):
@@ -135,7 +171,7 @@ def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -
 
 
 def _examples(store: Store, receipt: Receipt, known: Spoken) -> Iterator[str]:
-    """Are the words of the training shards those of the utterances, which are checked by then?"""
+    """Check that the words of training examples are those of the utterances, which are checked by then."""
     for file in _with_words(receipt.files):
         try:
             rows = read_table(store, file.path, list({"example_id", WORDS_OF[file.table], "words"}))
@@ -155,7 +191,7 @@ def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
 
 
 def _duplicates(store: Store, manifest: Manifest) -> Iterator[str]:
-    """Is every utterance there once? Ids are compared by their digests, 16 bytes each."""
+    """Check that every utterance is there once; ids are compared by their digests, 16 bytes each."""
     seen: set[bytes] = set()
     for file in manifest.files("utterances", step="ingest"):
         try:

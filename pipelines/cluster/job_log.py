@@ -7,6 +7,8 @@ from typing import Any
 
 from pipelines.engine.progress import Progress
 
+REQUEST = "ECHOX_JOB"
+"""Environment variable that holds the request of a job, as JSON."""
 MARK = "echox:"
 """Begins each line that is ours; the others are Ray's or a library's."""
 

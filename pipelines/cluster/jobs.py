@@ -10,13 +10,12 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import requests
 
 from pipelines.cluster.environment import code_folders, code_revision, environment
-from pipelines.cluster.job import REQUEST
-from pipelines.cluster.job_log import LogLine, parse
+from pipelines.cluster.job_log import REQUEST, LogLine, parse
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import prepare
 from pipelines.errors import KINDS, UserError
@@ -37,6 +36,11 @@ URL = re.compile(r"https?://[^\s/]+(:\d{1,5})?/?")
 ENDED = {"SUCCEEDED", "FAILED", "STOPPED"}
 
 
+def is_job_server(ray_address: str | None) -> TypeGuard[str]:
+    """Return whether an address is that of a cluster's job server."""
+    return ray_address is not None and ray_address.startswith(("http://", "https://"))
+
+
 class JobFailed(RuntimeError):  # noqa: N818 - reads as what it says
     """A job failed by no fault of the user; the message holds the traceback of the cluster."""
 
@@ -50,7 +54,7 @@ class Job:
     """Work for a cluster.
 
     Attributes:
-        work: a name of `pipelines.cluster.job.WORK`.
+        work: a name of `pipelines.build.job.WORK`.
         arguments: JSON values for it.
         name: for people.
         key: what the work is about, JSON values; equal keys in equal code are the same work.
@@ -135,7 +139,7 @@ class Jobs:
     def _submit(self, job: Job, number: int) -> str:
         request = {"work": job.work, "arguments": job.arguments, "environment": environment()}
         return self._client.submit_job(
-            entrypoint="python -m pipelines.cluster.job",
+            entrypoint="python -m pipelines.build.job",
             submission_id=f"{job.prefix}{number}",
             runtime_env={"py_modules": code_folders(), "env_vars": {REQUEST: json.dumps(request)}},
             metadata={**job.metadata, POSITION: str(job.position)},

@@ -22,8 +22,7 @@ from echox.renamed import rename_fields
 from echox.stages import check_stage, stage_class, stage_names
 from echox.training import TrainingRequest, TrainingResult, check
 from pipelines.cluster.environment import code_revision
-from pipelines.cluster.jobs import Job, Jobs
-from pipelines.cluster.runners import is_job_server
+from pipelines.cluster.jobs import Job, Jobs, is_job_server
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable

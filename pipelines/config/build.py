@@ -4,32 +4,36 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from pipelines.build.gates import GatesConfig
-from pipelines.config.faults import Change, Fault, faults_of, report, spelt
+from pipelines.config.faults import Change, Fault, faults_of, nearest, report, spelt
 from pipelines.config.file import apply_change, read_config
+from pipelines.config.gates import GatesConfig
 from pipelines.config.paths import path_faults
-from pipelines.engine.session import RunConfig
+from pipelines.engine.execution import ExecutionConfig
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
+from pipelines.steps import computations, steps
 from pipelines.steps.ingest import WorkUnitsConfig
 from pipelines.steps.shard import ShardsConfig
-from unitlang.features import FeaturesConfig, MfccConfig, resolve_precision
+from unitlang.config import FrozenConfig
+from unitlang.features import FeaturesConfig
+from unitlang.features.mfcc import MfccConfig
 from unitlang.language.unit_language import UnitLanguageConfig
 from unitlang.quantizer.quantizer import QuantizerConfig
 
 logger = logging.getLogger(__name__)
 
 
-class BuildConfig(BaseModel):
+class _BuildConfig(FrozenConfig):
     """A corpus build: where speech is, what to make of it, where the corpus lives."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, title="EchoX corpus build")
+    model_config = ConfigDict(title="EchoX corpus build")
 
     store: ConfigPath = Field(min_length=1)
     """Folder or s3:// URL of the corpus; a relative path is relative to the config file."""
@@ -51,8 +55,20 @@ class BuildConfig(BaseModel):
     """How far a new version may move from the last one before a person must approve it."""
     refit: bool = False
     """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
-    run: RunConfig = RunConfig()
+    run: ExecutionConfig = ExecutionConfig()
     """How the build runs; changes nothing in what it makes."""
+
+
+if TYPE_CHECKING:
+    BuildConfig = _BuildConfig
+else:
+    BuildConfig = create_model(
+        "BuildConfig",
+        __base__=_BuildConfig,
+        __doc__=_BuildConfig.__doc__,
+        **{name: (step.settings, step.settings()) for name, step in steps().items() if step.settings},
+    )
+    """The config with a section for each step that brings settings of its own."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> BuildConfig:
@@ -96,7 +112,7 @@ def check_config(
     except ValidationError as error:
         faults += faults_of(error, BuildConfig, values)
     else:
-        faults += [*_vocabulary_faults(config), *_store_faults(config)]
+        faults += [*_vocabulary_faults(config), *_store_faults(config), *_resource_faults(config)]
         if not faults:
             return _with_models_settled(config, base)
     raise UserError(report(name, faults, changes))
@@ -104,7 +120,10 @@ def check_config(
 
 def config_schema() -> str:
     """The JSON Schema of the config, for editors."""
-    return json.dumps(BuildConfig.model_json_schema(), indent=1, sort_keys=True) + "\n"
+    schema = BuildConfig.model_json_schema()
+    execution = schema["$defs"][ExecutionConfig.__name__]["properties"]
+    execution["resources"]["propertyNames"] = {"enum": sorted(computations())}
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
 
 def _vocabulary_faults(config: BuildConfig) -> Iterator[Fault]:
@@ -116,6 +135,12 @@ def _vocabulary_faults(config: BuildConfig) -> Iterator[Fault]:
             f"raise it to {k + 1} or more, or lower quantizer.k",
             also=(("quantizer", "k"),),
         )
+
+
+def _resource_faults(config: BuildConfig) -> Iterator[Fault]:
+    for name in config.run.resources:
+        if name not in computations():
+            yield Fault(("run", "resources", name), f"is not a step that runs on Ray; {nearest(name, computations())}")
 
 
 def _store_faults(config: BuildConfig) -> Iterator[Fault]:
@@ -140,12 +165,10 @@ def _spellings(uri: str) -> set[str]:
 
 def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
     """Absolute paths for the model files, and one precision for all workers."""
-    features, quantizer = config.features, config.quantizer
-    if features.kind == "hubert" and not features.download:
-        features = features.model_copy(update={"checkpoint": absolute(features.checkpoint, base)})
-    if features.kind == "hubert" and features.precision == "auto":
-        features, reason = resolve_precision(features)
-        logger.info("features.precision: auto is %s: %s", features.precision, reason)
+    quantizer = config.quantizer
+    features, reason = config.features.settled(partial(absolute, base=base))
+    if reason:
+        logger.info("features: %s", reason)
     if quantizer.centroids is not None:
         quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
     return config.model_copy(update={"features": features, "quantizer": quantizer})

@@ -119,7 +119,7 @@ def _fault(details: ErrorDetails, model: type[BaseModel], values: dict[str, Any]
     field = _as_written(details["loc"], values)
     if details["type"] == "extra_forbidden":
         known = {name for parent in _models_at(model, details["loc"][:-1]) for name in parent.model_fields}
-        return Fault(field, f"is not a field here; {_nearest(str(field[-1]), known)}")
+        return Fault(field, f"is not a field here; {nearest(str(field[-1]), known)}")
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
         known = {str(parent.model_fields["kind"].default) for parent in _models_at(model, details["loc"])}
         return Fault((*field, "kind"), _unknown_kind(details, known))
@@ -145,10 +145,10 @@ def _unknown_kind(details: ErrorDetails, known: set[str]) -> str:
     if details["type"] == "union_tag_not_found":
         return f"is required: {', '.join(sorted(known))}"
     kind = str(details["input"]["kind"])
-    return f"is {kind!r}; {_nearest(kind, known)}"
+    return f"is {kind!r}; {nearest(kind, known)}"
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """The remedy for a misspelt name."""
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"

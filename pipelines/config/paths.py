@@ -1,8 +1,9 @@
-"""Whether what a config names on this machine's disks is there; URLs are left to those who read them."""
+"""Check that files and folders named by a config exist on this machine; URLs are left to their readers."""
 
 import os
 import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,8 +11,7 @@ from pipelines.config.faults import Fault, FieldPath
 from pipelines.paths import absolute
 from pipelines.readers import READERS
 from pipelines.readers.base import Reads
-from unitlang.errors import UnitlangError
-from unitlang.features.files import locate
+from unitlang.features import EXTRACTORS
 
 
 def path_faults(values: dict[str, Any], base: Path) -> Iterator[Fault]:
@@ -26,8 +26,9 @@ def path_faults(values: dict[str, Any], base: Path) -> Iterator[Fault]:
         if isinstance(source, dict):
             yield from _source_faults(source, ("sources", position), base)
     features, quantizer = values.get("features"), values.get("quantizer")
-    if isinstance(features, dict) and features.get("kind") == "hubert" and features.get("download") is not True:
-        yield from _checkpoint_faults(features.get("checkpoint"), base)
+    if isinstance(features, dict) and features.get("kind") in EXTRACTORS:
+        missing = EXTRACTORS[features["kind"]].missing_files(features, partial(absolute, base=base))
+        yield from (Fault(("features", name), message) for name, message in missing)
     if isinstance(quantizer, dict):
         yield from _faults(("quantizer", "centroids"), quantizer.get("centroids"), "file", base)
 
@@ -37,14 +38,6 @@ def _source_faults(source: dict[str, Any], field: FieldPath, base: Path) -> Iter
     yield from _faults((*field, "path"), source.get("path"), reader.reads if reader else "file or folder", base)
     if reader and "audio_dir" in reader.model_fields:
         yield from _faults((*field, "audio_dir"), source.get("audio_dir"), "folder", base)
-
-
-def _checkpoint_faults(checkpoint: Any, base: Path) -> Iterator[Fault]:
-    if isinstance(checkpoint, str) and checkpoint:
-        try:
-            locate(absolute(checkpoint, base))
-        except UnitlangError as error:
-            yield Fault(("features", "checkpoint"), str(error))
 
 
 def _faults(field: FieldPath, path: Any, reads: Reads, base: Path) -> Iterator[Fault]:

@@ -19,5 +19,5 @@ def prepare_device() -> tuple[str, int]:
     if torch.cuda.is_available():
         return "cuda", min(DECODE_THREADS_AT_MOST, os.cpu_count() or 1)
     torch.set_num_threads(1)
-    threadpool_limits(1, "blas")  # numpy's products (`unitlang.features.products`)
+    threadpool_limits(1, "blas")  # numpy's products (`unitlang.products`)
     return "cpu", 1

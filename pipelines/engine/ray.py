@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -60,7 +61,7 @@ def prepare() -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Under `uv run`, Ray would upload the current folder and start every worker through uv.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    if has_token():
+    if has_token() and "ray" not in sys.modules:  # Ray has read the variable by then; later it decides by itself
         os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 

@@ -1,25 +1,24 @@
 """Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session."""
 
-import json
 import logging
-import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import asdict
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from types import TracebackType
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
 from rich.console import Console
 
+from pipelines.engine.execution import ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.failures import record_failure
 from pipelines.engine.progress import bar
 from pipelines.engine.ray import connected
-from pipelines.engine.step import Step, Task, perform
-from pipelines.errors import KINDS, USER_ERRORS, UserError, kind_of
+from pipelines.engine.step import Step, WorkUnit, perform
+from pipelines.engine.worker import Worker, pack, unpack
+from pipelines.errors import USER_ERRORS
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
+from unitlang.ahead import run_ahead
 
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
@@ -28,29 +27,6 @@ CLUSTER_PATIENCE_SECONDS = 900
 SLOWEST = 10.0
 """Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
 slower than planned for; a deadlock would otherwise be silent."""
-
-
-RayStep = Literal["ingest", "sample_features", "quantize", "encode", "shard"]
-"""Names of steps that run on Ray; `sample_features` is the sample that the quantizer is fitted to."""
-
-
-class RunConfig(BaseModel):
-    """How a build runs; changes nothing in what it makes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    workers: int | None = Field(default=None, ge=1)
-    """Worker processes at most; default: as many as the Ray cluster has CPUs or, for features, GPUs for when a step
-    begins. A number larger than that makes an autoscaler bring nodes."""
-    gpus_per_worker: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    """GPUs of a worker that computes features; shares are fine, 0 = compute on CPUs. Default: one where the cluster has
-    any. A number asks for them also where an autoscaler must bring them first."""
-    cpus_per_gpu_worker: int = Field(default=4, ge=1)
-    """CPUs that Ray reserves for such a worker: they decode for the GPU."""
-    resources: dict[RayStep, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = {}
-    """Custom resources of Ray that a worker of a step asks for besides, to choose nodes: `quantize: {a100: 0.01}`."""
-    ray_above_seconds: float = Field(default=60.0, ge=0.0)
-    """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
 
 
 class Session:
@@ -63,7 +39,7 @@ class Session:
         console: where progress is shown.
     """
 
-    def __init__(self, store: Store, config: RunConfig, ray_address: str | None, console: Console) -> None:
+    def __init__(self, store: Store, config: ExecutionConfig, ray_address: str | None, console: Console) -> None:
         self.store = store
         self.config = config
         self.console = console
@@ -85,46 +61,65 @@ class Session:
         self._started = False
 
     def run(
-        self, step: Step, tasks: Sequence[Task], *, speed: float, known: Iterable[Receipt] = (), gpu: bool = False
+        self,
+        step: Step[Any],
+        work_units: Sequence[WorkUnit[Any]],
+        *,
+        speed: float,
+        known: Iterable[Receipt] = (),
+        gpu: bool = False,
     ) -> list[Receipt]:
-        """Receipts of all tasks, in their order; tasks that have one already are not done again.
+        """Compute the work units that have no receipt yet; return the receipts of all, in their order.
 
         Args:
             step: the step.
-            tasks: its work units.
+            work_units: what to compute.
             speed: rough seconds of audio that one core does in a second, to plan with.
             known: receipts at hand (those of the last version), which need not be looked for in the store.
             gpu: whether workers gain by a GPU.
+
+        Raises:
+            Exception: any failure of the step, with notes that name the place and the command that repeats it.
         """
         receipts = {receipt.fingerprint: receipt for receipt in known}
-        receipts |= self._finished(step, [task for task in tasks if task.fingerprint not in receipts])
-        todo = [task for task in tasks if task.fingerprint not in receipts]
+        receipts |= self._finished(step, [unit for unit in work_units if unit.fingerprint not in receipts])
+        todo = {unit.fingerprint: unit for unit in work_units if unit.fingerprint not in receipts}
         if todo:
-            with bar(step.name, sum(task.seconds for task in todo), self.console) as progress:
-                seconds = {task.fingerprint: task.seconds for task in todo}
-                for receipt in self._execute(step, todo, speed, gpu):
+            with bar(step.name, sum(unit.seconds for unit in todo.values()), self.console) as progress:
+                for receipt in self._attempted(step, list(todo.values()), speed, gpu):
                     receipts[receipt.fingerprint] = receipt
-                    progress.advance(seconds[receipt.fingerprint])
-        return [receipts[task.fingerprint] for task in tasks]
+                    progress.advance(todo[receipt.fingerprint].seconds)
+        return [receipts[unit.fingerprint] for unit in work_units]
 
-    def _finished(self, step: Step, tasks: Sequence[Task]) -> dict[str, Receipt]:
+    def _finished(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]]) -> dict[str, Receipt]:
         """Receipts that an earlier, unfinished build left in the store."""
-        if not tasks:
+        if not work_units:
             return {}
         listed = list_receipts(self.store, step.name)
-        names = [task.fingerprint for task in tasks if task.fingerprint in listed]
-        with ThreadPoolExecutor(RECEIPT_READERS) as pool:
-            found = pool.map(lambda name: read_receipt(self.store, step.name, name), names)
-            return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
+        names = [unit.fingerprint for unit in work_units if unit.fingerprint in listed]
+        reads = (partial(read_receipt, self.store, step.name, name) for name in names)
+        found = run_ahead(reads, threads=RECEIPT_READERS, depth=RECEIPT_READERS)
+        return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
-    def _execute(self, step: Step, todo: Sequence[Task], speed: float, gpu: bool) -> Iterator[Receipt]:
-        cpu_seconds = sum(task.seconds for task in todo) / speed
+    def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
+        """`_execute`; a failure of the program leaves a record from which `echox debug` repeats a work unit."""
+        try:
+            yield from self._execute(step, todo, speed, gpu)
+        except USER_ERRORS:
+            raise
+        except Exception as error:
+            record = record_failure(self.store, step, todo)
+            error.add_note(f"the work units that step {step.name} had to do are listed in {record}")
+            raise
+
+    def _execute(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
+        cpu_seconds = sum(unit.seconds for unit in todo) / speed
         if cpu_seconds < self.config.ray_above_seconds:
             process = step.open(self.store)
-            return (perform(step, process, self.store, task) for task in todo)
+            return (perform(step, process, self.store, unit) for unit in todo)
         return self._on_ray(step, todo, speed, gpu)
 
-    def _on_ray(self, step: Step, todo: Sequence[Task], speed: float, gpu: bool) -> Iterator[Receipt]:
+    def _on_ray(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
         self._start_ray()
         import ray.data
 
@@ -133,11 +128,10 @@ class Session:
         check_needs(needs, there, self._address)
         workers = worker_count(self.config, len(todo), needs, there)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
-        slowest = max(task.seconds for task in todo) / speed * SLOWEST
+        slowest = max(unit.seconds for unit in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
-        job = pickle.dumps((step, self.store))
-        rows = [{"job": job, "task": json.dumps(asdict(task))} for task in todo]
+        rows = [pack(step, self.store, unit) for unit in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
             batch_size=1,
@@ -146,10 +140,10 @@ class Session:
             num_gpus=needs["GPU"],
             resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
-        for row in outputs.iter_rows():
-            if row["kind"]:
-                raise KINDS[row["kind"]](row["error"])
-            yield Receipt.from_dict(json.loads(row["receipt"]))
+        made = cast(Generator[dict[str, Any]], iter(outputs.iter_rows()))
+        with closing(made):  # otherwise Ray Data may still be at work when Ray is shut down
+            for row in made:
+                yield unpack(row)
 
     def _start_ray(self) -> None:
         if self._started:
@@ -162,62 +156,3 @@ class Session:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-
-
-def worker_needs(config: RunConfig, step: str, gpu: bool, there: Mapping[str, float]) -> dict[str, float]:
-    """What a worker asks of Ray: a core, or a GPU and the cores that decode for it; and custom resources.
-
-    Args:
-        config: how to run.
-        step: name of the step.
-        gpu: whether the worker gains by a GPU.
-        there: resources of the cluster by name.
-    """
-    custom = next((amounts for name, amounts in config.resources.items() if name == step), {})
-    share = (1.0 if there.get("GPU", 0) >= 1 else 0.0) if config.gpus_per_worker is None else config.gpus_per_worker
-    if gpu and share:
-        return {"CPU": config.cpus_per_gpu_worker, "GPU": share, **custom}
-    return {"CPU": 1, "GPU": 0, **custom}
-
-
-def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address: str | None) -> None:
-    """Refuse to wait for what this machine has not; a cluster may grow.
-
-    Raises:
-        UserError: naming the field.
-    """
-    for name, amount in needs.items():
-        if address is None and there.get(name, 0) < amount:
-            field = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker"}.get(name, "run.resources")
-            raise UserError(f"{field}: a worker would need {amount:g} {name}, this machine has {there.get(name, 0):g}")
-
-
-def worker_count(config: RunConfig, tasks: int, needs: Mapping[str, float], there: Mapping[str, float]) -> int:
-    """As many workers as are allowed, or as the cluster holds now, of those that are of use."""
-    fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
-    return max(1, min(tasks, config.workers or fitting))
-
-
-class Worker:
-    """The actor that Ray Data calls: opens the step with the first work unit, then does one a call.
-
-    Step and store come with each row, not as arguments of the actor: those would live in the object store of one
-    node, and with that node every actor that must be started again would be lost.
-    """
-
-    def __init__(self) -> None:
-        self._perform: Callable[[Task], Receipt] | None = None
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Do the one work unit of a batch; only its receipt goes back, or what the user must mend."""
-        try:
-            receipt = self._do(batch["job"][0], Task(**json.loads(str(batch["task"][0]))))
-        except USER_ERRORS as error:
-            return {"receipt": [""], "kind": [kind_of(error)], "error": [str(error)]}
-        return {"receipt": [json.dumps(receipt.to_dict())], "kind": [""], "error": [""]}
-
-    def _do(self, job: bytes, task: Task) -> Receipt:
-        if self._perform is None:
-            step, store = pickle.loads(job)  # noqa: S301 - written by the driver, above
-            self._perform = partial(perform, step, step.open(store), store)
-        return self._perform(task)

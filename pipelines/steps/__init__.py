@@ -1,1 +1,34 @@
-"""The steps of a build, one module each, and what they share."""
+"""Steps of a build: every module here that defines a `BuildStep` is one, found by itself."""
+
+from functools import cache
+from graphlib import TopologicalSorter
+from typing import Any
+
+from pipelines.engine.build_step import BuildStep
+from pipelines.engine.step import Step
+from unitlang.registry import by_name, classes_in
+
+
+@cache
+def steps() -> dict[str, type[BuildStep]]:
+    """All steps by name, each after those that it reads from; steps without an order between them by name."""
+    found = by_name(classes_in(__name__, __path__, BuildStep), lambda step: step.name)
+    for step in found.values():
+        if unknown := set(step.after) - found.keys():
+            raise TypeError(f"step {step.name} comes after {', '.join(sorted(unknown))}, which no module defines")
+    order = TopologicalSorter({name: sorted(found[name].after) for name in sorted(found)})
+    return {name: found[name] for name in order.static_order()}
+
+
+def step_names() -> tuple[str, ...]:
+    """Names of all steps in the order of a build."""
+    return tuple(steps())
+
+
+@cache
+def computations() -> dict[str, type[Step[Any]]]:
+    """By name, whatever runs work units: steps that write tables, and the samples that fits take."""
+    return by_name(classes_in(__name__, __path__, Step), lambda step: step.name)
+
+
+__all__ = ["computations", "step_names", "steps"]

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import chain, groupby
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.engine.step import noted
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
+from pipelines.records import Audio, SpokenRow
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source
@@ -32,11 +33,11 @@ def audio_source(uri: str) -> AudioSource:
     return fetch(uri) if is_parquet_uri(uri) else uri
 
 
-Row = dict[str, Any]
 Blocks = Iterator[NDArray[np.float32]]
+"""Consecutive parts waveform_N of an utterance."""
 
 
-def row_streams(rows: Iterable[Row], threads: int = 1) -> Iterator[tuple[Row, Blocks]]:
+def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[SpokenRow, Blocks]]:
     """Each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
 
     The blocks raise the AudioError of their row, may be left early, and end when the next row is asked for.
@@ -55,19 +56,19 @@ def row_streams(rows: Iterable[Row], threads: int = 1) -> Iterator[tuple[Row, Bl
     return chain.from_iterable(run_ahead(jobs, threads=threads, depth=2 * threads))
 
 
-def _file_streams(rows: list[Row]) -> Iterator[tuple[Row, Blocks]]:
+def _file_streams(rows: list[SpokenRow]) -> Iterator[tuple[SpokenRow, Blocks]]:
     source = ingested_source(rows[0]["audio"], rows[0]["checksum"])
     segments = [(row["offset_samples"], row["num_samples"]) for row in rows]
     return zip(rows, stream_segments(source, segments), strict=True)
 
 
-def _is_long(rows: list[Row]) -> bool:
+def _is_long(rows: list[SpokenRow]) -> bool:
     return sum(row["num_samples"] for row in rows) > AHEAD_SAMPLES
 
 
-def _decoded(rows: list[Row]) -> list[tuple[Row, Blocks]]:
+def _decoded(rows: list[SpokenRow]) -> list[tuple[SpokenRow, Blocks]]:
     """`_file_streams` with all the blocks in memory."""
-    decoded: list[tuple[Row, Blocks]] = []
+    decoded: list[tuple[SpokenRow, Blocks]] = []
     for row, blocks in _file_streams(rows):
         held: list[NDArray[np.float32]] = []
         try:
@@ -83,7 +84,9 @@ def _broken(error: AudioError) -> Blocks:
     yield
 
 
-def sound_streams(rows: Iterable[Row], faults: dict[int, AudioError], threads: int = 1) -> Iterator[tuple[int, Blocks]]:
+def sound_streams(
+    rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1
+) -> Iterator[tuple[int, Blocks]]:
     """`row_streams` with the number of each row in place of the row; a row's AudioError ends its blocks.
 
     Args:
@@ -91,18 +94,24 @@ def sound_streams(rows: Iterable[Row], faults: dict[int, AudioError], threads: i
         faults: takes the error of each row that has one; what was made of its blocks is of no use.
         threads: as of `row_streams`.
     """
-    for number, (_, blocks) in enumerate(row_streams(rows, threads)):
-        yield number, _until_fault(number, blocks, faults)
+    for number, (row, blocks) in enumerate(row_streams(rows, threads)):
+        yield number, _until_fault(number, row, blocks, faults)
 
 
-def _until_fault(number: int, blocks: Blocks, faults: dict[int, AudioError]) -> Blocks:
+def _until_fault(number: int, row: SpokenRow, blocks: Blocks, faults: dict[int, AudioError]) -> Blocks:
     try:
-        yield from blocks
+        with noted(place_of(row)):
+            yield from blocks
     except AudioError as error:
         faults[number] = error
 
 
-def ingested_source(audio: dict[str, Any], expected: str) -> AudioSource:
+def place_of(row: SpokenRow) -> str:
+    """Where an utterance is, for the notes of a failure."""
+    return f"utterance {row['utterance_id']}, audio {row['audio']['uri']}"
+
+
+def ingested_source(audio: Audio, expected: str) -> AudioSource:
     """What to open for a value of the `audio` column, if its bytes are still those that `ingest` saw.
 
     Units of other bytes would stand beside a wrong checksum for ever.
@@ -112,7 +121,7 @@ def ingested_source(audio: dict[str, Any], expected: str) -> AudioSource:
     """
     uri = audio["uri"]
     try:
-        source = audio["bytes"] if audio["bytes"] is not None else audio_source(uri)
+        source = audio["bytes"] if audio["bytes"] is not None else audio_source(str(uri))
         found = checksum(source)
     except AudioError as error:
         raise UserError(f"{uri}: was there when it was ingested, and now {error.message}; bring it back") from error

@@ -1,15 +1,16 @@
 """Step 5: runs -> words of the unit language."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
 
-from pipelines.engine.step import Output, Payload, Step, Task
+from pipelines.engine.build_step import Plan, TableStep
+from pipelines.engine.state import BuildState
+from pipelines.engine.step import Output, Process
+from pipelines.records import FilePayload, Receipts
 from pipelines.steps.fit_unit_language import load_unit_language
-from storage.receipts import Receipt
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -20,7 +21,7 @@ SPEED = 50_000.0
 
 
 @dataclass(frozen=True)
-class Encode(Step):
+class Encode(TableStep[FilePayload]):
     """Units -> words.
 
     Attributes:
@@ -30,19 +31,32 @@ class Encode(Step):
 
     name: ClassVar[str] = "encode"
     revision: ClassVar[int] = 1
+    after: ClassVar[tuple[str, ...]] = ("fit_unit_language",)
+    tables: ClassVar[tuple[str, ...]] = ("unit_language",)
     unit_language: str
     quantizer: str
 
-    def unit_task(self, quantized: Receipt, seconds: float) -> Task:
-        """The task for the output of `quantize` on one work unit."""
-        units = quantized.files[0]
-        return self.task(units.sha256, {"path": units.path}, seconds)
+    @classmethod
+    def plan(cls, build: BuildState) -> Plan:
+        """See `TableStep.plan`."""
+        step = cls(build.artifacts["unit_language"].fingerprint, build.artifacts["quantizer"].fingerprint)
+        units = [receipt.files[0] for receipt in build.steps["quantize"]]
+        work_units = [
+            step.work_unit(file.sha256, FilePayload(path=file.path), utterances.seconds)
+            for utterances, file in zip(build.utterance_files, units, strict=True)
+        ]
+        return Plan(step, work_units, SPEED)
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    @classmethod
+    def expected_rows(cls, steps: Receipts) -> int | None:
+        """See `TableStep.expected_rows`."""
+        return sum(receipt.rows_out for receipt in steps["quantize"])
+
+    def open(self, store: Store) -> Process[FilePayload]:
         """See `Step.open`."""
         language = load_unit_language(store, self.unit_language)
 
-        def process(payload: Payload) -> Output:
+        def process(payload: FilePayload) -> Output:
             return encode_table(read_table(store, payload["path"]), language, self.quantizer)
 
         return process
@@ -63,9 +77,3 @@ def encode_table(units: pa.Table, language: UnitLanguage, quantizer: str) -> Out
         SCHEMAS["unit_language"],
     )
     return Output([("unit_language", table)], units.num_rows, table.num_rows)
-
-
-if __name__ == "__main__":
-    from pipelines.main import run_step
-
-    run_step("encode")

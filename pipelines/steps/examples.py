@@ -12,21 +12,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pipelines.readers.base import Task
+from pipelines.records import SpokenRow, UtteranceRow, WordsRow
+from unitlang.config import FrozenConfig
 from unitlang.frames import SAMPLE_RATE
 
-Stage = Literal["s2t", "t2c", "echo"]
-Row = dict[str, Any]
 
-
-class StagesConfig(BaseModel):
+class StagesConfig(FrozenConfig):
     """Which speech tasks feed which training stage."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     s2t: tuple[Task, ...] = ("asr", "sqa")
     """Speech in, text out."""
@@ -36,10 +33,8 @@ class StagesConfig(BaseModel):
     """Speech in, text and words of units out."""
 
 
-class ExamplesConfig(BaseModel):
-    """What becomes a training example."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+class ExamplesConfig(FrozenConfig):
+    """Which utterances become training examples, and how."""
 
     max_audio_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Longer speech is left out of s2t and echo; 30 s is the window of the Whisper encoder."""
@@ -53,24 +48,24 @@ class ExamplesConfig(BaseModel):
 class Turn:
     """An utterance with its words; `words` is None where it has no audio or `quantize` rejected it."""
 
-    row: Row
+    row: UtteranceRow
     words: list[int] | None
     num_frames: int
 
     @classmethod
-    def of(cls, row: Row, words_by_id: Mapping[str, Row]) -> Self:
+    def of(cls, row: UtteranceRow, words_by_id: Mapping[str, WordsRow]) -> Self:
         """Join an utterance with its row of the `unit_language` table."""
         words = words_by_id.get(row["utterance_id"])
         return cls(row, words["words"] if words else None, words["num_frames"] if words else 0)
 
     @property
     def number(self) -> int | None:
-        """Position in its dialogue, from 0, where the source tells it."""
+        """Position in its dialogue, from 0; None where the source does not number the turns."""
         return self.row["turn"]
 
     @property
     def text(self) -> str | None:
-        """What is said."""
+        """Transcript, or the text to read."""
         return self.row["text"]
 
     def hearable(self, config: ExamplesConfig) -> bool:
@@ -83,16 +78,16 @@ class Example:
     """A training example; its audio is added when the shard is written.
 
     Attributes:
-        stage: the training stage.
+        stage: the training stage, which has a table of its name.
         heard: the utterance whose audio it holds, if any.
         used: ids of the utterances in it.
         values: the columns of the stage's table without the audio.
     """
 
-    stage: Stage
-    heard: Row | None
+    stage: str
+    heard: SpokenRow | None
     used: tuple[str, ...]
-    values: Row
+    values: dict[str, Any]
 
 
 def examples(turns: Sequence[Turn], config: ExamplesConfig) -> Iterator[Example]:
@@ -166,7 +161,7 @@ def _unused_reason(turn: Turn, config: ExamplesConfig, broken: bool) -> str:
     return "too_long" if turn.words is not None and not turn.hearable(config) else "no_counterpart"
 
 
-def _listen(stage: Stage, heard: Turn, answer: Turn, prompt: str) -> Example:
+def _listen(stage: str, heard: Turn, answer: Turn, prompt: str) -> Example:
     values = _common(heard) | {
         "num_samples": heard.row["num_samples"],
         "prompt": prompt,
@@ -175,7 +170,7 @@ def _listen(stage: Stage, heard: Turn, answer: Turn, prompt: str) -> Example:
     }
     if stage == "echo":
         values["words"] = answer.words
-    return Example(stage, heard.row, (heard.row["utterance_id"], answer.row["utterance_id"]), values)
+    return Example(stage, cast(SpokenRow, heard.row), (heard.row["utterance_id"], answer.row["utterance_id"]), values)
 
 
 def _say(turn: Turn) -> Example:
@@ -183,7 +178,7 @@ def _say(turn: Turn) -> Example:
     return Example("t2c", None, (turn.row["utterance_id"],), values)
 
 
-def _common(turn: Turn) -> Row:
+def _common(turn: Turn) -> dict[str, Any]:
     return {
         "example_id": turn.row["utterance_id"],
         "dataset": turn.row["dataset"],

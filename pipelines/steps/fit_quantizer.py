@@ -5,23 +5,25 @@ is set.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from hashlib import sha256
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.engine.build_step import FitStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.fingerprint import fingerprint
-from pipelines.engine.session import Session
-from pipelines.engine.step import Output, Payload, Step, Task
+from pipelines.engine.rejects import check_rejects, check_speech
+from pipelines.engine.state import BuildState
+from pipelines.engine.step import Output, Process, Step, WorkUnit
 from pipelines.errors import UserError
+from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile
 from pipelines.steps.audio_files import sound_streams
-from pipelines.steps.ingest import WorkUnit
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
 from storage.receipts import Receipt
@@ -29,28 +31,89 @@ from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.errors import AudioError
-from unitlang.features import FeaturesConfig, as_array, fingerprint_features, load_extractor
-from unitlang.frames import FRAME_HOP, FRAME_SECONDS, SAMPLE_RATE
+from unitlang.features import FeaturesConfig, as_array
+from unitlang.frames import SAMPLE_RATE, FrameGrid
+from unitlang.grouping import grouped
 from unitlang.quantizer.centroids import read_centroids
 from unitlang.quantizer.kmeans import fit_kmeans
-from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig
+from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig, grid_of_card
 
 REVISION = 2
-SAMPLE_TASKS = 64
+SAMPLE_WORK_UNITS = 64
 """About so many share the sample, whatever its length and the number of workers: few would leave workers idle."""
-SHORTEST_TASK, LONGEST_TASK = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
-"""Samples: what a task costs besides would show below, a lost task above."""
+SHORTEST, LONGEST = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
+"""Samples in a work unit of the sample: below, starting it costs too much; above, losing it does."""
 KIND = "quantizer"
-SPEEDS = {"mfcc": 400.0, "hubert": 6.0}
-"""Rough seconds of audio that one core does in a second, by kind of features; to plan with."""
-ON_GPU = {"hubert"}
-"""Features that gain by a GPU."""
 
 # Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
 
 
+class FitQuantizer(FitStep):
+    """Learns the centroids from a sample, or takes those of a public codebook."""
+
+    name: ClassVar[str] = "fit_quantizer"
+    after: ClassVar[tuple[str, ...]] = ("ingest",)
+    artifact: ClassVar[str] = KIND
+
+    @classmethod
+    def run(cls, build: BuildState) -> None:
+        """See `BuildStep.run`.
+
+        Raises:
+            UserError: more rejects than allowed already, before the long steps, or too little speech.
+        """
+        if build.steps["ingest"] != list(build.parent_receipts("ingest")):
+            check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
+        super().run(build)
+
+    @classmethod
+    def spec(cls, build: BuildState) -> str:
+        """See `FitStep.spec`."""
+        features, config = build.config.features, build.config.quantizer
+        if config.centroids is None:
+            return fingerprint(features.fingerprint(), config.model_dump())
+        return fingerprint(features.fingerprint(), _digest(read_centroids(config.centroids)))
+
+    @classmethod
+    def fit(cls, build: BuildState) -> ArtifactRef:
+        """See `FitStep.fit`.
+
+        Raises:
+            UserError: the sample is too small for k, or the given centroids do not fit.
+        """
+        features, config, store = build.config.features, build.config.quantizer, build.session.store
+        if config.centroids is not None:
+            return _public_quantizer(store, features, config)
+        check_speech(store, build.steps, config.k, features.grid())
+        receipts = _sample(build)
+        digests = [file.sha256 for receipt in receipts for file in receipt.files]
+        name = fingerprint(KIND, REVISION, features.fingerprint(), config.k, config.seed, config.iterations, digests)
+        if not has_artifact(store, KIND, name):
+            sample_ND = _load_sample(store, receipts)
+            check_sample(len(sample_ND), config, features)
+            with build.session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
+                centroids_KD = fit_kmeans(sample_ND, config.k, seed=config.seed, iterations=config.iterations)
+            fitted = config.model_dump(exclude={"centroids"}) | {"frames": len(sample_ND)}
+            put_quantizer(store, features, centroids_KD, name, fitted)
+        return ArtifactRef(KIND, name, artifact_path(KIND, name))
+
+
+def check_sample(frames: int, config: QuantizerConfig, features: FeaturesConfig) -> None:
+    """Refuse a sample with fewer frames than clusters.
+
+    Raises:
+        UserError: naming the fields that would help.
+    """
+    if frames < config.k:
+        raise UserError(
+            f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {frames} "
+            f"({features.grid().seconds(frames):.1f} s of speech): lower quantizer.k, add speech, or raise "
+            "quantizer.sample_hours or quantizer.max_frames"
+        )
+
+
 @dataclass(frozen=True)
-class SampleFeatures(Step):
+class SampleFeatures(Step[SamplePayload]):
     """Features of the sampled utterances, a seeded share of their frames, in half precision.
 
     Half precision changes no unit (measured on real features); it halves the sample.
@@ -64,17 +127,18 @@ class SampleFeatures(Step):
 
     name: ClassVar[str] = "sample_features"
     revision: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("sample_features",)
     features: dict[str, Any]
     features_fingerprint: str
     seed: int
     share: float
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    def open(self, store: Store) -> Process[SamplePayload]:
         """See `Step.open`."""
         device, threads = prepare_device()
-        extractor = load_extractor(parse_features(self.features), device)
+        extractor = parse_features(self.features).load(device)
 
-        def process(payload: Payload) -> Output:
+        def process(payload: SamplePayload) -> Output:
             rows = list(_rows(store, payload))
             faults: dict[int, AudioError] = {}  # `quantize` reads every utterance and makes the reject
             generators = [self._generator(row) for row in rows]
@@ -84,11 +148,11 @@ class SampleFeatures(Step):
             blocks_ND = [block for number, blocks in enumerate(kept) if number not in faults for block in blocks]
             columns = {"features": [block.tobytes() for block in blocks_ND], "dim": [extractor.dim] * len(blocks_ND)}
             table = pa.table(columns, SCHEMAS["sample_features"])
-            return Output([("sample_features", table)], len(rows), len(rows), stats={"skipped": len(faults)})
+            return Output([("sample_features", table)], len(rows), len(rows), stats=StepStatistics(skipped=len(faults)))
 
         return process
 
-    def _generator(self, row: dict[str, Any]) -> np.random.Generator:
+    def _generator(self, row: SpokenRow) -> np.random.Generator:
         """Chooses frames by the seed and where the speech stands."""
         name = f"{row['utterance_id']}#{row['offset_samples']}"
         return np.random.default_rng(int.from_bytes(priority(self.seed, name)))
@@ -105,54 +169,13 @@ def parse_features(values: dict[str, Any]) -> FeaturesConfig:
     return TypeAdapter[FeaturesConfig](FeaturesConfig).validate_python(values)
 
 
-def fit_quantizer(
-    session: Session,
-    units: Sequence[WorkUnit],
-    dataset_samples: dict[str, int],
-    features: FeaturesConfig,
-    config: QuantizerConfig,
-) -> ArtifactRef:
-    """The quantizer for these utterances; nothing is computed when the store has it already.
-
-    Raises:
-        UserError: when the sample is too small for k, or the given centroids do not fit.
-    """
-    if config.centroids is not None:
-        return _public_quantizer(session.store, features, config)
-    receipts = _sample(session, units, dataset_samples, features, config)
-    digests = [file.sha256 for receipt in receipts for file in receipt.files]
-    name = fingerprint(
-        KIND, REVISION, fingerprint_features(features), config.k, config.seed, config.iterations, digests
-    )
-    if not has_artifact(session.store, KIND, name):
-        sample_ND = _load_sample(session.store, receipts)
-        if len(sample_ND) < config.k:
-            raise UserError(
-                f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {len(sample_ND)} "
-                f"({len(sample_ND) * FRAME_SECONDS:.1f} s of speech): lower quantizer.k, add speech, or raise "
-                "quantizer.sample_hours or quantizer.max_frames"
-            )
-        with session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
-            centroids_KD = fit_kmeans(sample_ND, config.k, seed=config.seed, iterations=config.iterations)
-        fitted = config.model_dump(exclude={"centroids"}) | {"frames": len(sample_ND)}
-        put_quantizer(session.store, features, centroids_KD, name, fitted)
-    return ArtifactRef(KIND, name, artifact_path(KIND, name))
-
-
-def quantizer_spec(features: FeaturesConfig, config: QuantizerConfig) -> str:
-    """Fingerprint of what the user asks for; while it stays, a store keeps its quantizer."""
-    if config.centroids is None:
-        return fingerprint(fingerprint_features(features), config.model_dump())
-    return fingerprint(fingerprint_features(features), _digest(read_centroids(config.centroids)))
-
-
 def _digest(centroids_KD: NDArray[np.float32]) -> str:
     return sha256(np.ascontiguousarray(centroids_KD).tobytes()).hexdigest()
 
 
 def _public_quantizer(store: Store, features: FeaturesConfig, config: QuantizerConfig) -> ArtifactRef:
     centroids_KD = read_centroids(str(config.centroids))
-    name = fingerprint(KIND, REVISION, fingerprint_features(features), _digest(centroids_KD))
+    name = fingerprint(KIND, REVISION, features.fingerprint(), _digest(centroids_KD))
     if not has_artifact(store, KIND, name):
         put_quantizer(store, features, centroids_KD, name, {"centroids": config.centroids})
     return ArtifactRef(KIND, name, artifact_path(KIND, name))
@@ -165,13 +188,31 @@ def put_quantizer(
     name: str,
     fitted: dict[str, Any],
 ) -> None:
-    """Write the quantizer's files under its fingerprint; `fitted` goes on its card."""
-    put_artifact(store, KIND, name, Quantizer(load_extractor(features), centroids_KD, name, fitted).dump())
+    """Write a quantizer.
+
+    Args:
+        store: the corpus.
+        features: its extractor.
+        centroids_KD: float32.
+        name: its fingerprint.
+        fitted: how the centroids came about, for the card.
+    """
+    put_artifact(store, KIND, name, Quantizer(features.load(), centroids_KD, name, fitted).dump())
+
+
+def quantizer_card(store: Store, name: str) -> dict[str, Any]:
+    """Card of the quantizer of that fingerprint."""
+    return json.loads(get_artifact(store, KIND, name)[CARD_FILE])
 
 
 def clusters(store: Store, name: str) -> int:
     """Number of units of the quantizer of that fingerprint, without loading its model."""
-    return int(json.loads(get_artifact(store, KIND, name)[CARD_FILE])["k"])
+    return int(quantizer_card(store, name)["k"])
+
+
+def frame_grid(store: Store, name: str) -> FrameGrid:
+    """Frame grid of the quantizer of that fingerprint, without loading its model."""
+    return grid_of_card(quantizer_card(store, name))
 
 
 def load_quantizer(store: Store, name: str, device: str = "cpu") -> Quantizer:
@@ -179,52 +220,43 @@ def load_quantizer(store: Store, name: str, device: str = "cpu") -> Quantizer:
     return Quantizer.load(get_artifact(store, KIND, name), device)
 
 
-def _sample(
-    session: Session,
-    units: Sequence[WorkUnit],
-    dataset_samples: dict[str, int],
-    features: FeaturesConfig,
-    config: QuantizerConfig,
-) -> list[Receipt]:
-    chosen = choose(session.store, units, dataset_samples, config.sample_hours, config.seed)
-    speech = [(units[position], piece) for position, pieces in chosen.items() for piece in pieces]
-    frames = sum(piece.samples for _, piece in speech) / FRAME_HOP
+def _sample(build: BuildState) -> list[Receipt]:
+    """Receipts of the features of a sample of the speech."""
+    features, config, files = build.config.features, build.config.quantizer, build.utterance_files
+    chosen = choose(build.session.store, files, build.dataset_samples, config.sample_hours, config.seed)
+    speech = [(files[position], piece) for position, pieces in chosen.items() for piece in pieces]
+    frames = sum(piece.samples for _, piece in speech) / features.grid().hop
     share = min(1.0, config.max_frames / frames) if frames else 1.0
-    step = SampleFeatures(features.model_dump(), fingerprint_features(features), config.seed, round(share, 6))
-    return session.run(
-        step, list(_sample_tasks(step, speech)), speed=SPEEDS[features.kind], gpu=features.kind in ON_GPU
-    )
+    step = SampleFeatures(features.model_dump(), features.fingerprint(), config.seed, round(share, 6))
+    work_units = list(_sample_work_units(step, speech))
+    return build.session.run(step, work_units, speed=features.speed, gpu=features.gains_by_gpu)
 
 
-def _sample_tasks(step: SampleFeatures, speech: Sequence[tuple[WorkUnit, Piece]]) -> Iterator[Task]:
-    """The chosen speech in tasks of about the same length."""
-    size = sum(piece.samples for _, piece in speech) // SAMPLE_TASKS
-    size = min(max(size, SHORTEST_TASK), LONGEST_TASK)
-    held: list[tuple[WorkUnit, Piece]] = []
-    samples = 0
-    for unit, piece in speech:
-        held.append((unit, piece))
-        samples += piece.samples
-        if samples >= size:
-            yield _sample_task(step, held, samples)
-            held, samples = [], 0
-    if held:
-        yield _sample_task(step, held, samples)
+def _sample_work_units(
+    step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]]
+) -> Iterator[WorkUnit[SamplePayload]]:
+    """Yield the chosen speech in work units of about the same length."""
+    size = sum(piece.samples for _, piece in speech) // SAMPLE_WORK_UNITS
+    size = min(max(size, SHORTEST), LONGEST)
+    for group in grouped(speech, lambda group, _: sum(piece.samples for _, piece in group) >= size):
+        yield _sample_work_unit(step, group)
 
 
-def _sample_task(step: SampleFeatures, speech: list[tuple[WorkUnit, Piece]], samples: int) -> Task:
-    parts = [(unit, [astuple(piece) for _, piece in pieces]) for unit, pieces in groupby(speech, lambda part: part[0])]
-    payload = {"parts": [{"path": unit.path, "pieces": pieces} for unit, pieces in parts]}
-    return step.task([[unit.sha256, pieces] for unit, pieces in parts], payload, samples / SAMPLE_RATE)
+def _sample_work_unit(step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]]) -> WorkUnit[SamplePayload]:
+    samples = sum(piece.samples for _, piece in speech)
+    parts = [(file, [astuple(piece) for _, piece in pieces]) for file, pieces in groupby(speech, lambda part: part[0])]
+    payload = SamplePayload(parts=[SampledFile(path=file.path, pieces=pieces) for file, pieces in parts])
+    return step.work_unit([[file.sha256, pieces] for file, pieces in parts], payload, samples / SAMPLE_RATE)
 
 
-def _rows(store: Store, payload: Payload) -> Iterator[dict[str, Any]]:
-    """The chosen utterances; of a long one, a row for each chosen piece."""
+def _rows(store: Store, payload: SamplePayload) -> Iterator[SpokenRow]:
+    """Yield the chosen utterances; of a long one, a row for each chosen piece."""
     for part in payload["parts"]:
         pieces = [Piece(*values) for values in part["pieces"]]
         rows = read_table(store, part["path"]).take([piece.row for piece in pieces]).to_pylist()
         for row, piece in zip(rows, pieces, strict=True):
-            yield row | {"offset_samples": row["offset_samples"] + piece.offset, "num_samples": piece.samples}
+            row |= {"offset_samples": row["offset_samples"] + piece.offset, "num_samples": piece.samples}
+            yield cast(SpokenRow, row)
 
 
 def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float16]:
@@ -239,9 +271,3 @@ def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float1
             sample_ND.resize((rows + len(more_ND), dim), refcheck=False)  # realloc: large arrays grow without a copy
             sample_ND[rows:] = more_ND
     return sample_ND
-
-
-if __name__ == "__main__":
-    from pipelines.main import run_step
-
-    run_step("fit_quantizer")

@@ -1,30 +1,35 @@
 """Step 1: list the sources, read the headers, check, normalise the text: -> utterances, rejects.
 
-Planning is append-only. What a version of the corpus already holds (or has rejected) is left alone; new items are cut
-into chunks in the order of their source, and each chunk becomes utterance files of about half an hour: the work units
-of all later steps. The dialogue is never cut.
+Planning only appends. Entries that the parent version holds or has rejected are skipped; new ones are cut into chunks
+in the order of their source, and each chunk becomes utterance files of about half an hour: the work units of all later
+steps. A dialogue is never cut.
 """
 
 import json
 import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar, cast
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
-from pipelines.engine.step import Output, Payload, Reject, Step, Task
+from pipelines.engine.rejects import check_some_left
+from pipelines.engine.state import BuildState
+from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
+from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader, digest16, read_source
+from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from storage.manifests import Manifest
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
+from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
-from unitlang.frames import FRAME_SAMPLES, SAMPLE_RATE, num_frames
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 
 SPEED = 2_000.0
 """Rough seconds of audio that one core ingests in a second: headers and checksums."""
@@ -38,10 +43,8 @@ Dialogue = tuple[str, str]
 """Dataset and dialogue id."""
 
 
-class WorkUnitsConfig(BaseModel):
+class WorkUnitsConfig(FrozenConfig):
     """How utterances are grouped; part of every fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Audio in one work unit, in minutes; an utterance that is longer is a work unit of its own."""
@@ -50,47 +53,56 @@ class WorkUnitsConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class WorkUnit:
-    """A fixed, ordered group of utterances: one file of the `utterances` table.
-
-    Attributes:
-        path: the file in the store.
-        sha256: its checksum, which names its contents in later fingerprints.
-        rows: utterances in it.
-        seconds: seconds of audio.
-    """
-
-    path: str
-    sha256: str
-    rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Ingest(Step):
-    """Items -> utterances.
+class Ingest(TableStep[FilePayload]):
+    """Entries of sources -> utterances.
 
     Attributes:
         minutes: audio in a work unit.
+        min_samples: shortest utterance with a frame, in samples at 16 kHz.
     """
 
     name: ClassVar[str] = "ingest"
     revision: ClassVar[int] = 2
+    after: ClassVar[tuple[str, ...]] = ()
+    tables: ClassVar[tuple[str, ...]] = ("utterances",)
     minutes: float
+    min_samples: int = field(default=HUBERT_GRID.view, metadata=ADDED)
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    @classmethod
+    def plan(cls, build: BuildState) -> Plan:
+        """See `TableStep.plan`.
+
+        Raises:
+            UserError: all speech must be ingested again, but the sources do not list all of it any more.
+        """
+        config = build.config.work_units
+        step, chunk = cls(config.minutes, build.config.features.grid().view), config.items
+        same = build.matches_parent(cls.name, fingerprint(*step.identity(), chunk))
+        parent = build.parent if same else None
+        with build.session.console.status("listing the sources"):
+            work_units = list(plan(build.session.store, step, build.config.sources, parent, chunk))
+        if build.parent and parent is None:
+            check_nothing_left_out(build.session.store, build.parent, work_units)
+        return Plan(step, work_units, SPEED, kept=parent.steps["ingest"] if parent else ())
+
+    @classmethod
+    def check(cls, build: BuildState) -> None:
+        """See `TableStep.check`."""
+        check_some_left(build.session.store, build.steps, cls.name)
+
+    def open(self, store: Store) -> Process[FilePayload]:
         """See `Step.open`."""
 
-        def process(payload: Payload) -> Output:
+        def process(payload: FilePayload) -> Output:
             entries = [json.loads(line) for line in store.get(payload["path"]).splitlines()]
-            return ingest_entries(entries, self.minutes)
+            return ingest_entries(entries, self.minutes, self.min_samples)
 
         return process
 
 
-def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float) -> Output:
-    """Utterances and rejects of one chunk of planned entries."""
-    rows: list[dict[str, Any]] = []
+def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_samples: int) -> Output:
+    """Utterances and rejects of one chunk of planned entries; the arguments are `Ingest`'s."""
+    rows: list[UtteranceRow] = []
     rejects: list[Reject] = []
     facts = FileFacts()
     for entry in entries:
@@ -100,47 +112,61 @@ def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float) -> Output:
             rejects.append(Reject(bad.dataset, bad.source, bad.reason, bad.message, bad.utterance_id, key))
             continue
         item = Item(**entry["item"])
+        source = item.uri or item.utterance_id
         try:
-            rows.append(utterance_row(item, key, facts))
+            with noted(f"utterance {item.utterance_id}, audio {source}"):
+                rows.append(utterance_row(item, key, facts, min_samples))
         except AudioError as error:
-            source = item.uri or item.utterance_id
             rejects.append(Reject(item.dataset, source, error.reason, error.message, item.utterance_id, key))
     groups = list(cut(rows, minutes))
     tables = [("utterances", pa.Table.from_pylist(group, SCHEMAS["utterances"])) for group in groups]
-    stats = {
-        "seconds": [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups],
-        "datasets": dataset_totals(rows),
-    }
+    seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
+    stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
     return Output(tables, len(entries), len(rows), rejects, stats)
 
 
-def utterance_row(item: Item, key: bytes, facts: FileFacts) -> dict[str, Any]:
+def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) -> UtteranceRow:
     """A row of the `utterances` table.
 
+    Args:
+        item: as its source describes it.
+        key: digest of the entry.
+        facts: of audio files.
+        min_samples: shortest utterance, in samples at 16 kHz.
+
     Raises:
-        AudioError: when the audio cannot be an utterance.
+        AudioError: the audio cannot be an utterance.
     """
-    row = asdict(item)
-    uri, _ = row.pop("uri"), row.pop("size")
-    row |= {"text": normalise_text(item.text), "source_key": key}
-    if uri is None:
-        return row | {"audio": None, "num_samples": 0, "sample_rate": None, "checksum": None}
-    file = facts(uri)
-    rest = file.num_samples - item.offset_samples
+    described = asdict(item)
+    del described["uri"], described["size"]
+    described |= {"text": normalise_text(item.text), "source_key": key}
+    audio: dict[str, Any] = {"audio": None, "num_samples": 0, "sample_rate": None, "checksum": None}
+    if item.uri is not None:
+        file = facts(item.uri)
+        audio = {
+            "audio": {"uri": item.uri, "bytes": None},
+            "num_samples": segment_length(item, file.num_samples, min_samples),
+            "sample_rate": file.sample_rate,
+            "checksum": file.checksum,
+        }
+    return cast(UtteranceRow, described | audio)
+
+
+def segment_length(item: Item, file_samples: int, min_samples: int) -> int:
+    """Length of an item's segment of an audio file; all lengths are in samples at 16 kHz.
+
+    Raises:
+        AudioError: the segment lies outside the file, or is shorter than `min_samples`.
+    """
+    rest = file_samples - item.offset_samples
     length = rest if item.num_samples is None or 0 < item.num_samples - rest <= ROUNDING else item.num_samples
-    if length <= 0 or item.offset_samples + length > file.num_samples:
-        seconds = file.num_samples / SAMPLE_RATE
+    if length <= 0 or item.offset_samples + length > file_samples:
+        seconds = file_samples / SAMPLE_RATE
         fault = f"{_segment(item)} is empty or lies outside the audio, which is {seconds:.3f} s long"
-        raise AudioError("bad_segment", fault, uri)
-    if num_frames(length) == 0:
-        raise AudioError("too_short", f"{length} samples at 16 kHz; one frame needs {FRAME_SAMPLES}", uri)
-    audio = {"uri": uri, "bytes": None}
-    return row | {
-        "audio": audio,
-        "num_samples": length,
-        "sample_rate": file.sample_rate,
-        "checksum": file.checksum,
-    }
+        raise AudioError("bad_segment", fault, str(item.uri))
+    if length < min_samples:
+        raise AudioError("too_short", f"{length} samples at 16 kHz; one frame needs {min_samples}", str(item.uri))
+    return length
 
 
 def _segment(item: Item) -> str:
@@ -158,10 +184,10 @@ def normalise_text(text: str | None) -> str | None:
     return " ".join(plain.split()) or None
 
 
-def cut(rows: Iterable[dict[str, Any]], minutes: float) -> Iterator[list[dict[str, Any]]]:
+def cut(rows: Iterable[UtteranceRow], minutes: float) -> Iterator[list[UtteranceRow]]:
     """Consecutive rows in groups of at most `minutes` of audio, or one dialogue or utterance where that is longer."""
     limit = int(minutes * 60 * SAMPLE_RATE)
-    group: list[dict[str, Any]] = []
+    group: list[UtteranceRow] = []
     samples = 0
     for dialogue in dialogues(rows):
         length = sum(row["num_samples"] for row in dialogue)
@@ -174,9 +200,9 @@ def cut(rows: Iterable[dict[str, Any]], minutes: float) -> Iterator[list[dict[st
         yield group
 
 
-def dialogues(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+def dialogues(rows: Iterable[UtteranceRow]) -> Iterator[list[UtteranceRow]]:
     """The turns of each dialogue together; single utterances alone."""
-    current: list[dict[str, Any]] = []
+    current: list[UtteranceRow] = []
     for row in rows:
         if current and (not same_dialogue(row, current[-1])):
             yield current
@@ -186,19 +212,9 @@ def dialogues(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield current
 
 
-def same_dialogue(row: dict[str, Any], other: dict[str, Any]) -> bool:
+def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
     """Whether two rows are turns of one dialogue; its id is unique within the dataset only."""
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
-
-
-def dataset_totals(rows: Iterable[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Utterances with audio and their samples at 16 kHz, by dataset."""
-    totals: dict[str, dict[str, int]] = defaultdict(lambda: {"utterances": 0, "samples": 0})
-    for row in rows:
-        if row["audio"] is not None:
-            totals[row["dataset"]]["utterances"] += 1
-            totals[row["dataset"]]["samples"] += row["num_samples"]
-    return dict(totals)
 
 
 class Known:
@@ -239,20 +255,45 @@ def _duplicate(item: Item) -> BadItem:
     )
 
 
-def plan(store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int) -> Iterator[Task]:
-    """Tasks for all entries of the sources that the parent version does not know.
+def plan(
+    store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int
+) -> Iterator[WorkUnit[FilePayload]]:
+    """Yield work units for all entries of the sources that the parent version does not know.
 
     The entries of a chunk are written to the store, so that neither the driver nor Ray carries them.
+
+    Args:
+        store: the corpus.
+        step: the configured step.
+        sources: where the entries come from.
+        parent: the version that knows some of them; None = they are all new.
+        chunk: entries of a source in one work unit.
     """
     known = Known(store, parent)
     for position, source in enumerate(sources):
         for lines in chunks(fresh_entries(read_source(source, position), known), chunk):
             data = "\n".join(lines).encode()
-            name = fingerprint(step.name, step.revision, asdict(step), lines)
+            name = fingerprint(*step.identity(), lines)
             path = f"data/items/{name}.jsonl"
             if not store.exists(path):
                 store.put(path, data)
-            yield Task(name, {"path": path}, GUESSED_SECONDS_PER_ITEM * len(lines))
+            yield WorkUnit(name, FilePayload(path=path), GUESSED_SECONDS_PER_ITEM * len(lines))
+
+
+def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[WorkUnit[FilePayload]]) -> None:
+    """Refuse to plan a corpus anew from sources that no longer list all that its last version holds.
+
+    Raises:
+        UserError: nothing committed is ever lost.
+    """
+    lines = (line for unit in work_units for line in store.get(unit.payload["path"]).splitlines())
+    left_out = Known(store, parent).keys - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
+    if left_out:
+        raise UserError(
+            f"work_units: with other work units all speech is ingested anew, but the sources no longer list "
+            f"{len(left_out)} entries of version {parent.version} as they were; undo the change, bring the sources "
+            "back, or build into a new store"
+        )
 
 
 def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
@@ -299,9 +340,3 @@ def chunks(entries: Iterable[tuple[Dialogue | None, str]], size: int) -> Iterato
         last = dialogue
     if lines:
         yield lines
-
-
-if __name__ == "__main__":
-    from pipelines.main import run_step
-
-    run_step("ingest")

@@ -1,17 +1,27 @@
 """Step 3: decode, resample, extract features, assign to the nearest centroid: one fused pass -> units (runs)."""
 
-from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import pyarrow as pa
 
+from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.devices import prepare_device
-from pipelines.engine.step import Output, Payload, Reject, Step, Task
-from pipelines.steps.audio_files import sound_streams
+from pipelines.engine.rejects import check_some_left
+from pipelines.engine.state import BuildState
+from pipelines.engine.step import Output, Process, Reject
+from pipelines.records import (
+    FilePayload,
+    Receipts,
+    SpokenRow,
+    StepStatistics,
+    count_datasets,
+    dataset_counts,
+    spoken_rows,
+)
+from pipelines.steps.audio_files import place_of, sound_streams
 from pipelines.steps.fit_quantizer import load_quantizer
-from pipelines.steps.ingest import WorkUnit
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -20,8 +30,12 @@ from unitlang.quantizer.quantizer import Quantizer
 from unitlang.units import RunEncoder, Runs
 
 
+class WrongFrames(RuntimeError):  # noqa: N818 - reads as what it says
+    """An extractor gave more or fewer frames than its grid says; a bug of the extractor."""
+
+
 @dataclass(frozen=True)
-class Quantize(Step):
+class Quantize(TableStep[FilePayload]):
     """Utterances -> units.
 
     Attributes:
@@ -30,42 +44,85 @@ class Quantize(Step):
 
     name: ClassVar[str] = "quantize"
     revision: ClassVar[int] = 1
+    after: ClassVar[tuple[str, ...]] = ("fit_quantizer",)
+    tables: ClassVar[tuple[str, ...]] = ("units",)
     quantizer: str
 
-    def unit_task(self, unit: WorkUnit) -> Task:
-        """The task of one work unit."""
-        return self.task(unit.sha256, {"path": unit.path}, unit.seconds)
+    @classmethod
+    def plan(cls, build: BuildState) -> Plan:
+        """See `TableStep.plan`."""
+        step = cls(build.artifacts["quantizer"].fingerprint)
+        work_units = [
+            step.work_unit(file.sha256, FilePayload(path=file.path), file.seconds) for file in build.utterance_files
+        ]
+        features = build.config.features
+        return Plan(step, work_units, features.speed, features.gains_by_gpu)
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    @classmethod
+    def expected_rows(cls, steps: Receipts) -> int | None:
+        """See `TableStep.expected_rows`."""
+        return sum(counts["utterances"] for _, counts in dataset_counts(steps["ingest"]))
+
+    @classmethod
+    def check(cls, build: BuildState) -> None:
+        """See `TableStep.check`."""
+        check_some_left(build.session.store, build.steps, cls.name)
+
+    def open(self, store: Store) -> Process[FilePayload]:
         """See `Step.open`."""
         device, threads = prepare_device()
         quantizer = load_quantizer(store, self.quantizer, device)
 
-        def process(payload: Payload) -> Output:
-            rows = read_table(store, payload["path"]).to_pylist()
-            return quantize_rows([row for row in rows if row["audio"] is not None], quantizer, threads)
+        def process(payload: FilePayload) -> Output:
+            return quantize_rows(spoken_rows(read_table(store, payload["path"]).to_pylist()), quantizer, threads)
 
         return process
 
 
-def quantize_rows(rows: list[dict[str, Any]], quantizer: Quantizer, threads: int = 1) -> Output:
-    """Units of each utterance, or its reject; `threads` decode."""
+def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1) -> Output:
+    """Units of each utterance, or its reject; `threads` decode.
+
+    Raises:
+        WrongFrames: the extractor's frames are not those of its grid.
+        Exception: any failure of the extractor, with a note that names the utterance.
+    """
     faults: dict[int, AudioError] = {}
-    runs = [RunEncoder() for _ in rows]
-    for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
-        runs[number].add(units_T)
+    encoders = [RunEncoder() for _ in rows]
+    done: set[int] = set()
+    try:
+        for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
+            encoders[number].add(units_T)
+            done.add(number)
+    except Exception as error:
+        if not hasattr(error, "__notes__"):  # reading has named its utterance; a batch holds several
+            _name_utterance(error, [row for number, row in enumerate(rows) if number not in done], quantizer)
+        raise
     sound = [number for number in range(len(rows)) if number not in faults]
-    units = [_units_row(rows[number], runs[number].finish()) for number in sound]
+    units = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in sound]
     rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
-    totals: dict[str, dict[str, int]] = defaultdict(lambda: {"utterances": 0, "samples": 0})
-    for row in (rows[number] for number in sound):
-        totals[row["dataset"]]["utterances"] += 1
-        totals[row["dataset"]]["samples"] += row["num_samples"]
+    stats = StepStatistics(datasets=count_datasets(rows[number] for number in sound))
     table = pa.Table.from_pylist(units, SCHEMAS["units"])
-    return Output([("units", table)], len(rows), len(units), rejects, {"datasets": dict(totals)})
+    return Output([("units", table)], len(rows), len(units), rejects, stats)
 
 
-def _units_row(row: dict[str, Any], runs: Runs) -> dict[str, Any]:
+def _name_utterance(error: Exception, rows: Sequence[SpokenRow], quantizer: Quantizer) -> None:
+    """Note the first of these utterances that fails alone as well; none does where only their company fails."""
+    for row in rows:
+        try:
+            for _ in quantizer.quantize_many(sound_streams([row], {})):
+                pass
+        except Exception:  # the same failure, found where it is
+            error.add_note(f"in {place_of(row)}")
+            return
+
+
+def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, object]:
+    expected = quantizer.extractor.grid.num_frames(row["num_samples"])
+    if runs.num_frames != expected:
+        raise WrongFrames(
+            f"extractor {quantizer.extractor.config.kind} gave {runs.num_frames} frames for utterance "
+            f"{row['utterance_id']} of {row['num_samples']} samples; its frame grid says {expected}: mend the extractor"
+        )
     return {
         "utterance_id": row["utterance_id"],
         "dataset": row["dataset"],
@@ -75,11 +132,5 @@ def _units_row(row: dict[str, Any], runs: Runs) -> dict[str, Any]:
     }
 
 
-def _reject(row: dict[str, Any], error: AudioError) -> Reject:
+def _reject(row: SpokenRow, error: AudioError) -> Reject:
     return Reject(row["dataset"], error.source, error.reason, error.message, row["utterance_id"], row["source_key"])
-
-
-if __name__ == "__main__":
-    from pipelines.main import run_step
-
-    run_step("quantize")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from pipelines.steps.ingest import WorkUnit
+from pipelines.records import UtteranceFile
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
@@ -24,7 +24,7 @@ class Candidate:
     """An utterance, or a piece of a long one, that may be in the sample; smaller sorts first."""
 
     priority: bytes
-    unit: int
+    file: int
     piece: "Piece"
 
     @property
@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclass(frozen=True, order=True)
 class Piece:
-    """Speech of the sample: a row of a work unit, from `offset` on, in samples at 16 kHz."""
+    """Speech of the sample: a row of a file of utterances, from `offset` on, in samples at 16 kHz."""
 
     row: int
     offset: int
@@ -80,13 +80,13 @@ def pieces(row: int, samples: int) -> Iterator[Piece]:
 
 
 def choose(
-    store: Store, units: Sequence[WorkUnit], dataset_samples: dict[str, int], hours: float, seed: int
+    store: Store, files: Sequence[UtteranceFile], dataset_samples: dict[str, int], hours: float, seed: int
 ) -> dict[int, list[Piece]]:
-    """What to take, by position of its work unit; all datasets in proportion to their length.
+    """Pieces to take, by position of their file; all datasets in proportion to their length.
 
     Args:
         store: where the utterances are.
-        units: the work units to choose from.
+        files: the utterances to choose from.
         dataset_samples: length of each dataset in samples at 16 kHz.
         hours: length of the sample.
         seed: another seed, another sample.
@@ -94,20 +94,20 @@ def choose(
     total = sum(dataset_samples.values())
     share = min(1.0, hours * 3600 * SAMPLE_RATE / total) if total else 0.0
     strata = {name: Stratum(round(share * samples)) for name, samples in dataset_samples.items()}
-    for position, unit in enumerate(units):
-        table = read_table(store, unit.path, ["utterance_id", "dataset", "num_samples"])
+    for position, file in enumerate(files):
+        table = read_table(store, file.path, ["utterance_id", "dataset", "num_samples"])
         columns = (table[name].to_pylist() for name in table.column_names)
         for row, (name, dataset, samples) in enumerate(zip(*columns, strict=True)):
             for piece in pieces(row, samples):
                 key = priority(seed, f"{name}#{piece.offset}" if piece.offset else name)
                 strata[dataset].add(Candidate(key, position, piece))
-    return _by_unit(strata.values())
+    return _by_file(strata.values())
 
 
-def _by_unit(strata: Iterable[Stratum]) -> dict[int, list[Piece]]:
+def _by_file(strata: Iterable[Stratum]) -> dict[int, list[Piece]]:
     chosen: dict[int, list[Piece]] = {}
     for stratum in strata:
         stratum.prune()
         for candidate in stratum.candidates:
-            chosen.setdefault(candidate.unit, []).append(candidate.piece)
-    return {unit: sorted(chosen[unit]) for unit in sorted(chosen)}
+            chosen.setdefault(candidate.file, []).append(candidate.piece)
+    return {file: sorted(chosen[file]) for file in sorted(chosen)}

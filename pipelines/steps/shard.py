@@ -1,12 +1,12 @@
-"""Step 6: join, shuffle, balance: -> training/{s2t,t2c,echo}.
+"""Step 6: join, shuffle, balance: -> the training tables.
 
 A shard takes a seeded, random choice of the new work units, a few hours in all, and shuffles their examples. Shards of
-earlier versions are kept as they are, so new audio makes new shards only.
+earlier versions stay as they are, so new audio makes new shards only.
 """
 
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -16,13 +16,17 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pipelines.engine.step import Output, Payload, Step, Task
-from pipelines.steps.audio_files import row_streams
-from pipelines.steps.examples import Example, ExamplesConfig, Row, Turn, examples, unused_reasons
-from pipelines.steps.ingest import WorkUnit, dialogues
+from pipelines.engine.build_step import Plan, TableStep
+from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.state import BuildState
+from pipelines.engine.step import Output, Process, WorkUnit, noted
+from pipelines.records import Receipts, ShardFiles, ShardPayload, SpokenRow, StepStatistics, UtteranceFile, WordsRow
+from pipelines.steps.audio_files import place_of, row_streams
+from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
+from pipelines.steps.ingest import dialogues
 from pipelines.steps.sample import priority
 from storage.receipts import Receipt
-from storage.schemas import SCHEMAS
+from storage.schemas import SCHEMAS, TRAINING
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
@@ -43,8 +47,8 @@ class ShardsConfig(ExamplesConfig):
 
 
 @dataclass(frozen=True)
-class Shard(Step):
-    """Utterances and words of some work units -> one training file a stage.
+class Shard(TableStep[ShardPayload]):
+    """Utterances and words of some work units -> one file of each training table.
 
     Attributes:
         config: values of `ShardsConfig`.
@@ -52,27 +56,49 @@ class Shard(Step):
 
     name: ClassVar[str] = "shard"
     revision: ClassVar[int] = 2
+    after: ClassVar[tuple[str, ...]] = ("encode",)
+    tables: ClassVar[tuple[str, ...]] = TRAINING
     config: dict[str, Any]
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    @classmethod
+    def plan(cls, build: BuildState) -> Plan:
+        """See `TableStep.plan`; only work units that no shard of the parent version holds are planned."""
+        step = cls(build.config.shards.model_dump(mode="json"))
+        language = build.artifacts["unit_language"].fingerprint
+        _, revision, values = step.identity()
+        same = build.matches_parent(cls.name, fingerprint(build.specs["ingest"], revision, values, language))
+        kept, done = _kept(build) if same else ((), 0)
+        work_units = list(plan(step, build.utterance_files[done:], build.steps["encode"][done:]))
+        return Plan(step, work_units, SPEED, kept=kept)
+
+    @classmethod
+    def expected_rows(cls, steps: Receipts) -> int | None:
+        """See `TableStep.expected_rows`."""
+        return sum(receipt.rows_out for receipt in steps["ingest"])
+
+    def open(self, store: Store) -> Process[ShardPayload]:
         """See `Step.open`."""
         config = ShardsConfig.model_validate(self.config)
         return lambda payload: make_shard(store, payload["units"], config)
 
 
-def plan(step: Shard, units: Sequence[WorkUnit], encoded: Sequence[Receipt]) -> Iterator[Task]:
-    """Tasks for the new work units: random choices of about `hours` each."""
+def _kept(build: BuildState) -> tuple[Sequence[Receipt], int]:
+    """Shards of the parent version that still hold what they should, and how many work units are in them."""
+    encoded = build.parent_receipts("encode")
+    unchanged = list(encoded) == build.steps["encode"][: len(encoded)]
+    return (build.parent_receipts("shard"), len(encoded)) if unchanged else ((), 0)
+
+
+def plan(step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]) -> Iterator[WorkUnit[ShardPayload]]:
+    """Yield the shards of new utterances and their words: random choices of about `hours` each."""
     config = ShardsConfig.model_validate(step.config)
-    order = sorted(range(len(units)), key=lambda position: priority(config.seed, units[position].sha256))
-    shards = max(1, round(sum(unit.seconds for unit in units) / 3600 / config.hours))
-    for group in balance([(position, units[position].seconds) for position in order], shards):
-        files = [(units[position], encoded[position].files[0]) for position in group]
-        payload = {"units": [{"utterances": unit.path, "words": words.path} for unit, words in files]}
-        yield step.task(
-            [[unit.sha256, words.sha256] for unit, words in files],
-            payload,
-            sum(unit.seconds for unit, _ in files),
-        )
+    order = sorted(range(len(files)), key=lambda position: priority(config.seed, files[position].sha256))
+    shards = max(1, round(sum(file.seconds for file in files) / 3600 / config.hours))
+    for group in balance([(position, files[position].seconds) for position in order], shards):
+        pairs = [(files[position], encoded[position].files[0]) for position in group]
+        payload = ShardPayload(units=[ShardFiles(utterances=file.path, words=words.path) for file, words in pairs])
+        seconds = sum(file.seconds for file, _ in pairs)
+        yield step.work_unit([[file.sha256, words.sha256] for file, words in pairs], payload, seconds)
 
 
 def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
@@ -88,16 +114,24 @@ def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
 
 @dataclass
 class Draft:
-    """The examples of a shard in the making, and what became of its utterances."""
+    """The examples of a shard in the making.
+
+    Attributes:
+        config: which examples to make.
+        examples: so far.
+        heard: utterances whose audio they hold, by id.
+        rows: utterances that were looked at.
+        unused: those in no example, by reason.
+    """
 
     config: ShardsConfig
     examples: list[Example] = field(default_factory=list[Example])
-    heard: dict[str, Row] = field(default_factory=dict[str, Row])
+    heard: dict[str, SpokenRow] = field(default_factory=dict[str, SpokenRow])
     rows: int = 0
     unused: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, turns: Sequence[Turn]) -> None:
-        """Take the examples of one dialogue or single utterance."""
+        """Add the examples of one dialogue or single utterance."""
         made = list(examples(turns, self.config))
         used = {name for example in made for name in example.used}
         self.examples += made
@@ -106,36 +140,43 @@ class Draft:
         self.unused.update(unused_reasons(turns, used, self.config).values())
 
 
-def make_shard(store: Store, parts: Iterable[dict[str, str]], config: ShardsConfig) -> Output:
+def make_shard(store: Store, parts: Iterable[ShardFiles], config: ShardsConfig) -> Output:
     """The examples of all stages, shuffled; utterances that no stage can use are counted with the reason."""
     draft = Draft(config)
     for part in parts:
-        words = read_table(store, part["words"], ["utterance_id", "words", "num_frames"]).to_pylist()
+        words: list[WordsRow] = read_table(store, part["words"], [*WordsRow.__annotations__]).to_pylist()
         by_id = {row["utterance_id"]: row for row in words}
         for dialogue in dialogues(read_table(store, part["utterances"]).to_pylist()):
             draft.add([Turn.of(row, by_id) for row in dialogue])
     spoken = flacs(draft.heard.values())
     draft.examples.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
     counts = Counter(example.stage for example in draft.examples)
-    stats = {"examples": dict(sorted(counts.items())), "unused": dict(sorted(draft.unused.items()))}
+    stats = StepStatistics(examples=dict(sorted(counts.items())), unused=dict(sorted(draft.unused.items())))
     return Output(list(stage_tables(draft.examples, spoken)), draft.rows, draft.rows, stats=stats)
 
 
-def stage_tables(made: Sequence[Example], spoken: Mapping[str, bytes]) -> Iterator[tuple[str, pa.Table]]:
-    """The non-empty training tables; `spoken` has the audio of the examples that hold some."""
-    for stage in ("s2t", "t2c", "echo"):
-        rows: list[Row] = []
-        for example in made:
-            if example.stage == stage:
-                audio = {"audio": spoken[example.heard["utterance_id"]]} if example.heard else {}
-                rows.append(example.values | audio)
-        if rows:
-            yield stage, pa.Table.from_pylist(rows, SCHEMAS[stage])
+def stage_tables(made: Iterable[Example], spoken: Mapping[str, bytes]) -> Iterator[tuple[str, pa.Table]]:
+    """The non-empty training tables; `spoken` has the audio of the examples that hold some.
+
+    Raises:
+        KeyError: an example is of no stage that has a training table.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TRAINING}
+    for example in made:
+        audio = {"audio": spoken[example.heard["utterance_id"]]} if example.heard else {}
+        rows[example.stage].append(example.values | audio)
+    for table, of_stage in rows.items():
+        if of_stage:
+            yield table, pa.Table.from_pylist(of_stage, SCHEMAS[table])
 
 
-def flacs(heard: Iterable[Row]) -> dict[str, bytes]:
+def flacs(heard: Iterable[SpokenRow]) -> dict[str, bytes]:
     """The utterances as FLAC, by id; in the order of their files, so that each file is decoded once."""
-    return {row["utterance_id"]: to_flac(np.concatenate(list(blocks))) for row, blocks in row_streams(heard)}
+    encoded: dict[str, bytes] = {}
+    for row, blocks in row_streams(heard):
+        with noted(place_of(row)):
+            encoded[row["utterance_id"]] = to_flac(np.concatenate(list(blocks)))
+    return encoded
 
 
 def to_flac(waveform_N: NDArray[np.float32]) -> bytes:
@@ -144,9 +185,3 @@ def to_flac(waveform_N: NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     soundfile.write(file, pcm_N, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
-
-
-if __name__ == "__main__":
-    from pipelines.main import run_step
-
-    run_step("shard")

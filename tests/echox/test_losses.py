@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from echox.losses import IGNORE, CtcScores, Predictions, cross_entropy, ctc, denoising, dynamic_weight
+from echox.losses import cross_entropy, ctc, denoising, dynamic_weight
 from echox.models.ragged import Ragged
+from echox.models.scores import IGNORE, CtcScores, Predictions
 
 BLANK = 4
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from echox.losses import Predictions
 from echox.metrics import cosine, edits, exact_matches, sequence_accuracy, token_accuracy, unit_errors, word_errors
 from echox.models.ragged import Ragged
+from echox.models.scores import Predictions
 from tests.echox.corpora import unit_language
 
 LOGITS = torch.eye(4)[[1, 2, 3, 0, 1]]

@@ -8,10 +8,10 @@ import torch
 from torch.nn import functional
 
 from echox.errors import EchoxError
-from echox.losses import Predictions
 from echox.models.echo import Echo, EchoOutput, Segments
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2T, S2TOutput
+from echox.models.scores import Predictions
 from echox.objectives import EchoLossConfig, S2TLossConfig, echo_objective, s2t_objective, t2c_objective
 from tests.echox.models.shapes import ARCHITECTURE, PLACEHOLDER, inputs
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from flows.report.facts import Facts, facts
+from flows.report.facts import facts
+from flows.report.records import Facts
 from pipelines.build.statistics import DatasetStatistics
 from pipelines.engine.step import Reject, rejects_table
 from storage.artifacts import ArtifactRef

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.build.build import build
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.config.build import check_config
 from tests.speech import MakeSpeech, write_speech
 

@@ -115,7 +115,7 @@ def load(source: AudioSource, *, offset_samples: int = 0, num_samples: int | Non
     """The whole of `stream` as one array waveform_N (4 bytes a sample: 230 MB per hour).
 
     Raises:
-        AudioError: as `stream`. That audio is too short for a frame is the caller's to decide (`num_frames`).
+        AudioError: as `stream`. Audio too short for one frame is no error here; see `FrameGrid.num_frames`.
     """
     return np.concatenate(list(stream(source, offset_samples=offset_samples, num_samples=num_samples)))
 

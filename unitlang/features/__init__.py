@@ -1,17 +1,34 @@
-"""Speech to one feature vector per 20 ms frame: MFCC or a layer of a HuBERT model."""
+"""Speech to one feature vector per frame.
 
-from typing import Annotated
+Every module here that defines an `ExtractorConfig` is a `kind` of features, found by itself.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from unitlang.features.base import FeatureExtractor, as_array
-from unitlang.features.hubert import HubertConfig, HubertExtractor, fingerprint_hubert, resolve_precision
-from unitlang.features.mfcc import MfccConfig, MfccExtractor, fingerprint_mfcc
+from unitlang.features.base import ExtractorConfig, FeatureExtractor, as_array
+from unitlang.features.hubert import HubertConfig, HubertExtractor
+from unitlang.features.mfcc import MfccConfig, MfccExtractor
+from unitlang.registry import by_name, classes_in
 
-FeaturesConfig = Annotated[MfccConfig | HubertConfig, Field(discriminator="kind")]
-"""Config of any feature extractor; `kind` tells which."""
+
+def _kind(config: type[ExtractorConfig]) -> str:
+    return str(config.model_fields["kind"].default)
+
+
+EXTRACTORS: dict[str, type[ExtractorConfig]] = by_name(classes_in(__name__, __path__, ExtractorConfig), _kind)
+"""Every kind of features and its config."""
+
+if TYPE_CHECKING:
+    FeaturesConfig = ExtractorConfig
+else:
+    FeaturesConfig = Annotated[Union[tuple(EXTRACTORS.values())], Field(discriminator="kind")]  # noqa: UP007
+    """Config of any feature extractor; `kind` chooses it."""
 
 __all__ = [
+    "EXTRACTORS",
+    "ExtractorConfig",
     "FeatureExtractor",
     "FeaturesConfig",
     "HubertConfig",
@@ -21,31 +38,14 @@ __all__ = [
     "as_array",
     "fingerprint_features",
     "load_extractor",
-    "resolve_precision",
 ]
 
 
 def fingerprint_features(config: FeaturesConfig) -> str:
-    """SHA-256 (hex) of all that the features depend on; reads the checkpoint's bytes but imports no torch.
-
-    Raises:
-        UnitlangError: the checkpoint is missing, or must be downloaded and that was not asked for.
-    """
-    if isinstance(config, MfccConfig):
-        return fingerprint_mfcc(config)
-    return fingerprint_hubert(config)
+    """Return `config.fingerprint()`; see there."""
+    return config.fingerprint()
 
 
 def load_extractor(config: FeaturesConfig, device: str = "cpu") -> FeatureExtractor:
-    """Make the extractor that `config` describes.
-
-    Args:
-        config: which features.
-        device: torch's name of where a model runs; MFCC always runs on the CPU.
-
-    Raises:
-        UnitlangError: the checkpoint is missing, is not a HuBERT model, or has no such layer.
-    """
-    if isinstance(config, MfccConfig):
-        return MfccExtractor(config)
-    return HubertExtractor(config, device)
+    """Return `config.load(device)`; see there."""
+    return config.load(device)

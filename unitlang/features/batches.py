@@ -6,23 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from unitlang.features.base import K
 from unitlang.features.windows import Window
+from unitlang.grouping import grouped
 
 
 def batches(windows: Iterable[tuple[K, Window]], batch_samples: int) -> Iterator[list[tuple[K, Window]]]:
-    """The windows in their order, so many at a time that their samples stay within a bound.
+    """Yield the windows in their order, in batches whose samples stay within a bound.
 
     Args:
         windows: with the key of their utterance.
         batch_samples: bound of a batch; a longer window is a batch by itself.
     """
-    batch: list[tuple[K, Window]] = []
-    held = 0
-    for key, window in windows:
-        samples = len(window.waveform_N)
-        if batch and held + samples > batch_samples:
-            yield batch
-            batch, held = [], 0
-        batch.append((key, window))
-        held += samples
-    if batch:
-        yield batch
+
+    def is_full(batch: list[tuple[K, Window]], item: tuple[K, Window]) -> bool:
+        return sum(len(window.waveform_N) for _, window in (*batch, item)) > batch_samples
+
+    return grouped(windows, is_full)

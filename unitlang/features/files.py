@@ -1,4 +1,4 @@
-"""Where a HuBERT checkpoint's files lie and what is in them, told without loading them."""
+"""The files of a checkpoint and the hash of their contents, without loading them."""
 
 import hashlib
 import json
@@ -7,9 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 
 from unitlang.errors import UnitlangError
-
-BUNDLES = ("HUBERT_BASE", "HUBERT_LARGE", "HUBERT_XLARGE")
-"""torchaudio's pretrained models without fine-tuning (`torchaudio.pipelines`)."""
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
@@ -36,11 +33,12 @@ class CheckpointFiles:
         ).hexdigest()
 
 
-def locate(checkpoint: str) -> CheckpointFiles:
+def locate(checkpoint: str, remedy: str = "give a file of weights or a Hugging Face folder") -> CheckpointFiles:
     """Find the files of a checkpoint.
 
     Args:
         checkpoint: a file of weights, or a folder as Hugging Face lays it out.
+        remedy: what the error says to do where there is nothing.
 
     Raises:
         UnitlangError: there is no such file or folder, or the folder is not a checkpoint.
@@ -49,10 +47,7 @@ def locate(checkpoint: str) -> CheckpointFiles:
     if path.is_file():
         return CheckpointFiles(path)
     if not path.is_dir():
-        raise UnitlangError(
-            f"no checkpoint at {path}: give a file (.pt, .pth, .bin, .safetensors), a Hugging Face folder, "
-            f"or, with `download: true`, one of {', '.join(BUNDLES)}"
-        )
+        raise UnitlangError(f"no checkpoint at {path}: {remedy}")
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if weights is None or not (path / "config.json").is_file():
         raise UnitlangError(f"{path} is not a checkpoint folder: it needs config.json and one of {', '.join(_WEIGHTS)}")

@@ -5,24 +5,24 @@
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
-from unitlang.features.base import Extractor, FloatArray, K, as_array, fingerprint_of, not_finite
+from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, K, as_array, fingerprint_of, not_finite
 from unitlang.features.batches import batches
-from unitlang.features.files import BUNDLES, locate
-from unitlang.features.moments import Moments
+from unitlang.features.hubert_parts.files import BUNDLES, locate
+from unitlang.features.hubert_parts.moments import Moments
 from unitlang.features.recording import Recording
 from unitlang.features.windows import Window, windows
-from unitlang.frames import FRAME_SECONDS, SAMPLE_RATE, num_frames
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE, FrameGrid
 from unitlang.precision import full_precision
 
 REVISION = 4
@@ -36,14 +36,15 @@ _STATISTICS_SAMPLES = 10 * SAMPLE_RATE
 """Moments are summed in blocks of this size, so that they do not depend on how the audio comes."""
 
 
-class HubertConfig(BaseModel):
+class HubertConfig(ExtractorConfig):
     """Features of one layer of a HuBERT model.
 
     An utterance of up to `max_window_seconds` goes through the model whole. A longer one is cut into windows of
     that length (`unitlang.features.windows`), which are all normalised by the statistics of the whole utterance.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    speed: ClassVar[float] = 6.0
+    gains_by_gpu: ClassVar[bool] = True
 
     kind: Literal["hubert"] = "hubert"
     """Which features."""
@@ -66,6 +67,51 @@ class HubertConfig(BaseModel):
             raise ValueError("max_window_seconds must exceed twice context_seconds by at least 1 second")
         return self
 
+    @classmethod
+    def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+        """See `ExtractorConfig.missing_files`; with `download` nothing needs to be there."""
+        checkpoint = values.get("checkpoint")
+        if values.get("download") is not True and isinstance(checkpoint, str) and checkpoint:
+            try:
+                locate(absolute(checkpoint))
+            except UnitlangError as error:
+                yield "checkpoint", str(error)
+
+    def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:
+        """See `ExtractorConfig.settled`."""
+        config = self if self.download else self.model_copy(update={"checkpoint": absolute(self.checkpoint)})
+        if self.precision != "auto":
+            return config, None
+        precision, reason = _precision_here()
+        return config.model_copy(update={"precision": precision}), f"precision: auto is {precision}: {reason}"
+
+    def grid(self) -> FrameGrid:
+        """See `ExtractorConfig.grid`; models on another grid are refused when they are loaded."""
+        return HUBERT_GRID
+
+    def fingerprint(self) -> str:
+        """See `ExtractorConfig.fingerprint`; imports torch only where `precision` is `auto`."""
+        bundle = self.checkpoint in BUNDLES
+        if bundle and not self.download:
+            raise UnitlangError(
+                f"{self.checkpoint} is a torchaudio bundle: set `download: true` to fetch it, or give a file"
+            )
+        return fingerprint_of(
+            {
+                "kind": self.kind,
+                "revision": REVISION,
+                "checkpoint": self.checkpoint if bundle else locate(self.checkpoint).fingerprint(),
+                "layer": self.layer,
+                "max_window_seconds": self.max_window_seconds,
+                "context_seconds": self.context_seconds,
+                "precision": resolve_precision(self)[0].precision,
+            }
+        )
+
+    def load(self, device: str = "cpu") -> "HubertExtractor":
+        """See `ExtractorConfig.load`."""
+        return HubertExtractor(self, device)
+
 
 class HubertExtractor(Extractor):
     """Runs a HuBERT model up to one layer; no layer beyond it is kept or computed.
@@ -78,15 +124,16 @@ class HubertExtractor(Extractor):
     def __init__(self, config: HubertConfig, device: str = "cpu") -> None:
         import torch
 
-        from unitlang.features.checkpoints import load_hubert
-        from unitlang.features.front_end import FirstConvolution
-        from unitlang.features.hubert_model import HubertEncoder
+        from unitlang.features.hubert_parts.checkpoints import load_hubert
+        from unitlang.features.hubert_parts.front_end import FirstConvolution
+        from unitlang.features.hubert_parts.hubert_model import HubertEncoder
 
         self.config = config = resolve_precision(config)[0]
-        self._window_frames = round(config.max_window_seconds / FRAME_SECONDS)
+        self.grid = config.grid()
+        self._window_frames = round(config.max_window_seconds / self.grid.frame_seconds)
         self._window_samples = round(config.max_window_seconds * SAMPLE_RATE)
-        self._context_frames = round(config.context_seconds / FRAME_SECONDS)
-        self._fingerprint = fingerprint_hubert(config)
+        self._context_frames = round(config.context_seconds / self.grid.frame_seconds)
+        self._fingerprint = config.fingerprint()
         model, normalize, self.dim = load_hubert(config.checkpoint, config.layer)
         self._first: Any = FirstConvolution(model, normalize)
         self._device = torch.device(device)
@@ -123,6 +170,7 @@ class HubertExtractor(Extractor):
                     moments.add(block_N)
                 cut = windows(
                     recording.blocks(_STATISTICS_SAMPLES),
+                    grid=self.grid,
                     window_frames=self._window_frames,
                     context_frames=self._context_frames,
                 )
@@ -132,13 +180,13 @@ class HubertExtractor(Extractor):
         """The batch (`hubert_model.Batch`) that these windows make, whatever their lengths."""
         import torch
 
-        from unitlang.features.hubert_model import Batch
+        from unitlang.features.hubert_parts.hubert_model import Batch
 
         folded = [self._first.folded(window.moments) for window in windows]
         weight_BKC, bias_BC = (torch.stack(tensors) for tensors in zip(*folded, strict=True))
         samples = [len(window.waveform_N) for window in windows]
         waveform_N = torch.from_numpy(np.concatenate([window.waveform_N for window in windows]))
-        batch = Batch(waveform_N, weight_BKC, bias_BC, samples, [num_frames(count) for count in samples])
+        batch = Batch(waveform_N, weight_BKC, bias_BC, samples, [self.grid.num_frames(count) for count in samples])
         return batch.pin() if self._device.type == "cuda" else batch
 
     def compute(self, batch: Any) -> list[Any]:
@@ -174,27 +222,3 @@ def _precision_here() -> tuple[Literal["fp32", "bf16"], str]:
     if "amx_bf16" in flags or "avx512_bf16" in flags:
         return "bf16", "this CPU has bf16 matrix units (AMX or AVX512-bf16)"
     return "fp32", "no GPU here, and this CPU has no bf16 matrix units (AMX or AVX512-bf16)"
-
-
-def fingerprint_hubert(config: HubertConfig) -> str:
-    """SHA-256 (hex) of all that the values depend on; imports torch only where `precision` is `auto`.
-
-    Raises:
-        UnitlangError: the checkpoint is missing, or must be downloaded and that was not asked for.
-    """
-    if config.checkpoint in BUNDLES and not config.download:
-        raise UnitlangError(
-            f"{config.checkpoint} is a torchaudio bundle: set `download: true` to fetch it, or give a file"
-        )
-    bundle = config.checkpoint in BUNDLES
-    return fingerprint_of(
-        {
-            "kind": config.kind,
-            "revision": REVISION,
-            "checkpoint": config.checkpoint if bundle else locate(config.checkpoint).fingerprint(),
-            "layer": config.layer,
-            "max_window_seconds": config.max_window_seconds,
-            "context_seconds": config.context_seconds,
-            "precision": resolve_precision(config)[0].precision,
-        }
-    )

@@ -5,14 +5,13 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from unitlang.features.base import Extractor, FloatArray, fingerprint_of, not_finite
+from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, fingerprint_of, not_finite
 from unitlang.features.windows import windows
-from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, SAMPLE_RATE
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE, FrameGrid
 
 REVISION = 1
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
@@ -22,13 +21,25 @@ _DELTA_REACH = 4
 """Frames that a delta of deltas sees to each side: twice the 2 of one regression window of 5."""
 
 
-class MfccConfig(BaseModel):
+class MfccConfig(ExtractorConfig):
     """MFCC features: no model, no download; for tests, first looks and HuBERT's first iteration."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    speed: ClassVar[float] = 400.0
 
     kind: Literal["mfcc"] = "mfcc"
     """Which features."""
+
+    def grid(self) -> FrameGrid:
+        """See `ExtractorConfig.grid`."""
+        return HUBERT_GRID
+
+    def fingerprint(self) -> str:
+        """See `ExtractorConfig.fingerprint`."""
+        return fingerprint_of({"kind": self.kind, "revision": REVISION})
+
+    def load(self, device: str = "cpu") -> "MfccExtractor":  # noqa: ARG002
+        """See `ExtractorConfig.load`; MFCC always runs on the CPU."""
+        return MfccExtractor(self)
 
 
 class MfccExtractor(Extractor):
@@ -41,14 +52,16 @@ class MfccExtractor(Extractor):
 
     def __init__(self, config: MfccConfig) -> None:
         self.config = config
+        self.grid = config.grid()
 
     def fingerprint(self) -> str:
         """See `FeatureExtractor.fingerprint`."""
-        return fingerprint_mfcc(self.config)
+        return self.config.fingerprint()
 
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
         """See `FeatureExtractor.stream`."""
-        for window in windows(blocks, window_frames=_WINDOW_FRAMES, context_frames=_DELTA_REACH):
+        cut = windows(blocks, grid=self.grid, window_frames=_WINDOW_FRAMES, context_frames=_DELTA_REACH)
+        for window in cut:
             features_TD = self._compute(window.waveform_N)[window.first : window.last]
             if not np.isfinite(features_TD).all():
                 raise not_finite()
@@ -62,8 +75,8 @@ class MfccExtractor(Extractor):
         mfcc_TC = kaldi.mfcc(
             torch.from_numpy(waveform_N)[None],
             sample_frequency=SAMPLE_RATE,
-            frame_length=1000 * FRAME_SAMPLES / SAMPLE_RATE,
-            frame_shift=1000 * FRAME_HOP / SAMPLE_RATE,
+            frame_length=1000 * self.grid.view / SAMPLE_RATE,
+            frame_shift=1000 * self.grid.hop / SAMPLE_RATE,
             use_energy=False,
             dither=0.0,
         )
@@ -72,8 +85,3 @@ class MfccExtractor(Extractor):
         features_DT = torch.cat([mfcc_CT, delta_CT, compute_deltas(delta_CT)])
         features_TD: FloatArray = np.ascontiguousarray(features_DT.T.numpy())
         return features_TD
-
-
-def fingerprint_mfcc(config: MfccConfig) -> str:
-    """SHA-256 (hex) of all that the values depend on; does not import torch."""
-    return fingerprint_of({"kind": config.kind, "revision": REVISION})

@@ -1,6 +1,6 @@
 """Cutting an utterance of any length into overlapping windows of bounded size."""
 
-# Shapes: N = samples at 16 kHz. Frames are counted on the grid of `unitlang.frames`.
+# Shapes: N = samples at 16 kHz.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unitlang.features.moments import Moments
+from unitlang.features.hubert_parts.moments import Moments
 from unitlang.features.recording import checked
-from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, num_frames
+from unitlang.frames import FrameGrid
 
 FloatArray = NDArray[np.float32]
 
@@ -32,7 +32,9 @@ class Window:
     moments: Moments | None = None
 
 
-def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames: int) -> Iterator[Window]:
+def windows(
+    blocks: Iterable[FloatArray], *, grid: FrameGrid, window_frames: int, context_frames: int
+) -> Iterator[Window]:
     """Cut an utterance into windows whose kept frames are all its frames, each once, in order.
 
     Up to `window_frames` frames the utterance is one window, whole. A longer one is cut into windows of
@@ -42,6 +44,7 @@ def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames:
 
     Args:
         blocks: waveform_N float32 arrays of any size, 16 kHz mono.
+        grid: where the frames lie.
         window_frames: longest window, in frames; more than twice `context_frames`.
         context_frames: least number of frames before and after the kept ones, in frames.
 
@@ -53,27 +56,23 @@ def windows(blocks: Iterable[FloatArray], *, window_frames: int, context_frames:
     """
     step = window_frames - 2 * context_frames
     kept = window_frames - context_frames
-    buffer_N = np.empty(_samples_of(step + window_frames + 1), np.float32)
+    buffer_N = np.empty(grid.num_samples(step + window_frames + 1), np.float32)
     filled = offset = first = 0  # offset: frames to the next window's start; the buffer keeps the previous one's
     for piece_N in checked(blocks):
         while len(piece_N) > 0:
-            full = _samples_of(offset + window_frames + 1)
+            full = grid.num_samples(offset + window_frames + 1)
             taken, piece_N = np.split(piece_N, [full - filled])
             buffer_N[filled : filled + len(taken)] = taken
             filled += len(taken)
             if filled == full:  # one frame more than the window holds: it is not the last one
-                start = offset * FRAME_HOP
-                yield Window(buffer_N[start : start + _samples_of(window_frames)].copy(), first, kept)
+                start = offset * grid.hop
+                yield Window(buffer_N[start : start + grid.num_samples(window_frames)].copy(), first, kept)
                 filled -= start
                 buffer_N[:filled] = buffer_N[start : start + filled].copy()
                 offset, first = step, context_frames
-    total = num_frames(filled)
+    total = grid.num_frames(filled)
     if offset == 0 and total > 0:
         yield Window(buffer_N[:filled].copy(), 0, total)
     elif total > 0:
         start = total - window_frames
-        yield Window(buffer_N[start * FRAME_HOP : filled].copy(), kept - start, window_frames)
-
-
-def _samples_of(frames: int) -> int:
-    return (frames - 1) * FRAME_HOP + FRAME_SAMPLES
+        yield Window(buffer_N[start * grid.hop : filled].copy(), kept - start, window_frames)

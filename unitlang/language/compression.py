@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unitlang.errors import UnitlangError
-from unitlang.frames import FRAME_HOP, SAMPLE_RATE
+from unitlang.frames import HUBERT_GRID, FrameGrid
 
 Int64Array = NDArray[np.int64]
 
@@ -23,16 +23,18 @@ class CompressionStats:
     Ratios and rates are 0 where there is nothing to divide by.
 
     Attributes:
-        num_frames: frames (20 ms) before repeats were removed.
+        num_frames: frames before repeats were removed.
         num_runs: runs.
         word_counts_V: how often each word of the vocabulary occurs.
         length_counts_L: how often words of each length in units occur.
+        grid: frame grid of the quantizer; rates per second come from it.
     """
 
     num_frames: int
     num_runs: int
     word_counts_V: Int64Array
     length_counts_L: Int64Array
+    grid: FrameGrid = HUBERT_GRID
 
     @classmethod
     def of(
@@ -41,6 +43,7 @@ class CompressionStats:
         num_runs: int,
         words_W: NDArray[np.integer],
         word_lengths: NDArray[np.integer],
+        grid: FrameGrid = HUBERT_GRID,
     ) -> "CompressionStats":
         """Counts one utterance, or a batch of them concatenated; of nothing, it is the start of a sum.
 
@@ -49,6 +52,7 @@ class CompressionStats:
             num_runs: its runs.
             words_W: its words.
             word_lengths: units of each word of the vocabulary, of shape (V,).
+            grid: frame grid of the quantizer.
 
         Raises:
             UnitlangError: words not of the vocabulary, or of more or fewer units than there are runs.
@@ -60,23 +64,27 @@ class CompressionStats:
         if int(lengths_W.sum()) != num_runs:
             raise UnitlangError(f"the words have {lengths_W.sum()} units, but there are {num_runs} runs")
         longest = int(np.max(word_lengths, initial=0))
-        return cls(num_frames, num_runs, word_counts_V, np.bincount(lengths_W, minlength=longest + 1))
+        return cls(num_frames, num_runs, word_counts_V, np.bincount(lengths_W, minlength=longest + 1), grid)
 
     def __add__(self, other: "CompressionStats") -> "CompressionStats":
         same = self.vocab_size == other.vocab_size and len(self.length_counts_L) == len(other.length_counts_L)
         if not same:
             raise UnitlangError("counts of two different unit languages cannot be added")
+        if self.grid != other.grid:
+            raise UnitlangError(f"counts on different frame grids cannot be added: {self.grid} and {other.grid}")
         return CompressionStats(
             self.num_frames + other.num_frames,
             self.num_runs + other.num_runs,
             self.word_counts_V + other.word_counts_V,
             self.length_counts_L + other.length_counts_L,
+            self.grid,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as JSON values; words that do not occur are left out."""
         seen = np.flatnonzero(self.word_counts_V)
         return {
+            "grid": self.grid.to_dict(),
             "num_frames": self.num_frames,
             "num_runs": self.num_runs,
             "vocab_size": self.vocab_size,
@@ -87,11 +95,16 @@ class CompressionStats:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CompressionStats":
-        """The inverse of `to_dict`."""
+        """The inverse of `to_dict`; counts without a grid are on `HUBERT_GRID`.
+
+        Raises:
+            UnitlangError: the grid is none.
+        """
+        grid = FrameGrid.from_dict(values["grid"]) if "grid" in values else HUBERT_GRID
         word_counts_V = np.zeros(values["vocab_size"], np.int64)
         word_counts_V[np.array(values["words"], np.int64)] = values["word_counts"]
         length_counts_L = np.array(values["length_counts"], np.int64)
-        return cls(values["num_frames"], values["num_runs"], word_counts_V, length_counts_L)
+        return cls(values["num_frames"], values["num_runs"], word_counts_V, length_counts_L, grid)
 
     @property
     def vocab_size(self) -> int:
@@ -105,12 +118,12 @@ class CompressionStats:
 
     @property
     def seconds(self) -> float:
-        """Length of the speech, 0.02 s a frame."""
-        return self.num_frames * FRAME_HOP / SAMPLE_RATE
+        """Length of the speech, a hop of the grid for each frame."""
+        return self.grid.seconds(self.num_frames)
 
     @property
     def frames_per_second(self) -> float:
-        """Frames per second of speech: 50, or 0 without any."""
+        """Frames per second of speech: that of the grid, or 0 without any speech."""
         return _ratio(self.num_frames, self.seconds)
 
     @property

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import numpy as np
 import sentencepiece
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from unitlang.audio.plausibility import Sample, is_plausible, pairs_runs_per_word
+from unitlang.config import FrozenConfig
+from unitlang.language.plausibility import Sample, is_plausible, pairs_runs_per_word
 from unitlang.language.sentencepiece_io import MAX_K, Algorithm, Segmenter, train, training_lines
 from unitlang.language.words import UnitLanguageError, WordTable
 from unitlang.units import Uint16Array, as_units
@@ -24,10 +25,8 @@ MODEL_FILE = "unit_language.model"
 CARD_FILE = "card.json"
 
 
-class UnitLanguageConfig(BaseModel):
+class UnitLanguageConfig(FrozenConfig):
     """How a unit language is learnt."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     algorithm: Algorithm = "bpe"
     """`bpe` merges the commonest pairs, in linear time; `unigram` is SentencePiece's EM, superlinear."""
@@ -41,10 +40,8 @@ class UnitLanguageConfig(BaseModel):
     """Hours of speech to learn from."""
 
 
-class _Card(BaseModel):
-    """What a unit language states about itself (card.json)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class _Card(FrozenConfig):
+    """Card of a unit language (card.json)."""
 
     fingerprint: str
     quantizer: str

@@ -3,15 +3,17 @@
 # Shapes: N = frames, D = feature dims.
 
 import os
-from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
+
+from unitlang.ahead import run_in
 
 FloatArray = NDArray[np.float32]
 FrameArray = NDArray[np.floating[Any]]
@@ -43,14 +45,9 @@ class Workers:
                 its first frame.
             frames_ND: any floating type.
         """
-        under_way: deque[Future[T]] = deque()
-        for start in range(0, len(frames_ND), CHUNK_FRAMES):
-            if len(under_way) == 2 * self.threads:
-                yield under_way.popleft().result()
-            part_ND = frames_ND[start : start + CHUNK_FRAMES]
-            under_way.append(self._pool.submit(_in_float32, work, part_ND, start))
-        while under_way:
-            yield under_way.popleft().result()
+        starts = range(0, len(frames_ND), CHUNK_FRAMES)
+        jobs = (partial(_in_float32, work, frames_ND[start : start + CHUNK_FRAMES], start) for start in starts)
+        return run_in(self._pool, jobs, depth=2 * self.threads)
 
 
 def _in_float32(work: Callable[[FloatArray, int], T], part_ND: FrameArray, start: int) -> T:

@@ -14,14 +14,16 @@ from typing import Any, Self
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from unitlang.config import FrozenConfig
 from unitlang.errors import UnitlangError
 from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
 from unitlang.features.base import K
+from unitlang.frames import HUBERT_GRID, FrameGrid
 from unitlang.precision import full_precision
 from unitlang.quantizer.centroids import check_centroids
 from unitlang.quantizer.kmeans import MAX_CLUSTERS, MIN_CLUSTERS
@@ -36,10 +38,8 @@ _SEARCH_FRAMES = 256
 """Frames per search, the last ones padded: FAISS rounds differently for other numbers, and below 20."""
 
 
-class QuantizerConfig(BaseModel):
+class QuantizerConfig(FrozenConfig):
     """How many units there are and what they are learnt from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     k: int = Field(default=100, ge=MIN_CLUSTERS, le=MAX_CLUSTERS)
     """Number of units. With `centroids`, what the codebook holds counts."""
@@ -56,7 +56,7 @@ class QuantizerConfig(BaseModel):
 
 
 class Quantizer:
-    """Turns 16 kHz mono speech into one unit per 20 ms frame.
+    """Turns 16 kHz mono speech into one unit per frame of its extractor's grid.
 
     Attributes:
         extractor: the features.
@@ -87,6 +87,11 @@ class Quantizer:
         self._index = faiss.IndexFlatL2(extractor.dim)
         self._index.add(centroids_KD)
         self._centroids_on_device: Any = None
+
+    @property
+    def grid(self) -> FrameGrid:
+        """The extractor's frame grid."""
+        return self.extractor.grid
 
     def assign(self, features_TD: FloatArray) -> UnitArray:
         """The nearest centroid of each frame; a frame's unit does not depend on the frames around it.
@@ -121,7 +126,7 @@ class Quantizer:
             blocks: waveform_N float32 arrays, 16 kHz mono.
 
         Yields:
-            units_T uint16, `num_frames(total samples)` in all; nothing below one frame.
+            units_T uint16, `grid.num_frames(total samples)` in all; nothing below one frame.
         """
         for _, units_T in self.quantize_many([(None, blocks)]):
             yield units_T
@@ -159,6 +164,7 @@ class Quantizer:
             "features": self.extractor.config.model_dump(mode="json"),
             "features_fingerprint": self.extractor.fingerprint(),
             "fitted": self.fitted,
+            "grid": self.grid.to_dict(),
             "versions": {name: version(name) for name in ("faiss-cpu", "numpy", "scipy", "torch", "torchaudio")},
         }
         return {
@@ -175,13 +181,15 @@ class Quantizer:
             device: torch's name of where the model runs.
 
         Raises:
-            UnitlangError: files are missing or damaged, or the checkpoint is not the one it was made with.
+            UnitlangError: files are missing or damaged, or the checkpoint or the frame grid is not the one that the
+                quantizer was made with.
         """
         try:
             card = dict(json.loads(files[CARD_FILE]))
             features: FeaturesConfig = TypeAdapter[Any](FeaturesConfig).validate_python(card["features"])
             centroids_KD = load_tensors(files[CENTROIDS_FILE])["centroids"]
             fingerprint, expected = str(card["fingerprint"]), card["features_fingerprint"]
+            grid = grid_of_card(card)
         except (KeyError, ValueError, TypeError, SafetensorError, ValidationError) as error:
             raise UnitlangError(f"not a quantizer, or a damaged one: {error}") from error
         extractor = load_extractor(features, device)
@@ -189,6 +197,11 @@ class Quantizer:
             raise UnitlangError(
                 "the features are not those that the quantizer was made with: another checkpoint lies at "
                 f"{getattr(features, 'checkpoint', None)}, or another version of the program made it"
+            )
+        if extractor.grid != grid:
+            raise UnitlangError(
+                f"the quantizer was made on a frame grid of {grid}, but its {features.kind} extractor has one of "
+                f"{extractor.grid}: another version of the program made it; fit the quantizer again"
             )
         return cls(extractor, centroids_KD, fingerprint, card.get("fitted"))
 
@@ -208,6 +221,15 @@ class Quantizer:
         if missing:
             raise UnitlangError(f"{folder} holds no quantizer: {', '.join(missing)} missing")
         return cls.load({name: (folder / name).read_bytes() for name in names}, device)
+
+
+def grid_of_card(card: Mapping[str, Any]) -> FrameGrid:
+    """Frame grid in a quantizer's card; cards that were written without one are on HuBERT's.
+
+    Raises:
+        UnitlangError: the card holds something else in its place.
+    """
+    return FrameGrid.from_dict(card["grid"]) if "grid" in card else HUBERT_GRID
 
 
 @contextmanager

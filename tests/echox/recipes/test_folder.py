@@ -10,7 +10,7 @@ from echox.errors import EchoxError
 from echox.recipes.folder import RunFolder
 from echox.recipes.runtime import prepare
 from echox.recipes.settings import load_settings
-from echox.stages import stage_class
+from echox.stages import stage_class, text_columns
 from echox.training import TrainingRequest
 from tests.echox.runs import ask, old_card
 
@@ -54,7 +54,9 @@ def settled(request: TrainingRequest) -> tuple[str, TrainingRequest]:
     prepare()
     from echox.recipes.launch import settle
 
-    return settle(request, write=True).setting.tokenizer.fingerprint, request
+    return settle(
+        request, stage_class(request.stage), text_columns(), write=True
+    ).setting.tokenizer.fingerprint, request
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ def test_facts_are_of_each_dataset_and_of_all(tmp_path: Path) -> None:
 def test_what_defines_the_corpus_comes_from_the_cards(tmp_path: Path) -> None:
     assert facts_of(tmp_path, large())["made_with"] == {
         "features": {"kind": "hubert", "checkpoint": "/m.pt", "layer": 9},
+        "grid": {"hop": 320, "view": 400},
         "k": 60,
         "centroids": None,
         "algorithm": "bpe",
@@ -43,13 +44,18 @@ def test_what_defines_the_corpus_comes_from_the_cards(tmp_path: Path) -> None:
     assert facts(store, large())["made_with"]["centroids"] == "/km.npy"
 
 
+def test_the_grid_comes_from_the_card(tmp_path: Path) -> None:
+    store = store_of(tmp_path, quantizer=QUANTIZER | {"grid": {"hop": 640, "view": 720}})
+    assert facts(store, large())["made_with"]["grid"] == {"hop": 640, "view": 720}
+
+
 def test_speech_that_was_added_later_is_not_learnt_from(tmp_path: Path) -> None:
     grown = manifest(3, {"version": 2, "samples": round(1.5 * HOUR)}, one=statistics(2, 9))
     found = facts_of(tmp_path, grown)
     assert found["learnt_from"] == {"version": 2, "hours": 1.5, "hours_added_since": 0.5}
     assert found["compression_note"] == (
         "Measured on the whole corpus (2.000 h). The unit language was learnt from 1.500 h of this corpus (version 2); "
-        "0.500 h were added since and not learnt from (`refit: true` in the config learns anew). "
+        "0.500 h were added since and not learnt from (`refit: true` in the config fits it anew). "
         "Speech that the unit language was not learnt from may be compressed less."
     )
 
@@ -62,10 +68,18 @@ def test_what_the_unit_language_was_learnt_from(tmp_path: Path, hours: int, lear
     assert "added since" not in note
 
 
-def test_a_version_of_an_older_program_claims_nothing(tmp_path: Path) -> None:
+def test_a_version_that_records_nothing_claims_nothing(tmp_path: Path) -> None:
     found = facts_of(tmp_path, manifest(one=statistics(2, 9)))
     assert found["learnt_from"] is None
-    assert "left untold what the unit language was learnt from" in found["compression_note"]
+    assert "The version does not record what the unit language was learnt from." in found["compression_note"]
+
+
+def test_a_version_without_steps_and_tables_of_today_has_facts(tmp_path: Path) -> None:
+    made = manifest(one=statistics(1, 5))
+    old = replace(made, steps={}, statistics={key: made.statistics[key] for key in ("entries", "datasets")})
+    found = facts_of(tmp_path, old)
+    assert (found["examples"], found["unused"], found["reject_examples"]) == ({}, {}, {})
+    assert found["lineage"]["work_units"] == {}
 
 
 def test_rejects_have_examples_by_reason(tmp_path: Path) -> None:
@@ -78,7 +92,7 @@ def test_rejects_have_examples_by_reason(tmp_path: Path) -> None:
     assert found["empty_file"] == [{"dataset": "one", "source": "/x.wav", "reason": "empty_file", "message": "0 bytes"}]
 
 
-def test_a_summary_tells_versions_apart(tmp_path: Path) -> None:
+def test_a_summary_distinguishes_versions(tmp_path: Path) -> None:
     found = summary(store_of(tmp_path), manifest(7, one=statistics(0.5, 9)))
     assert (found["version"], found["hours"], found["utterances"], found["total_ratio"]) == (7, 0.5, 9, 4)
     assert (found["k"], found["vocab_size"]) == (60, 312)

@@ -9,7 +9,8 @@ from flows.report.facts import facts
 from flows.report.html import page
 from pipelines.engine.step import Reject
 from storage.manifests import Manifest
-from tests.flows.versions import LONGEST, facts_of, large, manifest, statistics, store_of, with_rejects
+from storage.schemas import TRAINING
+from tests.flows.versions import LONGEST, QUANTIZER, facts_of, large, manifest, statistics, store_of, with_rejects
 
 VOID = {"meta", "br"}
 
@@ -84,12 +85,26 @@ def test_the_page_defines_ratios_and_bits(html: str) -> None:
     assert {"frames/words", "frames/runs", "runs/words", "vocabulary used", "bits/word", "bits/s"} <= set(terms)
 
 
-def test_the_page_tells_what_defines_the_corpus(html: str) -> None:
+def test_the_page_shows_what_defines_the_corpus(html: str) -> None:
     made = {row[0]: row[1] for row in read(html).tables[-1]}
     assert made["features"] == "hubert, checkpoint /m.pt, layer 9"
     assert made["quantizer"] == f"k 60; {'q' * 32}"
     assert made["unit language"].startswith("bpe, vocabulary 312 (asked for 8,000), words of up to 16 units; uu")
     assert made["packages"] == "torch 2.9.1"
+
+
+@pytest.mark.parametrize(("hop", "length"), [(None, "20 ms"), (640, "40 ms"), (200, "12.5 ms")])
+def test_the_page_states_the_length_of_a_frame(tmp_path: Path, hop: int | None, length: str) -> None:
+    card = QUANTIZER if hop is None else QUANTIZER | {"grid": {"hop": hop, "view": hop}}
+    html = page(facts(store_of(tmp_path, quantizer=card), large()))
+    assert f"<dd>frames (steps of the extractor, {length}) per second of speech</dd>" in html
+
+
+def test_a_version_without_steps_of_today_has_a_page(tmp_path: Path) -> None:
+    made = manifest(one=statistics(1, 5))
+    old = replace(made, steps={}, statistics={key: made.statistics[key] for key in ("entries", "datasets")})
+    examples = read(page(facts_of(tmp_path, old))).tables[-2]
+    assert examples[1:] == [[stage, "0"] for stage in TRAINING]
 
 
 def test_rejects_have_their_examples(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
 
-from flows.report.facts import Facts, summary
+from flows.report.facts import summary
+from flows.report.records import Facts
 from flows.report.terminal import tables, versions_table
 from tests.flows.versions import LONGEST, facts_of, large, manifest, statistics, store_of
 
@@ -72,7 +74,7 @@ def test_all_datasets_together_are_a_row_where_there_are_several(found: Facts, s
     assert cells(shown(tables(small)), "all") == []
 
 
-def test_rejects_are_told_by_dataset_and_reason_where_there_are_any(found: Facts, small: Facts) -> None:
+def test_rejects_are_shown_by_dataset_and_reason_where_there_are_any(found: Facts, small: Facts) -> None:
     text = "\n".join(shown(tables(found)))
     assert re.search(r"corrupt +3\n", text)
     assert re.search(r"empty_file +2\n", text)
@@ -92,6 +94,14 @@ def test_examples_and_what_no_stage_uses(found: Facts) -> None:
         [["echo", "8"]],
     ]
     assert ["unused:", "no_text", "4,321"] in cells(lines, "unused: no_text")
+
+
+def test_a_training_table_of_a_newer_program_is_shown(tmp_path: Path) -> None:
+    made = manifest(one=statistics(1, 5))
+    newer = replace(made, statistics=made.statistics | {"examples": {"future": 7}})
+    lines = shown(tables(facts_of(tmp_path, newer)))
+    assert cells(lines, "future") == [["future", "7"]]
+    assert cells(lines, "s2t") == [["s2t", "0"]]
 
 
 def test_what_defines_the_corpus_is_shown(found: Facts) -> None:

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.build.build import run_until
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.statistics import from_manifest, overall
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config
@@ -19,8 +19,6 @@ from pipelines.errors import UserError
 from storage.manifests import Manifest, resolve, versions
 from storage.store import Store
 from storage.tables import read_table
-
-pytestmark = pytest.mark.slow
 
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]

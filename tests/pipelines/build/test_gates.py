@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines.build.gates import GatesConfig, needs_look
+from pipelines.build.gates import needs_look
 from pipelines.build.statistics import DatasetStatistics
+from pipelines.config.gates import GatesConfig
 from storage.manifests import Manifest
 from unitlang.language.compression import CompressionStats
 

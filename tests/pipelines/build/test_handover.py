@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipelines.build.commit import Built
 from pipelines.build.handover import STEP_NAMES, Handover, advance, begin, built
-from pipelines.build.state import Built
+from pipelines.build.runners import step_runner
 from pipelines.cluster.jobs import Job, Jobs
-from pipelines.cluster.runners import step_runner
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.engine.session import Session
 from pipelines.errors import UserError

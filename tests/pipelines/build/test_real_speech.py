@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import yaml
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.manifests import Manifest, resolve
 from storage.store import Store

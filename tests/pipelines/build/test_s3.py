@@ -5,14 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.manifests import resolve
 from storage.store import Store
-
-pytestmark = pytest.mark.slow
 
 Config = dict[str, Any]
 

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.build.statistics import DatasetStatistics, from_manifest, gather, merge, overall
+from pipelines.build.statistics import Coding, DatasetStatistics, from_manifest, gather, merge, overall
 from pipelines.engine.step import Reject, rejects_table
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
+from unitlang.frames import HUBERT_GRID
 from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
 
@@ -115,7 +116,7 @@ def test_gathering_counts_lengths_rejects_and_words_on_top_of_what_is_known(
         "quantize": [receipt(store, "quantize", "q", [("rejects", refused)], datasets=lengths)],
         "encode": [receipt(store, "encode", "e", [("unit_language", table)])],
     }
-    found = gather(store, receipts, language, {})
+    found = gather(store, receipts, Coding(language, HUBERT_GRID), {})
     assert {name: (s.utterances, s.samples, dict(s.rejects)) for name, s in found.items()} == {
         "a": (2, 500, {}),
         "b": (1, 300, {"corrupt": 2}),
@@ -125,7 +126,7 @@ def test_gathering_counts_lengths_rejects_and_words_on_top_of_what_is_known(
     words = sum(len(language.encode(units_R)) for units_R in (spoken[0], spoken[2]))
     assert found["a"].compression.num_words == words
     assert found["c"].compression.total_ratio == 0
-    again = gather(store, receipts, language, found)
+    again = gather(store, receipts, Coding(language, HUBERT_GRID), found)
     assert {name: s.to_dict() for name, s in again.items()} == {name: (s + s).to_dict() for name, s in found.items()}
 
 
@@ -141,10 +142,10 @@ def test_gathering_holds_a_few_arrays_of_the_vocabulary_however_many_work_units(
     receipts = {step: [receipt(store, step, step, [table])] * 400 for step, table in tables.items()}
     counts = {"a": {"utterances": 1, "samples": 9}}
     receipts["quantize"] = [receipt(store, "quantize", "q", [], datasets=counts)] * 400
-    gather(store, {step: some[:1] for step, some in receipts.items()}, wide, {})
+    gather(store, {step: some[:1] for step, some in receipts.items()}, Coding(wide, HUBERT_GRID), {})
     tracemalloc.start()
     try:
-        found = gather(store, receipts, wide, {})
+        found = gather(store, receipts, Coding(wide, HUBERT_GRID), {})
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

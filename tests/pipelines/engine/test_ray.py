@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.build.state import Built
+from pipelines.build.commit import Built
 from pipelines.errors import UserError
 
 pytestmark = pytest.mark.slow

@@ -1,24 +1,30 @@
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from pipelines.engine.session import RunConfig, Session, check_needs, worker_count, worker_needs
-from pipelines.engine.step import Output, Payload, Reject, Step, Task
+from pipelines.engine.execution import ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.session import Session
+from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
 from pipelines.errors import UserError
+from pipelines.records import StepStatistics
 from storage.receipts import Receipt, read_receipt
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
 
 
+class Text(TypedDict):
+    text: str
+
+
 @dataclass(frozen=True)
-class Spell(Step):
+class Spell(Step[Text]):
     """Texts -> one unit a letter; refuses digits, loses everything else, breaks down where a file is in the way.
 
     Attributes:
@@ -27,9 +33,10 @@ class Spell(Step):
 
     name: ClassVar[str] = "spell"
     revision: ClassVar[int] = 1
+    tables: ClassVar[tuple[str, ...]] = ("units",)
     diary: str
 
-    def open(self, store: Store) -> Callable[[Payload], Output]:
+    def open(self, store: Store) -> Process[Text]:
         self.note("open")
         return self.spell
 
@@ -37,8 +44,8 @@ class Spell(Step):
         with Path(self.diary).open("a") as file:
             file.write(f"{text}\n")
 
-    def spell(self, payload: Payload) -> Output:
-        text: str = payload["text"]
+    def spell(self, payload: Text) -> Output:
+        text = payload["text"]
         self.note(text)
         if Path(self.diary).with_name(text).exists():
             raise OSError(f"{text} is in the way")
@@ -49,7 +56,7 @@ class Spell(Step):
         ]
         rejects = [Reject("d", letter, "digit", "no letter") for letter in text if letter.isdigit()]
         table = pa.Table.from_pylist(rows, SCHEMAS["units"])
-        return Output([("units", table)], len(text), len(rows), rejects, {"length": len(text)})
+        return Output([("units", table)], len(text), len(rows), rejects, StepStatistics(seconds=[float(len(text))]))
 
 
 @pytest.fixture
@@ -59,7 +66,7 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def session(store: Store) -> Iterator[Session]:
-    with Session(store, RunConfig(), None, Console(file=io.StringIO())) as session:
+    with Session(store, ExecutionConfig(), None, Console(file=io.StringIO())) as session:
         yield session
 
 
@@ -68,8 +75,8 @@ def step(tmp_path: Path) -> Spell:
     return Spell(str(tmp_path / "diary"))
 
 
-def tasks(step: Spell, *texts: str) -> list[Task]:
-    return [step.task(text, {"text": text}, 1.0) for text in texts]
+def tasks(step: Spell, *texts: str) -> list[WorkUnit[Text]]:
+    return [step.work_unit(text, Text(text=text), 1.0) for text in texts]
 
 
 def run(session: Session, step: Spell, *texts: str, known: tuple[Receipt, ...] = ()) -> list[Receipt]:
@@ -92,7 +99,7 @@ def test_receipts_stand_in_the_order_of_the_tasks(session: Session, step: Spell)
     run(session, step, "two")
     receipts = run(session, step, "one", "two", "three")
     assert diary(step) == ["open", "two", "open", "one", "three"]
-    assert [receipt.stats["length"] for receipt in receipts] == [3, 3, 5]
+    assert [receipt.stats["seconds"] for receipt in receipts] == [[3], [3], [5]]
     assert [receipt.fingerprint for receipt in receipts] == [t.fingerprint for t in tasks(step, "one", "two", "three")]
 
 
@@ -129,7 +136,7 @@ def test_a_half_finished_step_goes_on_where_it_broke_down(
     obstacle.unlink()
     receipts = run(session, step, *texts)
     assert diary(step) == ["open", "three", "four"]
-    assert [receipt.stats["length"] for receipt in receipts] == [3, 3, 5, 4]
+    assert [receipt.stats["seconds"] for receipt in receipts] == [[3], [3], [5], [4]]
 
 
 def test_a_failing_task_leaves_nothing(session: Session, step: Spell, store: Store, tmp_path: Path) -> None:
@@ -199,14 +206,14 @@ def test_another_configuration_is_other_work(session: Session, step: Spell, tmp_
 def test_workers_take_gpus_where_there_are_any(
     settings: dict[str, Any], gpu: bool, there: dict[str, float], needs: dict[str, float], workers: int
 ) -> None:
-    config = RunConfig(**settings)
+    config = ExecutionConfig(**settings)
     assert worker_needs(config, "quantize", gpu, there) == needs
     assert worker_count(config, 100, needs, there) == workers
     assert worker_count(config, 1, needs, there) == 1
 
 
 def test_this_machine_does_not_grow() -> None:
-    needs = worker_needs(RunConfig(gpus_per_worker=0.5), "quantize", True, {"CPU": 8})
+    needs = worker_needs(ExecutionConfig(gpus_per_worker=0.5), "quantize", True, {"CPU": 8})
     with pytest.raises(UserError, match=r"run.gpus_per_worker: a worker would need 0.5 GPU, this machine has 0"):
         check_needs(needs, {"CPU": 8}, None)
     check_needs(needs, {"CPU": 8}, "head:6379")

@@ -44,7 +44,6 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     s3fs.S3FileSystem.clear_instance_cache()
 
 
-@pytest.mark.slow
 def test_a_bucket_reads_like_a_folder(bucket: str) -> None:
     for kind, path in (("folder", "read"), ("folder", "tts"), ("conversation", "dialogues/dialogues.json")):
         here = list(READERS[kind](path=str(SAMPLE / path), dataset="d").read())

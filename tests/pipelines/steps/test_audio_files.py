@@ -3,6 +3,7 @@
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import soundfile
 
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import parquet_uri
-from pipelines.steps.audio_files import Row, audio_source, checksum, row_streams
+from pipelines.steps.audio_files import audio_source, checksum, row_streams
 from pipelines.steps.quantize import quantize_rows
 from unitlang.audio.reading import load
 from unitlang.errors import AudioError
@@ -20,6 +21,8 @@ from unitlang.features import MfccConfig, load_extractor
 from unitlang.quantizer.quantizer import Quantizer
 from unitlang.units import Runs, to_frames
 
+Row = Any
+"""A `SpokenRow` of the columns that count here."""
 NOISE = np.random.default_rng(0).normal(0, 0.1, 160_000).astype(np.float32)
 
 

@@ -108,7 +108,7 @@ def test_normalise_text(text: str | None, normal: str | None) -> None:
 
 
 def test_a_row_tells_all_of_the_audio(audio: Path) -> None:
-    found = utterance_row(item(audio, text=" hello ", size=5, turn=None), KEY, FileFacts())
+    found = utterance_row(item(audio, text=" hello ", size=5, turn=None), KEY, FileFacts(), 400)
     assert found["num_samples"] == 10 * RATE
     assert found["sample_rate"] == RATE
     assert found["checksum"] == sha256(audio.read_bytes()).hexdigest()
@@ -133,7 +133,7 @@ def test_a_row_tells_all_of_the_audio(audio: Path) -> None:
 def test_a_segment_that_ends_a_tenth_of_a_second_late_ends_with_the_audio(
     audio: Path, offset: int, length: int | None, expected: int
 ) -> None:
-    found = utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts())
+    found = utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts(), 400)
     assert (found["offset_samples"], found["num_samples"]) == (offset, expected)
 
 
@@ -143,7 +143,7 @@ def test_a_segment_that_ends_a_tenth_of_a_second_late_ends_with_the_audio(
 )
 def test_a_bad_segment_is_told_in_seconds(audio: Path, offset: int, length: int | None, segment: str) -> None:
     with pytest.raises(AudioError) as error:
-        utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts())
+        utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts(), 400)
     told = f"the segment {segment} is empty or lies outside the audio, which is 10.000 s long"
     assert error.value.message == told
 
@@ -162,24 +162,24 @@ def test_a_bad_segment_is_told_in_seconds(audio: Path, offset: int, length: int 
 )
 def test_bad_segments_have_reasons(audio: Path, offset: int, length: int | None, reason: str) -> None:
     with pytest.raises(AudioError) as error:
-        utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts())
+        utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts(), 400)
     assert error.value.reason == reason
     assert error.value.source == str(audio)
 
 
 def test_a_written_turn_has_no_audio() -> None:
-    found = utterance_row(item(None, text="yes", dialogue_id="x", turn=1, role="assistant"), KEY, FileFacts())
+    found = utterance_row(item(None, text="yes", dialogue_id="x", turn=1, role="assistant"), KEY, FileFacts(), 400)
     assert [found[name] for name in ("audio", "num_samples", "sample_rate", "checksum")] == [None, 0, None, None]
 
 
 def test_segments_of_one_file_are_measured_once(audio: Path) -> None:
     facts = FileFacts()
-    first = utterance_row(item(audio, num_samples=RATE), KEY, facts)
+    first = utterance_row(item(audio, num_samples=RATE), KEY, facts, 400)
     audio.unlink()
-    second = utterance_row(item(audio, offset_samples=RATE, num_samples=RATE), KEY, facts)
+    second = utterance_row(item(audio, offset_samples=RATE, num_samples=RATE), KEY, facts, 400)
     assert second["checksum"] == first["checksum"]
     with pytest.raises(AudioError) as error:
-        utterance_row(item(audio), KEY, FileFacts())
+        utterance_row(item(audio), KEY, FileFacts(), 400)
     assert error.value.reason == "missing"
 
 
@@ -188,8 +188,8 @@ def test_a_bad_file_is_bad_for_all_its_segments_and_no_longer(audio: Path, tmp_p
     absent = tmp_path / "absent.wav"
     for offset in (0, RATE):
         with pytest.raises(AudioError, match=r"absent\.wav"):
-            utterance_row(item(absent, offset_samples=offset), KEY, facts)
-    assert utterance_row(item(audio), KEY, facts)["num_samples"] == 10 * RATE
+            utterance_row(item(absent, offset_samples=offset), KEY, facts, 400)
+    assert utterance_row(item(audio), KEY, facts, 400)["num_samples"] == 10 * RATE
 
 
 def test_entries_become_rows_and_rejects_and_all_are_counted(audio: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_entries_become_rows_and_rejects_and_all_are_counted(audio: Path, tmp_pa
     written = item(None, utterance_id="d/b", text="yes")
     absent = item(tmp_path / "absent.wav", utterance_id="e/c", dataset="e")
     line = BadItem(source="list.tsv:3", dataset="e", reason="bad_row", message="no path")
-    output = ingest_entries([entry(thing) for thing in (spoken, absent, line, written)], 30)
+    output = ingest_entries([entry(thing) for thing in (spoken, absent, line, written)], 30, 400)
     ((name, table),) = output.tables
     assert (name, table["utterance_id"].to_pylist()) == ("utterances", ["d/a", "d/b"])
     assert (output.rows_in, output.rows_out) == (4, 2)
@@ -278,7 +278,7 @@ def test_of_two_dialogues_with_one_id_the_first_counts_and_the_second_is_rejecte
     (found,) = planned(store, 100, *first, *between, *second)
     assert found[:2] == [("d/1/0", "ok"), ("d/1/1", "ok")]
     assert found[-3:] == [(f"d/1/{turn}", "duplicate_id") for turn in range(3)]
-    output = ingest_entries([entry(thing) for thing in first], 30)
+    output = ingest_entries([entry(thing) for thing in first], 30, 400)
     assert output.rows_out == 2
 
 

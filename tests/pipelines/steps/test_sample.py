@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.steps.ingest import WorkUnit
+from pipelines.records import UtteranceFile
 from pipelines.steps.sample import PIECE_SAMPLES, PRUNE_FACTOR, Candidate, Piece, Stratum, choose, pieces, priority
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -17,11 +17,11 @@ Row = tuple[str, str, int]
 """Id, dataset, samples."""
 
 
-def corpus(folder: Path, units: list[list[Row]]) -> tuple[Store, list[WorkUnit], dict[str, int]]:
+def corpus(folder: Path, units: list[list[Row]]) -> tuple[Store, list[UtteranceFile], dict[str, int]]:
     """A store with these utterances, its work units and the length of each dataset."""
     store = Store.open(folder, create=True)
     totals: dict[str, int] = {}
-    made: list[WorkUnit] = []
+    made: list[UtteranceFile] = []
     for number, rows in enumerate(units):
         values: list[dict[str, Any]] = [
             {
@@ -37,7 +37,7 @@ def corpus(folder: Path, units: list[list[Row]]) -> tuple[Store, list[WorkUnit],
         path = f"data/utterances/{number}.parquet"
         store.put(path, rows_to_parquet("utterances", pa.Table.from_pylist(values, SCHEMAS["utterances"])))
         seconds = sum(samples for *_, samples in rows) / RATE
-        made.append(WorkUnit(path, str(number), len(rows), seconds))
+        made.append(UtteranceFile(path, str(number), len(rows), seconds))
         for _, dataset, samples in rows:
             if samples:
                 totals[dataset] = totals.get(dataset, 0) + samples

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 import soundfile
 
-from pipelines.engine.step import Output, Task
+from pipelines.engine.step import Output, WorkUnit
+from pipelines.records import ShardPayload, UtteranceFile
 from pipelines.steps.audio_files import checksum
 from pipelines.steps.examples import Turn
-from pipelines.steps.ingest import WorkUnit
 from pipelines.steps.shard import Draft, Shard, ShardsConfig, balance, flacs, make_shard, plan, to_flac
 from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS
@@ -22,8 +22,8 @@ from unitlang.audio.reading import load
 RATE = 16_000
 
 
-def unit(number: int, seconds: float = 1800) -> WorkUnit:
-    return WorkUnit(f"data/utterances/{number}.parquet", f"sum-{number}", 10, seconds)
+def unit(number: int, seconds: float = 1800) -> UtteranceFile:
+    return UtteranceFile(f"data/utterances/{number}.parquet", f"sum-{number}", 10, seconds)
 
 
 def encoded(number: int) -> Receipt:
@@ -31,12 +31,14 @@ def encoded(number: int) -> Receipt:
     return Receipt(str(number), "encode", (file,), 10, 10, {}, {})
 
 
-def planned(units: list[WorkUnit], receipts: list[Receipt] | None = None, **values: Any) -> list[Task]:
+def planned(
+    units: list[UtteranceFile], receipts: list[Receipt] | None = None, **values: Any
+) -> list[WorkUnit[ShardPayload]]:
     step = Shard(ShardsConfig(**values).model_dump(mode="json"))
     return list(plan(step, units, receipts or [encoded(number) for number in range(len(units))]))
 
 
-def members(tasks: list[Task]) -> list[list[int]]:
+def members(tasks: list[WorkUnit[ShardPayload]]) -> list[list[int]]:
     """Numbers of the work units in each shard."""
     return [[int(Path(part["utterances"]).stem) for part in task.payload["units"]] for task in tasks]
 

@@ -20,7 +20,7 @@ import soundfile
 from unitlang.audio.playback import KEPT_SAMPLES
 from unitlang.audio.reading import Segment, load, measure, probe, stream, stream_segments
 from unitlang.errors import AudioError
-from unitlang.frames import num_frames
+from unitlang.frames import HUBERT_GRID
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 66_000).astype(np.float32)
 
@@ -383,7 +383,7 @@ def end(source: Path) -> int | str:
         assert measure(source)[1] == len(waveform)
     except AudioError as error:
         return error.reason
-    return num_frames(len(waveform))
+    return HUBERT_GRID.num_frames(len(waveform))
 
 
 def test_awkward_files_that_were_made(shared_data: Path) -> None:

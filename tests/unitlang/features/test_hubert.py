@@ -18,7 +18,7 @@ from torchaudio.models import wav2vec2_model
 from tests.unitlang.features.hubert_models import BASE, LARGE, make_model, noise, reference
 from unitlang.errors import UnitlangError
 from unitlang.features import HubertConfig, fingerprint_features, load_extractor
-from unitlang.frames import num_frames
+from unitlang.frames import HUBERT_GRID
 
 if TYPE_CHECKING:
     from transformers import HubertModel
@@ -75,7 +75,7 @@ def test_hugging_face(settings: dict[str, Any], normalize: bool | None, layer: i
     extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path), layer=layer))
     waveform_N = noise(20_123)
     features_TD = extractor.extract(waveform_N)
-    assert features_TD.shape == (num_frames(20_123), extractor.dim) == (62, 128)
+    assert features_TD.shape == (HUBERT_GRID.num_frames(20_123), extractor.dim) == (62, 128)
     np.testing.assert_allclose(
         features_TD, reference(model, waveform_N, layer, normalize=expected), rtol=1e-5, atol=1e-5
     )
@@ -175,7 +175,7 @@ def test_long_audio_in_any_blocks(base: "HubertModel", cutting_extractor: Any, s
     extractor = cutting_extractor
     waveform_N = noise(samples)
     whole_TD = extractor.extract(waveform_N)
-    assert whole_TD.shape == (num_frames(samples), 128)
+    assert whole_TD.shape == (HUBERT_GRID.num_frames(samples), 128)
     for size in (10_000, 33_333):
         parts = list(extractor.stream(waveform_N[i : i + size] for i in range(0, samples, size)))
         if samples >= 400:

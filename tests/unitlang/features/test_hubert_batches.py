@@ -10,9 +10,9 @@ import torch
 from tests.unitlang.features.hubert_models import BASE, LARGE, make_model, noise, reference
 from unitlang.features import HubertConfig, HubertExtractor
 from unitlang.features.batches import batches
-from unitlang.features.positions import PositionalConvolution
+from unitlang.features.hubert_parts.positions import PositionalConvolution
 from unitlang.features.windows import Window
-from unitlang.frames import SAMPLE_RATE, num_frames
+from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 from unitlang.precision import full_precision
 from unitlang.quantizer.quantizer import Quantizer
 
@@ -59,7 +59,7 @@ def test_a_batch_changes_nothing(folder: Path, utterances: list[np.ndarray], lay
     for _ in range(MIXES // 6 + 1):  # for each model and layer: 200 and more in all
         chosen = rng.choice(UTTERANCES, rng.integers(2, 5), replace=False)
         for number, features_TD in zip(chosen, together(extractor, [utterances[n] for n in chosen]), strict=True):
-            assert len(features_TD) == num_frames(len(utterances[number]))
+            assert len(features_TD) == HUBERT_GRID.num_frames(len(utterances[number]))
             difference = np.abs(features_TD - alone[number]).max() / np.abs(alone[number]).max()
             assert difference <= 1e-5, f"utterance {number} in {chosen}: {difference}"
             np.testing.assert_array_equal(quantizer.assign(features_TD), quantizer.assign(alone[number]))
@@ -148,7 +148,7 @@ def test_products_stay_in_float32_where_a_program_allows_less() -> None:
 
 
 def window(samples: int) -> Window:
-    return Window(np.zeros(samples, np.float32), 0, num_frames(samples))
+    return Window(np.zeros(samples, np.float32), 0, HUBERT_GRID.num_frames(samples))
 
 
 def test_batches_hold_everything_in_order_within_bounds() -> None:

@@ -19,7 +19,7 @@ from unitlang.features import (
     load_extractor,
 )
 from unitlang.features.windows import windows
-from unitlang.frames import num_frames
+from unitlang.frames import HUBERT_GRID, FrameGrid
 
 
 def noise(samples: int, seed: int = 0) -> np.ndarray:
@@ -39,7 +39,7 @@ def extractor() -> FeatureExtractor:
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 401, 719, 720, 1039, 1040, 16_000, 16_239, 16_240])
 def test_frame_grid(extractor: FeatureExtractor, samples: int) -> None:
     features_TD = extractor.extract(noise(samples))
-    assert features_TD.shape == (num_frames(samples), 39)
+    assert features_TD.shape == (HUBERT_GRID.num_frames(samples), 39)
     assert features_TD.dtype == np.float32
 
 
@@ -93,20 +93,22 @@ def test_fingerprint_is_stable_and_needs_no_torch(extractor: FeatureExtractor) -
     assert ran.stdout.strip() == extractor.fingerprint()
 
 
+@pytest.mark.parametrize("grid", [HUBERT_GRID, FrameGrid(640, 720), FrameGrid(400, 160)], ids=str)
 @pytest.mark.parametrize(("window_frames", "context_frames"), [(10, 3), (10, 0), (7, 3), (50, 5)])
-def test_windows_cover_every_frame_once(window_frames: int, context_frames: int) -> None:
+def test_windows_cover_every_frame_once(grid: FrameGrid, window_frames: int, context_frames: int) -> None:
     for samples in range(0, 60_000, 1_601):
         waveform_N = np.arange(samples, dtype=np.float32)
         shapes: set[tuple[tuple[int, int, int], ...]] = set()
         for size in (samples or 1, 320, 7_777):
-            given = list(windows(cut(waveform_N, size), window_frames=window_frames, context_frames=context_frames))
+            blocks = cut(waveform_N, size)
+            given = list(windows(blocks, grid=grid, window_frames=window_frames, context_frames=context_frames))
             shapes.add(tuple((int(w.waveform_N[0]), w.first, w.last) for w in given))
-            kept = [int(w.waveform_N[0]) // 320 + t for w in given for t in range(w.first, w.last)]
-            assert kept == list(range(num_frames(samples)))
+            kept = [int(w.waveform_N[0]) // grid.hop + t for w in given for t in range(w.first, w.last)]
+            assert kept == list(range(grid.num_frames(samples)))
             for number, window in enumerate(given):
                 np.testing.assert_array_equal(np.diff(window.waveform_N), 1)
-                frames = num_frames(len(window.waveform_N))
-                assert frames == min(window_frames, num_frames(samples))
+                frames = grid.num_frames(len(window.waveform_N))
+                assert frames == min(window_frames, grid.num_frames(samples))
                 assert number == 0 or window.first >= context_frames
                 assert number == len(given) - 1 or frames - window.last >= context_frames
         assert len(shapes) == 1
@@ -115,7 +117,8 @@ def test_windows_cover_every_frame_once(window_frames: int, context_frames: int)
 def test_memory_is_bounded() -> None:
     block_N = noise(160_000)
     tracemalloc.start()
-    for _ in windows((block_N for _ in range(360)), window_frames=3000, context_frames=250):  # one hour
+    hour = (block_N for _ in range(360))
+    for _ in windows(hour, grid=HUBERT_GRID, window_frames=3000, context_frames=250):
         pass
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()

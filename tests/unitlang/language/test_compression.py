@@ -7,15 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unitlang.errors import UnitlangError
+from unitlang.frames import HUBERT_GRID, FrameGrid
 from unitlang.language.compression import CompressionStats
 
 LENGTHS = np.array([0, 1, 1, 2, 3], np.int32)
 
 
-def stats_of(words: list[int], frames_per_run: int = 2) -> CompressionStats:
+def stats_of(words: list[int], frames_per_run: int = 2, grid: FrameGrid = HUBERT_GRID) -> CompressionStats:
     words_W = np.array(words, np.int32)
     runs = int(LENGTHS[words_W].sum())
-    return CompressionStats.of(runs * frames_per_run, runs, words_W, LENGTHS)
+    return CompressionStats.of(runs * frames_per_run, runs, words_W, LENGTHS, grid)
 
 
 def test_ratios_say_what_they_compare() -> None:
@@ -29,6 +30,26 @@ def test_ratios_say_what_they_compare() -> None:
     assert stats.vocabulary_use == 0.75
     assert stats.bits_per_word == 1.5
     assert stats.bits_per_second == 18.75
+
+
+def test_seconds_and_rates_are_those_of_the_grid() -> None:
+    stats = stats_of([1, 3, 3, 4], grid=FrameGrid(640, 720))  # 16 frames
+    assert stats.seconds == 0.64
+    assert stats.frames_per_second == 25
+    assert (stats.runs_per_second, stats.words_per_second) == (12.5, 6.25)
+    assert (stats.total_ratio, stats.dedup_ratio) == (4, 2)  # ratios have no seconds
+    again = CompressionStats.from_dict(json.loads(json.dumps((stats + stats).to_dict())))
+    assert (again.grid, again.frames_per_second) == (FrameGrid(640, 720), 25)
+    with pytest.raises(UnitlangError, match=r"hop 640, view 720 samples and hop 320, view 400 samples"):
+        _ = stats + stats_of([1])
+
+
+def test_counts_without_a_grid_are_on_huberts() -> None:
+    values = stats_of([1, 3]).to_dict()
+    del values["grid"]
+    assert CompressionStats.from_dict(values).grid == HUBERT_GRID
+    with pytest.raises(UnitlangError, match="positive whole numbers"):
+        CompressionStats.from_dict(values | {"grid": {"hop": 0, "view": 400}})
 
 
 def test_nothing_is_zero_and_not_an_error() -> None:

@@ -175,6 +175,7 @@ def test_bpe_is_what_learning_so_many_words_gives(num: int, vocab_size: int) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_units_rarer_than_a_float32_can_tell_stay_words() -> None:
     """In 400 hours, one unit is heard once and one never."""
     often = np.resize([0, 1, 2, 1], PIECE_UNITS)

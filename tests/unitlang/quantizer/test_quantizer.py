@@ -6,6 +6,7 @@
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import faiss
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.cluster import KMeans
 from unitlang.errors import UnitlangError
 from unitlang.features import MfccConfig, load_extractor
 from unitlang.features.base import K
-from unitlang.frames import num_frames
+from unitlang.frames import HUBERT_GRID
 from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import Quantizer, QuantizerConfig, nearest
 
@@ -25,7 +26,7 @@ class Features:
     """An extractor of any width, for features that are given."""
 
     config = MfccConfig()
-    speed = 1.0
+    grid = HUBERT_GRID
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
@@ -141,7 +142,7 @@ def test_tensors_get_the_units_of_arrays(device: str, shared_data: Path) -> None
 def test_quantize_any_blocks(quantizer: Quantizer, samples: int) -> None:
     waveform_N = noise(samples, seed=1)
     expected_T = quantizer.assign(quantizer.extractor.extract(waveform_N))
-    assert len(expected_T) == num_frames(samples)
+    assert len(expected_T) == HUBERT_GRID.num_frames(samples)
     for size in (1_000, 480_000):
         blocks = (waveform_N[i : i + size] for i in range(0, samples, size))
         units = list(quantizer.quantize(blocks))
@@ -181,6 +182,27 @@ def test_damaged_or_foreign_files(quantizer: Quantizer, tmp_path: Path) -> None:
         Quantizer.load({**files, "card.json": json.dumps(card).encode()})
     with pytest.raises(UnitlangError, match="holds no quantizer"):
         Quantizer.open(tmp_path)
+
+
+def test_the_card_holds_the_frame_grid(quantizer: Quantizer) -> None:
+    files = quantizer.dump()
+    card = json.loads(files["card.json"])
+    assert card["grid"] == {"hop": 320, "view": 400}
+    assert quantizer.grid == HUBERT_GRID
+
+    def load(**changed: Any) -> Quantizer:
+        return Quantizer.load({**files, "card.json": json.dumps({**card, **changed}).encode()})
+
+    other = {"hop": 640, "view": 720}
+    with pytest.raises(UnitlangError, match=r"grid of hop 640, view 720 samples, .* one of hop 320, view 400 samples"):
+        load(grid=other)
+    for nonsense in (None, 320, {"hop": 320}, {"hop": 320, "view": "400"}, {"hop": 320, "view": -1}):
+        with pytest.raises(UnitlangError, match="not a quantizer"):
+            load(grid=nonsense)
+    del card["grid"]  # as cards were written before
+    assert load().grid == HUBERT_GRID
+    with pytest.raises(UnitlangError, match=r"grid of hop 640"):
+        load(grid=other)
 
 
 def test_features_and_centroids_must_fit(quantizer: Quantizer) -> None:

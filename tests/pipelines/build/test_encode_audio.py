@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines.build.state import Built
-from pipelines.encode_audio import Encoder
+from pipelines.build.commit import Built
+from pipelines.build.encode_audio import Encoder
 from storage.errors import StorageError
 from storage.manifests import Manifest, resolve
 from storage.tables import read_table

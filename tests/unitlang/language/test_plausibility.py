@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from unitlang.audio.plausibility import is_plausible, pairs_runs_per_word
+from unitlang.language.plausibility import is_plausible, pairs_runs_per_word
 
 
 @pytest.mark.parametrize(

@@ -1,19 +1,19 @@
-"""What was rejected, told to a person: how much, why, and some examples."""
+"""Rejects in words: how many, why, and some examples; and the checks that stop a build for them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from itertools import chain
 
 from pipelines.errors import UserError
+from pipelines.records import Receipts, dataset_counts
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.frames import FRAME_HOP, FRAME_SAMPLES, FRAME_SECONDS
+from unitlang.frames import FrameGrid
 
 SHOWN_REJECTS = 5
 COLUMNS = ("dataset", "source", "reason", "message")
 
-Receipts = Mapping[str, Sequence[Receipt]]
 Example = dict[str, str]
 """A reject by `COLUMNS`."""
 
@@ -34,7 +34,7 @@ def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
 
 
 def check_some_left(store: Store, steps: Receipts, step: str) -> None:
-    """Refuse to go on where a step left nothing.
+    """Refuse to continue where a step rejected everything.
 
     Raises:
         UserError: with the reasons and some examples.
@@ -46,20 +46,26 @@ def check_some_left(store: Store, steps: Receipts, step: str) -> None:
     raise UserError(f"sources: {_described(steps)}\n{_examples(store, steps, SHOWN_REJECTS)}Mend the sources.")
 
 
-def check_speech(store: Store, steps: Receipts, k: int) -> None:
-    """Refuse k units where rejects left fewer frames than that, and tell of the rejects first.
+def check_speech(store: Store, steps: Receipts, k: int, grid: FrameGrid) -> None:
+    """Refuse k units where rejects left fewer frames than that; the message begins with the rejects.
+
+    Args:
+        store: the corpus.
+        steps: receipts so far.
+        k: units wanted.
+        grid: of the extractor.
 
     Raises:
         UserError: with the commonest reasons and an example.
     """
-    totals = [counts for receipt in steps["ingest"] for counts in receipt.stats["datasets"].values()]
-    lost = FRAME_SAMPLES - FRAME_HOP  # of each utterance: it has (n - 80) // 320 frames
-    frames = sum(counts["samples"] - lost * counts["utterances"] for counts in totals) // FRAME_HOP
+    totals = [counts for _, counts in dataset_counts(steps["ingest"])]
+    lost = grid.view - grid.hop  # samples of each utterance that give no frame
+    frames = sum(counts["samples"] - lost * counts["utterances"] for counts in totals) // grid.hop
     if frames >= k or not count_reasons(steps["ingest"]):
         return
     raise UserError(
         f"sources: {_described(steps)}\n{_examples(store, steps, 1)}"
-        f"What is left has {max(0, frames)} frames at most ({max(0, frames) * FRAME_SECONDS:.1f} s of speech); "
+        f"What is left has {max(0, frames)} frames at most ({grid.seconds(max(0, frames)):.1f} s of speech); "
         f"quantizer.k asks for {k} clusters, which need as many. Mend the sources, add speech, or lower quantizer.k."
     )
 

@@ -16,12 +16,10 @@ from rich.console import Console
 
 from pipelines.boundary import guarded
 from pipelines.cluster.environment import check_environment
-from pipelines.cluster.job_log import JsonLines
+from pipelines.cluster.job_log import REQUEST, JsonLines
 from pipelines.errors import kind_of
 from storage.store import Store
 
-REQUEST = "ECHOX_JOB"
-"""The variable that holds the request, as JSON."""
 Values = dict[str, Any]
 """JSON values."""
 
@@ -31,11 +29,12 @@ log = logging.getLogger(__name__)
 def run_steps(arguments: Values) -> Iterator[Values]:
     """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
     from pipelines.build.handover import Handover, advance
+    from pipelines.engine.execution import ExecutionConfig
     from pipelines.engine.ray import THIS_CLUSTER
-    from pipelines.engine.session import RunConfig, Session
+    from pipelines.engine.session import Session
 
     handover = Handover(**arguments["handover"])
-    config = RunConfig.model_validate(arguments["run"])
+    config = ExecutionConfig.model_validate(arguments["run"])
     with Session(Store.open(handover.store), config, THIS_CLUSTER, Console(quiet=True)) as session:
         for step in arguments["steps"]:
             handover = advance(handover, step, session)

@@ -2,24 +2,19 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import TypeGuard
 
 from rich.console import Console
 
 from pipelines.build.handover import STEP_NAMES, Handover, advance
-from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob
+from pipelines.cluster.jobs import Job, JobFailed, Jobs, RunningJob, is_job_server
 from pipelines.config.build import BuildConfig
+from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.ray import check_address
-from pipelines.engine.session import RunConfig, Session
+from pipelines.engine.session import Session
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
 """Runs the step of a name on top of what the step before left."""
-
-
-def is_job_server(ray_address: str | None) -> TypeGuard[str]:
-    """Whether an address is that of a cluster's job server."""
-    return ray_address is not None and ray_address.startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -64,7 +59,7 @@ class JobRunner:
     A job for each step would pay several seconds each for a start.
     """
 
-    def __init__(self, jobs: Jobs, run: RunConfig, metadata: Mapping[str, str]) -> None:
+    def __init__(self, jobs: Jobs, run: ExecutionConfig, metadata: Mapping[str, str]) -> None:
         self._jobs = jobs
         self._run = run
         self._metadata = metadata

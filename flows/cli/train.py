@@ -13,6 +13,7 @@ from echox.errors import EchoxError
 from echox.renamed import warn_renamed
 from echox.stages import check_stage, stage_names
 from echox.training import TrainingRequest
+from flows.command import Command
 from pipelines.options import Changes
 
 StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help=f"Stage to train: {', '.join(stage_names())}.")]
@@ -95,3 +96,6 @@ def _old_sources(**runs: str | None) -> dict[str, str]:
     for stage in sources:
         warn_renamed(f"--{stage} RUN", f"--source {stage}=RUN", "echox train")
     return sources
+
+
+COMMAND = Command(train, "Train", "echox train t2c --corpus examples/sample-corpus --architecture tiny --out runs/t2c")

@@ -9,7 +9,7 @@ from pipelines.steps.fit_unit_language import load_unit_language
 from storage.manifests import resolve
 from unitlang.audio.reading import stream
 from unitlang.errors import AudioError
-from unitlang.frames import FRAME_SAMPLES, SAMPLE_RATE
+from unitlang.frames import SAMPLE_RATE
 from unitlang.language.unit_language import UnitLanguage
 from unitlang.quantizer.quantizer import Quantizer
 from unitlang.units import RunEncoder
@@ -40,7 +40,8 @@ class Encoder:
             encoder.add(units_T)
         runs = encoder.finish()
         if not len(runs):
-            raise AudioError("too_short", f"one frame needs {FRAME_SAMPLES} samples at {SAMPLE_RATE} Hz", path)
+            needed = self.quantizer.grid.view
+            raise AudioError("too_short", f"one frame needs {needed} samples at {SAMPLE_RATE} Hz", path)
         words_W = self.language.encode(runs.units_R, quantizer=self.quantizer.fingerprint)
         return {
             "audio": path,

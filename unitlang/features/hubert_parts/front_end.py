@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
 
-from unitlang.features.moments import HOP, TAPS, Moments
-from unitlang.features.products import product
-from unitlang.frames import FRAME_HOP
+from unitlang.features.hubert_parts.moments import HOP, TAPS, Moments
+from unitlang.frames import HUBERT_GRID
+from unitlang.products import product
 
 CHUNK_FRAMES = {"cpu": 100, "cuda": 3000}
 """Frames that go through the convolutions at once, by type of device. On a CPU 50 to 200 were the fastest by trial: a
@@ -81,7 +81,7 @@ class FrontEnd(nn.Module):
         """So many frames_TC of a waveform, by its own weights of the first convolution."""
         size = CHUNK_FRAMES[waveform_N.device.type]
         parts = [
-            self._chunk(waveform_N[first * FRAME_HOP :], weight_KC, bias_C, min(size, frames - first))
+            self._chunk(waveform_N[first * HUBERT_GRID.hop :], weight_KC, bias_C, min(size, frames - first))
             for first in range(0, frames, size)
         ]
         return torch.cat(parts)

@@ -18,19 +18,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from unitlang.errors import UnitlangError
-from unitlang.features.files import BUNDLES, CheckpointFiles, locate
-from unitlang.features.names import CONV, LAYERS, is_later, torchaudio_names
+from unitlang.features.files import CheckpointFiles
+from unitlang.features.hubert_parts.files import BUNDLES, locate
+from unitlang.features.hubert_parts.names import CONV, LAYERS, is_later, torchaudio_names
+from unitlang.features.weights import check_finite, read_weights
 
 _CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
 """Kernel and stride of the seven convolutions (arXiv 2106.07447, sec. IV-A): what makes a frame 20 ms."""
@@ -106,17 +105,6 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     return model.eval(), normalize, arguments["encoder_embed_dim"]
 
 
-def check_finite(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Refuse damaged weights by name: not every kernel of torch carries a NaN through to the features.
-
-    Raises:
-        UnitlangError: a tensor holds NaN or infinite values.
-    """
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise UnitlangError(f"{source}: tensor {name} holds NaN or infinite values; copy the checkpoint again")
-
-
 def _read_bundle(name: str) -> tuple[dict[str, Tensor], _Stated]:
     from torchaudio import pipelines
 
@@ -124,36 +112,14 @@ def _read_bundle(name: str) -> tuple[dict[str, Tensor], _Stated]:
 
 
 def _read(files: CheckpointFiles) -> tuple[dict[str, Tensor], _Stated]:
-    if files.weights.suffix == ".safetensors":
-        try:
-            content: Any = load_file(files.weights)
-        except SafetensorError as error:
-            raise UnitlangError(f"{files.weights} is not a safetensors file: {error}") from error
-    else:
-        content = _torch_load(files.weights)
-    if not isinstance(content, dict):
-        raise UnitlangError(f"{files.weights} holds no state dict")
+    allowed = (argparse.Namespace, *((_Ignored, name) for name in _IGNORED_GLOBALS))
+    content = read_weights(files.weights, allowed)
     stated = _stated_by_hugging_face(files) if files.config else _stated_by_fairseq(content)
     for key in ("model", "state_dict"):
         if isinstance(content.get(key), dict):
             content = content[key]
             break
     return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}, stated
-
-
-def _torch_load(path: Path) -> object:
-    allowed: list[Any] = [argparse.Namespace, *((_Ignored, name) for name in _IGNORED_GLOBALS)]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        raise UnitlangError(
-            f"{path} holds more than tensors and is not loaded, since that could run code of its author "
-            f"({str(error).splitlines()[0]}). Where you trust it, load it with the program that wrote it and "
-            'save its weights alone: torch.save({"model": model.state_dict()}, "weights.pt")'
-        ) from error
-    except Exception as error:  # on bytes that are no checkpoint the reader may raise nearly anything
-        raise UnitlangError(f"{path} is not a torch checkpoint: {error or type(error).__name__}") from error
 
 
 def _stated_by_hugging_face(files: CheckpointFiles) -> _Stated:

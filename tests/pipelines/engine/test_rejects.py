@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.build.rejects import SHOWN_REJECTS, check_rejects, check_some_left, check_speech, examples
+from pipelines.engine.rejects import SHOWN_REJECTS, check_rejects, check_some_left, check_speech, examples
 from pipelines.engine.step import Reject, rejects_table
 from pipelines.errors import UserError
 from storage.receipts import Receipt, write_output
 from storage.store import Store
+from unitlang.frames import HUBERT_GRID
 
 Steps = dict[str, list[Receipt]]
 
@@ -70,18 +71,18 @@ def test_too_few_frames_tell_of_the_rejects_first(store: Store) -> None:
     left = 2 * 80 + 320 * 99  # of two utterances
     steps = {"ingest": [with_rejects(store, "ingest", "i", 11, bad + other, left)]}
     with pytest.raises(UserError) as error:
-        check_speech(store, steps, 100)
+        check_speech(store, steps, 100, HUBERT_GRID)
     assert str(error.value).splitlines() == [
         "sources: 9 of 11 entries were rejected (81.8%): not_audio 8, empty_file 1",
         "  /0.wav: no decoder knows it [not_audio]",
         "What is left has 99 frames at most (2.0 s of speech); quantizer.k asks for 100 clusters, which need as many. "
         "Mend the sources, add speech, or lower quantizer.k.",
     ]
-    check_speech(store, steps, 99)
+    check_speech(store, steps, 99, HUBERT_GRID)
 
 
 def test_without_rejects_too_few_frames_are_not_their_fault(store: Store) -> None:
-    check_speech(store, {"ingest": [with_rejects(store, "ingest", "i", 2, [], 800)]}, 100)
+    check_speech(store, {"ingest": [with_rejects(store, "ingest", "i", 2, [], 800)]}, 100, HUBERT_GRID)
 
 
 def test_a_step_that_leaves_nothing_tells_why(store: Store) -> None:

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.models import Wav2Vec2Model
 
-from unitlang.features.front_end import FrontEnd, plain_norm
-from unitlang.features.positions import PositionalConvolution
-from unitlang.features.products import product
+from unitlang.features.hubert_parts.front_end import FrontEnd, plain_norm
+from unitlang.features.hubert_parts.positions import PositionalConvolution
+from unitlang.products import product
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,115 @@
+"""`echox build`: build a corpus, or run its steps up to one."""
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from flows.command import Command
+from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
+
+if TYPE_CHECKING:
+    from pipelines.build.commit import Built
+    from pipelines.config.build import BuildConfig
+    from pipelines.engine.state import BuildState
+
+NEEDS_A_LOOK = 3
+"""Exit code of a build whose version a person must approve."""
+SERVER_RETRIES = "9"
+"""Retries of a request to Prefect's server, with doubling pauses: minutes. Prefect's default of 5 lasts one minute."""
+
+
+def _complete(incomplete: str) -> list[str]:
+    """Step names for the completion of the shell."""
+    from pipelines.steps import step_names
+
+    return [name for name in step_names() if name.startswith(incomplete)]
+
+
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="STEP",
+        autocompletion=_complete,
+        help="Run the steps up to this one and commit nothing: ingest, fit_quantizer, quantize, ...",
+    ),
+]
+
+
+def build(
+    config: ConfigFile,
+    changes: Changes = None,
+    store: StorePlace = None,
+    ray: RayAddress = None,
+    until: Until = None,
+) -> None:
+    """Build a corpus, or bring it up to date. Finished work is skipped.
+
+    With PREFECT_API_URL set, the build reports to that Prefect server; with --until it does not.
+    """
+    from pipelines.config.build import load_config
+
+    out = Console(stderr=True, markup=False)
+    values = load_config(config, changes or (), store)
+    if until is not None:
+        _run_until(values, out, until, ray)
+    else:
+        _report(_build(values, out, ray), out)
+
+
+def _run_until(config: "BuildConfig", out: Console, step: str, ray: str | None) -> None:
+    from pipelines.build.build import run_until
+
+    made = run_until(config, out, step, ray)
+    out.print(f"{step}: {_summary(made, step)}; nothing committed", soft_wrap=True)
+
+
+def _summary(made: "BuildState", step: str) -> str:
+    """What the step made: an artifact, or rows."""
+    if artifact := made.artifacts.get(step.removeprefix("fit_")):
+        return f"{artifact.kind} in {made.session.store.url(artifact.path)}"
+    receipts = made.steps[step]
+    rows = sum(receipt.rows_out for receipt in receipts)
+    rejects = sum(sum(receipt.rejects.values()) for receipt in receipts)
+    return f"{len(receipts)} work units, {rows} rows, {rejects} rejects"
+
+
+def _build(config: "BuildConfig", out: Console, ray: str | None) -> "Built":
+    """Build in this process, or as a flow run where there is a Prefect server."""
+    if "PREFECT_API_URL" in os.environ:
+        os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", SERVER_RETRIES)
+        from flows.corpus import build_as_flow
+
+        return build_as_flow(config, ray)
+    from pipelines.build.build import build as build_corpus
+
+    return build_corpus(config, out, ray)
+
+
+def _report(built: "Built", out: Console) -> None:
+    """Write the report of the version into the store, and show what was made."""
+    from flows.report.facts import facts
+    from flows.report.html import leave_report
+    from flows.report.terminal import tables
+    from storage.store import Store
+
+    manifest = built.manifest
+    store = Store.open(manifest.store)
+    found = facts(store, manifest)
+    report = leave_report(store, found)
+    if built.new:
+        Console(markup=False).print(tables(found))
+        counts = f"entries: {built.added:,} new, {built.kept:,} kept"
+        out.print(f"version {manifest.version} of {manifest.store}; {counts}; report: {report}", soft_wrap=True)
+    else:
+        out.print(f"nothing to do: version {manifest.version} of {manifest.store} is up to date", soft_wrap=True)
+    if found["status"] == "candidate":
+        out.print(f"needs a look: {'; '.join(manifest.review)}; then: echox approve {manifest.uri}", soft_wrap=True)
+        raise typer.Exit(NEEDS_A_LOOK)
+
+
+COMMAND = Command(
+    build, "Build", "echox build examples/sample.yaml --set quantizer.k=200 --store s3://bucket/corpus", rank=-1
+)

@@ -1,0 +1,26 @@
+"""`echox inspect`: the facts of a corpus version."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from flows.command import Command, CorpusArgument, print_json
+
+
+def inspect(
+    corpus: CorpusArgument, as_json: Annotated[bool, typer.Option("--json", help="Print the facts as JSON.")] = False
+) -> None:
+    """Show hours, rejects, compression by dataset, settings and lineage of a corpus version."""
+    from flows.report.facts import facts
+    from flows.report.terminal import tables
+    from storage.manifests import resolve
+
+    found = facts(*resolve(corpus))
+    if as_json:
+        print_json(found)
+    else:
+        Console(markup=False).print(tables(found))
+
+
+COMMAND = Command(inspect, "Look", "echox inspect examples/sample-corpus@1 --json")

@@ -1,0 +1,112 @@
+"""Types of the facts of a corpus version. They are JSON values: `echox inspect --json` prints them as they are."""
+
+from typing import Any, TypedDict
+
+
+class CompressionFacts(TypedDict):
+    """Rates per second of speech, ratios, and use of the vocabulary."""
+
+    total_ratio: float
+    dedup_ratio: float
+    unit_language_ratio: float
+    frames_per_second: float
+    runs_per_second: float
+    words_per_second: float
+    bits_per_word: float
+    bits_per_second: float
+    vocabulary_use: float
+    word_lengths: list[int]
+    """Words by their number of units, from 0."""
+
+
+class DatasetFacts(TypedDict):
+    """Facts of a dataset, or of all together. `rejects` counts by reason."""
+
+    hours: float
+    utterances: int
+    rejects: dict[str, int]
+    compression: CompressionFacts
+
+
+class GridFacts(TypedDict):
+    """Frame grid of the extractor, in samples at 16 kHz."""
+
+    hop: int
+    view: int
+
+
+class Definition(TypedDict):
+    """What defines units and words: the settings of quantizer and unit language."""
+
+    features: dict[str, Any]
+    grid: GridFacts
+    k: int
+    centroids: str | None
+    algorithm: str
+    requested_vocab_size: int
+    vocab_size: int
+    max_word_units: int
+    sample_hours: float
+
+
+class LearntFrom(TypedDict):
+    """The speech that the unit language was learnt from, and the version that it was fitted for."""
+
+    version: int
+    hours: float
+    hours_added_since: float
+
+
+class SourceFacts(TypedDict):
+    """A source of the config; it also has the other fields of its kind."""
+
+    kind: str
+    path: str
+    dataset: str
+
+
+class Lineage(TypedDict):
+    """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages."""
+
+    artifacts: dict[str, str]
+    features: dict[str, Any]
+    quantizer: dict[str, Any]
+    unit_language: dict[str, Any]
+    sources: list[SourceFacts]
+    work_units: dict[str, int]
+    packages: dict[str, str]
+
+
+class Facts(DatasetFacts):
+    """All facts of a version; those of `DatasetFacts` are of the whole version."""
+
+    store: str
+    version: int
+    parent: int | None
+    created: str
+    status: str
+    review: list[str]
+    approved_by: str | None
+    made_with: Definition
+    entries: int
+    compression_note: str
+    learnt_from: LearntFrom | None
+    datasets: dict[str, DatasetFacts]
+    reject_examples: dict[str, list[dict[str, str]]]
+    examples: dict[str, int]
+    unused: dict[str, int]
+    lineage: Lineage
+
+
+class VersionSummary(TypedDict):
+    """The facts that distinguish one version from the others. `artifacts` has fingerprints."""
+
+    version: int
+    created: str
+    status: str
+    hours: float
+    utterances: int
+    total_ratio: float
+    k: int
+    vocab_size: int
+    artifacts: dict[str, str]

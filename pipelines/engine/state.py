@@ -1,0 +1,71 @@
+"""The state of a build between its steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from pipelines.engine.session import Session
+from pipelines.records import UtteranceFile, dataset_counts, utterance_files
+from storage.artifacts import ArtifactRef
+from storage.manifests import Manifest
+from storage.receipts import Receipt
+from unitlang.config import FrozenConfig
+
+if TYPE_CHECKING:
+    from pipelines.config.build import BuildConfig
+
+SettingsT = TypeVar("SettingsT", bound=FrozenConfig)
+
+
+@dataclass
+class BuildState:
+    """Receipts and artifacts so far, and the version that the build starts from.
+
+    Attributes:
+        config: what to build.
+        session: where steps run.
+        parent: the last version of the corpus, if any.
+        steps: receipts by step.
+        artifacts: by kind.
+        specs: by artifact or step, a fingerprint of all that decides whether the parent's result is still wanted.
+    """
+
+    config: "BuildConfig"
+    session: Session
+    parent: Manifest | None
+    steps: dict[str, list[Receipt]] = field(default_factory=dict[str, list[Receipt]])
+    artifacts: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
+    specs: dict[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def utterance_files(self) -> list[UtteranceFile]:
+        """The files of utterances of all work units, those of the parent version first."""
+        return utterance_files(self.steps["ingest"])
+
+    @property
+    def dataset_samples(self) -> dict[str, int]:
+        """Length of each dataset in samples at 16 kHz."""
+        totals: dict[str, int] = {}
+        for name, counts in dataset_counts(self.steps["ingest"]):
+            totals[name] = totals.get(name, 0) + counts["samples"]
+        return totals
+
+    def settings(self, step: str, kind: type[SettingsT]) -> SettingsT:
+        """The section of the config that a step brought along.
+
+        Raises:
+            TypeError: the step brought settings of another kind.
+        """
+        found = getattr(self.config, step)
+        if not isinstance(found, kind):
+            raise TypeError(f"the settings of step {step} are {type(found).__name__}, not {kind.__name__}")
+        return found
+
+    def parent_receipts(self, step: str) -> Sequence[Receipt]:
+        """The parent version's receipts of a step; empty where it has no parent, or never ran that step."""
+        return self.parent.steps.get(step, ()) if self.parent else ()
+
+    def matches_parent(self, name: str, spec: str) -> bool:
+        """Record the spec of an artifact or step; return whether the parent version was built with the same one."""
+        self.specs[name] = spec
+        return self.parent is not None and self.parent.lineage["specs"].get(name) == spec

@@ -1,0 +1,1 @@
+"""Parts of the HuBERT extractor: checkpoints, front end, encoder."""
