@@ -36,16 +36,4 @@ __all__ = [
     "MfccConfig",
     "MfccExtractor",
     "as_array",
-    "fingerprint_features",
-    "load_extractor",
 ]
-
-
-def fingerprint_features(config: FeaturesConfig) -> str:
-    """Return `config.fingerprint()`; see there."""
-    return config.fingerprint()
-
-
-def load_extractor(config: FeaturesConfig, device: str = "cpu") -> FeatureExtractor:
-    """Return `config.load(device)`; see there."""
-    return config.load(device)

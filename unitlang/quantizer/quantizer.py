@@ -21,7 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from unitlang.config import FrozenConfig
 from unitlang.errors import UnitlangError
-from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
+from unitlang.features import FeatureExtractor, FeaturesConfig
 from unitlang.features.base import K
 from unitlang.frames import HUBERT_GRID, FrameGrid
 from unitlang.precision import full_precision
@@ -192,7 +192,7 @@ class Quantizer:
             grid = grid_of_card(card)
         except (KeyError, ValueError, TypeError, SafetensorError, ValidationError) as error:
             raise UnitlangError(f"not a quantizer, or a damaged one: {error}") from error
-        extractor = load_extractor(features, device)
+        extractor = features.load(device)
         if extractor.fingerprint() != expected:
             raise UnitlangError(
                 "the features are not those that the quantizer was made with: another checkpoint lies at "
