@@ -114,7 +114,7 @@ def _is_url(source: AudioSource) -> bool:
 def _open_path(path: str | Path) -> EncodedFile:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):  # pipes and devices may never end
-            raise AudioError("missing", "there is a folder, pipe or device, no file", str(path))
+            raise AudioError("missing", "this is a folder, pipe or device, not a file", str(path))
         return EncodedFile(Path(path).open("rb"))
     except OSError as error:
         if error.errno not in PATH_FAULTS:
@@ -123,7 +123,7 @@ def _open_path(path: str | Path) -> EncodedFile:
     except ValueError as error:
         if isinstance(error, AudioError):
             raise
-        raise AudioError("missing", f"this is no path: {error}", str(path)) from error
+        raise AudioError("missing", f"this is not a path: {error}", str(path)) from error
 
 
 def _open_url(url: str) -> EncodedFile:

@@ -92,7 +92,9 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     wanted = model.state_dict().keys()
     bad = sorted((wanted - state.keys()) | {key for key in state.keys() - wanted if not is_later(key, layer)})
     if bad:
-        raise UnitlangError(f"{checkpoint} is not a HuBERT model as known here: see {', '.join(bad[:5])}")
+        raise UnitlangError(
+            f"{checkpoint} is not a HuBERT model of a known layout: missing or unknown tensors {', '.join(bad[:5])}"
+        )
     check_finite({key: state[key] for key in wanted}, checkpoint)
     try:
         model.load_state_dict({key: state[key].float() for key in wanted})
