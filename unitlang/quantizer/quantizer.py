@@ -162,7 +162,7 @@ class Quantizer:
             yield key, self._units(features_TD)
 
     def _units(self, features_TD: Any) -> UnitArray:
-        """Return the units of an array or a tensor; a tensor on a GPU is searched there, so that only units leave it."""
+        """Return the units of an array or a tensor; searches on the tensor's GPU, so that only units leave it."""
         if isinstance(features_TD, np.ndarray):
             return self.assign(features_TD)
         if features_TD.device.type == "cpu":
