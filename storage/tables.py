@@ -23,7 +23,7 @@ DEFAULT_ROW_GROUP_ROWS = 65_536
 ZSTD_LEVEL = 3
 
 HOLE_BYTES = 8192
-"""Largest gap in bytes between two ranges that one request fetches: a second request costs more. Arrow's default too."""
+"""Largest gap in bytes between two ranges of one request: a second request costs more. Arrow's default too."""
 
 
 def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP_ROWS) -> bytes:

@@ -102,7 +102,7 @@ class WordTable:
         try:
             return np.array([self._ids[text] for text in texts], np.int32)
         except KeyError as error:
-            raise UnitLanguageError(f"{error.args[0]!r} is no word of this unit language") from None
+            raise UnitLanguageError(f"{error.args[0]!r} is not a word of this unit language") from None
 
     @cached_property
     def _strings(self) -> list[str]:
