@@ -31,7 +31,14 @@ def voice(seconds: float, seed: int) -> NDArray[np.float32]:
 
 
 def write_speech(folder: Path, count: int, *, start: int = 0, seconds: float = 2.0) -> Path:
-    """Write `count` WAV files with transcripts into a folder; equal arguments give equal files."""
+    """Write `count` WAV files with transcripts into a folder; equal arguments give equal files.
+
+    Args:
+        folder: created if needed.
+        count: number of files.
+        start: number of the first file; it seeds the sound and is part of the name.
+        seconds: length of the shortest file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
         path = folder / f"clip{number:03d}.wav"

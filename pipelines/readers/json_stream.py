@@ -42,7 +42,7 @@ def read_values(place: Place) -> Iterator[Any]:
 
 
 def _elements(text: "_Buffer") -> Iterator[Any]:
-    """Yield the elements of the array that starts here, and move behind it."""
+    """Yield the elements of the array that starts here, and move past it."""
     text.position += 1
     first = True
     while (character := text.peek()) != "]":

@@ -71,7 +71,7 @@ class Place:
 
     @property
     def local(self) -> bool:
-        """Whether the place is on this machine's disk."""
+        """True if the place is on this machine's disk."""
         return isinstance(self.fs, LocalFileSystem)
 
     @property

@@ -114,7 +114,7 @@ class Decoder:
 
     @property
     def seekable(self) -> bool:
-        """Whether `frames` can start at a later sample without decoding everything before it."""
+        """True if `frames` can start at a later sample without decoding everything before it."""
         name, clock = self._container.format.name, self._stream.time_base
         exact = name == self.codec == "flac" or (name in _SEEKABLE_PCM and self.codec.startswith("pcm_"))
         return exact and clock is not None and clock * self.rate == 1

@@ -59,7 +59,7 @@ class HubertConfig(ExtractorConfig):
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """Precision of the matrix products; `auto` is bf16 if the starting machine has bf16 matrix units, else fp32."""
     download: bool = False
-    """Whether a torchaudio bundle may be downloaded."""
+    """Allow the download of a torchaudio bundle."""
 
     @model_validator(mode="after")
     def _context_fits(self) -> Self:

@@ -138,7 +138,7 @@ def _stand_ins(file: BinaryIO) -> dict[str, type]:
     """Return every allowed name and its stand-in; the classes are new, so that no file can affect the next."""
 
     class JoblibArray(PickledArray):
-        """An array of joblib, whose bytes follow the wrapper that describes it, unpickled."""
+        """A joblib array, whose raw bytes follow the pickled wrapper that describes it."""
 
         def __setstate__(self, state: Any) -> None:
             dtype, shape = _dtype(state["dtype"]), _shape(state["shape"])

@@ -1,7 +1,7 @@
 """HuBERT's convolutions for inference, a few seconds at a time to reuse the memory between them.
 
 They run as matrix products over [positions, channels], without transposing. The group norm after the first convolution
-averages over the whole utterance: its statistics are computed beforehand (`Moments`). Norm and normalisation of the
+averages over the whole utterance: its statistics are computed in advance (`Moments`). Norm and normalisation of the
 waveform are folded into that convolution's weights, one set per utterance.
 """
 
