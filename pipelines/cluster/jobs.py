@@ -190,10 +190,7 @@ class RunningJob:
                 status = self._client.get_job_status(self.submission)
                 text = self._client.get_job_logs(self.submission)
                 heard = time.monotonic()
-            except (
-                requests.RequestException,
-                RuntimeError,
-            ) as error:  # Ray's client: the server is busy
+            except (requests.RequestException, RuntimeError) as error:  # of Ray's client: the server is busy
                 if time.monotonic() - heard > PATIENCE_SECONDS:
                     message = f"Ray job {self.submission}: its cluster no longer answers: {error}"
                     raise JobFailed(message) from error

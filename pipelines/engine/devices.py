@@ -10,9 +10,9 @@ DECODE_THREADS_AT_MOST = 16
 def prepare_device() -> tuple[str, int]:
     """Return torch's name of the device and the number of threads that should decode for it.
 
-    A GPU if this process sees one (Ray shows a worker only the GPUs that it requested); then all cores decode.
-    Otherwise the CPU with one thread for everything: the parallelism is in the work units, and sums must not depend on
-    the number of cores.
+    A GPU if this process sees one (Ray shows a worker only the GPUs that it requested), with a decoding thread per
+    core, at most 16. Otherwise the CPU with one thread for everything: the parallelism is in the work units, and sums
+    must not depend on the number of cores.
     """
     import torch
 

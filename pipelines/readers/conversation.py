@@ -21,8 +21,9 @@ AUDIO = ("audio", "audio_path", "path", "wav", "audpath")
 class ConversationReader(Reader):
     """Dialogues of a `.json` or `.jsonl` file, or of every such file below a folder.
 
-    An unpacked shard of EchoX-Dialogues-Plus is a folder with `data.json`, an array of `{"id": ..., "conversations":
-    [{"from": "human", "value": "...", "audio": "..."}, ...]}`, and the audio files beside it.
+    An unpacked shard of EchoX-Dialogues-Plus is a folder with `data.json`, an array of
+    `{"id": ..., "conversations": [{"from": "human", "value": "...", "audio": "..."}, ...]}`, and the audio files
+    beside it.
 
     | field | accepted names |
     |---|---|
@@ -37,8 +38,8 @@ class ConversationReader(Reader):
     A system turn is context: it becomes no utterance and does not count in `turn`. A bad turn is a reject and counts,
     so its neighbours keep their positions. Utterance ids are `<dataset>/<dialogue>/<turn>`.
 
-    Below a folder, where ids may repeat between files, the id of a dialogue is `<file's path below the folder, without
-    extension>/<id>`. A file with broken JSON is rejected on its own.
+    Below a folder, where ids may repeat between files, the id of a dialogue is
+    `<file's path below the folder, without extension>/<id>`. A file with broken JSON is rejected on its own.
     """
 
     reads: ClassVar[Reads] = "file or folder"

@@ -84,8 +84,8 @@ class HfParquetReader(Reader):
     The audio column is `struct<bytes, path>` as the `datasets` library writes it, or plain bytes, or paths (relative to
     the Parquet file's folder). The reader does not read the bytes: the items' URIs name the row, their size is that of
     the Parquet file. Optional columns: speaker, speaker_id or client_id; language, lang or locale; split (otherwise
-    taken from the file name, `train-00000-of-00012.parquet`). Utterance ids are `<dataset>/<id>`, or `<dataset>/<file
-    without extension>-<row>`.
+    taken from the file name, `train-00000-of-00012.parquet`). Utterance ids are `<dataset>/<id>`, or
+    `<dataset>/<file without extension>-<row>`.
     """
 
     reads: ClassVar[Reads] = "file, folder or pattern"

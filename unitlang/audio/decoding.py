@@ -30,8 +30,8 @@ _SEEKABLE_PCM = ("wav", "w64", "aiff", "au", "caf")
 _PROBED_PACKETS = "4"
 """Packets that FFmpeg probes in 16-bit WAVs for AC-3 and DTS posing as PCM.
 
-FFmpeg's default, 2,500 packets of 4 kB, costs 7 ms per file. AC-3 frames have at most 4 kB, DTS frames on a CD 2 kB: 16
-kB reveal either, unless silence comes first.
+FFmpeg's default, 2,500 packets of 4 kB, costs 7 ms per file. AC-3 frames have at most 4 kB, DTS frames on a CD 2 kB:
+16 kB reveal either, unless silence comes first.
 """
 
 _GAP = Fraction(1, 100)

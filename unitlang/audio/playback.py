@@ -114,7 +114,7 @@ class _Pass:
         return not self._decoder.seekable and offset >= self._begin
 
     def segment(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
-        """Yield pieces as `Playback.segment` does; raises SeekError only before the first piece."""
+        """Yield pieces as `Playback.segment` does; may raise SeekError before the first piece."""
         end = None if num_samples is None else offset + num_samples
         if self._stated is not None and (offset or num_samples) and offset + (num_samples or 1) > self._stated:
             raise self._outside(offset, num_samples, self._stated)

@@ -60,9 +60,9 @@ class PythonFile(EncodedFile):
 
 
 def _carrying(call: Callable[P, T]) -> Callable[P, T]:
-    """Wrap `call` to raise exceptions that PyAV would drop in a `Carried`.
+    """Wrap `call`: exceptions that PyAV would drop become the cause of a `Carried`.
 
-    An example is the CancelledError of a remote file's event loop.
+    One of them is the CancelledError of a remote file's event loop.
     """
 
     def called(*args: P.args, **named: P.kwargs) -> T:

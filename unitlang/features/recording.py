@@ -20,8 +20,8 @@ class Recording:
 
     Args:
         blocks: waveform_N float32 arrays of any size, 16 kHz mono; read immediately.
-        memory_samples: most samples kept in memory; a longer waveform is stored in the temporary folder (`TMPDIR`), 230
-            MB per hour, until `close`.
+        memory_samples: most samples kept in memory; a longer waveform is stored in the temporary folder (`TMPDIR`),
+            230 MB per hour, until `close`.
 
     Raises:
         UnitlangError: blocks that are not one-dimensional, or hold NaN or infinite samples.

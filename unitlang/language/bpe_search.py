@@ -155,7 +155,7 @@ def _is_made(word: int, words_V5: Int32Array) -> bool:
 def join(cuts_C3: Int64Array, words_V5: Int32Array, joined_S: Int64Array) -> bool:
     """Find how BPE merges each word from its own units: fill in `LEFT`, `RIGHT` and `joined_S`.
 
-    Words that BPE cannot merge keep `NONE` and occur in no encoding.
+    Words that BPE does not make from their own units keep `NONE` and occur in no encoding.
 
     Args:
         cuts_C3: each word, the shorter ones first, and two words that it can be cut into.

@@ -58,12 +58,6 @@ class QuantizerConfig(FrozenConfig):
 class Quantizer:
     """Turns 16 kHz mono speech into one unit per frame of its extractor's grid.
 
-    Args:
-        extractor: computes the features.
-        centroids_KD: float32.
-        fingerprint: identifies this quantizer.
-        fitted: facts about the training of the centroids, for the card.
-
     Attributes:
         extractor: computes the features.
         centroids_KD: float32.

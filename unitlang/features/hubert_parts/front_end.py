@@ -143,10 +143,10 @@ class PlainConvolution(nn.Module):
 class TripleConvolution(nn.Module):
     """A convolution of stride 2 and three taps that computes three positions with 7 products instead of 9.
 
-    The first and the third tap see only the even rows. On these they are a filter of two taps, of which Winograd's F(3,
-    2) computes three outputs with four products (arXiv 1509.09308, sec. 4.1, with the points 0, 1, -1 and infinity).
-    The odd rows and the second tap are multiplied directly. The rounding error is relative to the largest of the four
-    even rows under three positions, and up to three times that of the plain sum (measured).
+    The first and the third tap see only the even rows. On these they are a filter of two taps, of which Winograd's
+    F(3, 2) computes three outputs with four products (arXiv 1509.09308, sec. 4.1, with the points 0, 1, -1 and
+    infinity). The odd rows and the second tap are multiplied directly. The rounding error is relative to the largest
+    of the four even rows under three positions, and up to three times that of the plain sum (measured).
     """
 
     def __init__(self, block: Any) -> None:
