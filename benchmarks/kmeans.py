@@ -38,7 +38,7 @@ from threadpoolctl import threadpool_limits
 
 from unitlang.audio.reading import load
 from unitlang.errors import AudioError
-from unitlang.features import FeatureExtractor, HubertConfig, MfccConfig, load_extractor
+from unitlang.features import FeatureExtractor, HubertConfig, MfccConfig
 from unitlang.quantizer.kmeans import fit_kmeans
 
 FloatArray = NDArray[np.float32]
@@ -114,10 +114,10 @@ def recordings(data: Path) -> Iterator[FloatArray]:
 def extractor_of(kind: str, folder: Path) -> FeatureExtractor:
     """MFCC, or a HuBERT-base with random weights that is written into the folder."""
     if kind == "mfcc":
-        return load_extractor(MfccConfig())
+        return MfccConfig().load()
     torch.manual_seed(0)
     torch.save(torchaudio.models.hubert_base().state_dict(), folder / "hubert.pt")
-    return load_extractor(HubertConfig(checkpoint=str(folder / "hubert.pt"), layer=HUBERT_LAYER))
+    return HubertConfig(checkpoint=str(folder / "hubert.pt"), layer=HUBERT_LAYER).load()
 
 
 def features_of(kind: str, data: Path) -> tuple[FloatArray, FloatArray]:

@@ -19,12 +19,12 @@ def guarded(command: Callable[[], None]) -> NoReturn:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
-    except (KeyboardInterrupt, SystemExit) as stop:  # typer makes the one into the other
+    except (KeyboardInterrupt, SystemExit) as stop:  # typer turns KeyboardInterrupt into SystemExit
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
             raise
-        print("interrupted; run the same command again to go on", file=sys.stderr)  # noqa: T201
+        print("interrupted; run the same command again to resume", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
-    except Exception:  # the boundary: a failure shows where it happened
+    except Exception:  # the boundary: a failure shows its traceback
         traceback.print_exc()
         sys.exit(1)
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""The user's mistakes as the pipelines see them."""
+"""The user error of the pipelines, and the user errors of all packages."""
 
 from echox.errors import EchoxError
 from storage.errors import StorageError, Unavailable
@@ -10,13 +10,13 @@ class UserError(ValueError):
 
 
 USER_ERRORS = (UserError, StorageError, UnitlangError, EchoxError)
-"""What the packages raise for mistakes of the user, and for places of theirs that refuse."""
+"""Errors that the packages raise for mistakes of the user and for stores or files that refuse."""
 KINDS = {"user": UserError, "unavailable": Unavailable}
-"""How those of another process arrive here, by `kind_of`."""
+"""Classes that errors of another process are raised as here, by `kind_of`."""
 
 
 def kind_of(error: Exception) -> str:
-    """Whose fault it is: that of a store which may answer later, the user's, or the program's (`failure`)."""
+    """Classify an error: `unavailable` (a store that may answer later), `user` or `failure` (the program's)."""
     if isinstance(error, Unavailable):
         return "unavailable"
     return "user" if isinstance(error, USER_ERRORS) else "failure"

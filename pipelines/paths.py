@@ -1,4 +1,4 @@
-"""Paths in config files: relative to the file they stand in."""
+"""Paths in config files, relative to the file that contains them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, ValidationInfo
 
 
 def absolute(path: str, base: Path) -> str:
-    """URLs and absolute paths as they are, `~` expanded, relative paths joined to `base`."""
+    """Return URLs and absolute paths unchanged; expand `~` and join relative paths to `base`."""
     if "://" in path:
         return path
     return str(base / Path(path).expanduser())

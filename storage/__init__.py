@@ -1,1 +1,1 @@
-"""Where corpora live: schemas, versioned tables and artifacts."""
+"""Storage of corpora: schemas, versioned tables and artifacts."""

@@ -1,4 +1,4 @@
-"""Candidates: versions that moved too far from the one before, and a person's word that one of them is good."""
+"""Candidates: versions that changed too much against the one before, and approvals of them by a person."""
 
 import getpass
 import json
@@ -11,18 +11,26 @@ from storage.receipts import to_json
 from storage.store import Store
 
 Status = Literal["accepted", "candidate", "approved"]
-"""Of a version: nothing to look at; something that nobody has approved yet; something that a person has approved."""
+"""Status of a version: accepted needs no approval, a candidate has none yet, approved has one."""
 
 
 def status(store: Store, manifest: Manifest) -> Status:
-    """Whether a version may be trained on: a candidate may not."""
+    """Return the status of a version; candidates must not be trained on.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
     if not manifest.review:
         return "accepted"
     return "approved" if store.exists(_path(manifest.version)) else "candidate"
 
 
 def approve(store: Store, manifest: Manifest) -> bool:
-    """Approve a candidate, for good; returns False where there was nothing to approve."""
+    """Approve a candidate permanently; return False if there was nothing to approve.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
     if status(store, manifest) != "candidate":
         return False
     approval = {"by": getpass.getuser(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "of": manifest.review}
@@ -34,7 +42,11 @@ def approve(store: Store, manifest: Manifest) -> bool:
 
 
 def approver(store: Store, manifest: Manifest) -> str | None:
-    """Who approved a version, and when; None where nobody did."""
+    """Name of the person who approved a version and the time; None if nobody did.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
     if status(store, manifest) != "approved":
         return None
     approval = json.loads(store.get(_path(manifest.version)))
@@ -45,7 +57,7 @@ def check_trainable(store: Store, manifest: Manifest) -> None:
     """Refuse a candidate.
 
     Raises:
-        StorageError: with what there is to look at, and the remedy.
+        StorageError: the version is a candidate; the message lists its review points and the remedy.
     """
     if status(store, manifest) == "candidate":
         raise StorageError(
@@ -55,7 +67,11 @@ def check_trainable(store: Store, manifest: Manifest) -> None:
 
 
 def last_accepted(store: Store, manifest: Manifest | None) -> Manifest | None:
-    """The version itself or the nearest one before it that is no candidate; None where there is none."""
+    """Return the version, or the nearest earlier one, that is not a candidate; None if there is none.
+
+    Raises:
+        StorageError: an earlier version cannot be read.
+    """
     while manifest is not None and status(store, manifest) == "candidate":
         manifest = load(store, manifest.parent) if manifest.parent else None
     return manifest

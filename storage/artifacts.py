@@ -1,4 +1,4 @@
-"""Fitted things that a corpus depends on: quantizers and unit languages, as a few files each."""
+"""Fitted models that a corpus depends on: quantizers and unit languages, as a few files each."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ CHECKSUMS = "checksums.json"
 
 @dataclass(frozen=True)
 class ArtifactRef:
-    """Where an artifact is.
+    """Location of an artifact.
 
     Attributes:
         kind: `quantizer` or `unit_language`.
-        fingerprint: of all that it depends on.
+        fingerprint: hash of everything that it depends on.
         path: its folder in the store.
     """
 
@@ -36,13 +36,17 @@ def artifact_path(kind: str, fingerprint: str) -> str:
 
 
 def put_artifact(store: Store, kind: str, fingerprint: str, files: Mapping[str, bytes]) -> ArtifactRef:
-    """Keep an artifact; one that is complete already is left as it is.
+    """Store an artifact; an existing complete one stays as it is.
 
     Args:
-        store: where to.
+        store: the target.
         kind: `quantizer` or `unit_language`.
-        fingerprint: of all that it depends on.
+        fingerprint: hash of everything that the artifact depends on.
         files: contents by name, `card.json` among them.
+
+    Raises:
+        StorageError: there is no `card.json`, or the store refuses.
+        CommitConflict: another build has written other contents under this fingerprint.
     """
     if CARD not in files:
         raise StorageError(f"artifact {kind} {fingerprint} has no {CARD}")
@@ -57,7 +61,7 @@ def put_artifact(store: Store, kind: str, fingerprint: str, files: Mapping[str, 
 
 
 def _put_once(store: Store, path: str, data: bytes) -> None:
-    """Write a file that is never replaced: another build may have referred to it already."""
+    """Write a file that is never replaced: another build may refer to it already."""
     try:
         store.create(path, data)
     except AlreadyExists:
@@ -69,16 +73,20 @@ def _put_once(store: Store, path: str, data: bytes) -> None:
 
 
 def has_artifact(store: Store, kind: str, fingerprint: str) -> bool:
-    """Whether the artifact is there, complete."""
+    """Return whether the artifact exists and is complete.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
     return store.exists(f"{artifact_path(kind, fingerprint)}/{CARD}")
 
 
 def get_artifact(store: Store, kind: str, fingerprint: str) -> dict[str, bytes]:
-    """Contents of an artifact's files by name, checked against their checksums.
+    """Read an artifact's files by name and check them against their checksums.
 
     Raises:
-        NotFound: when there is no such artifact.
-        CorruptStore: when a file is missing or is not what was written.
+        NotFound: there is no such artifact.
+        CorruptStore: a file is missing or differs from what was written.
     """
     folder = artifact_path(kind, fingerprint)
     if not has_artifact(store, kind, fingerprint):

@@ -1,12 +1,12 @@
-"""What can go wrong with a store; every message names the place and the remedy."""
+"""Errors of a store; every message names the place and the remedy."""
 
 
 class StorageError(ValueError):
-    """A mistake or a trouble outside the program: no such store, no access, a full disk, no such version."""
+    """A mistake or a failure outside the program: no such store, no access, a full disk, no such version."""
 
 
 class Unavailable(StorageError):  # noqa: N818
-    """A store does not answer though it was asked again and again; later it may."""
+    """A store does not answer, even after retries; it may later."""
 
 
 class NotFound(StorageError):  # noqa: N818 - reads as what it says
@@ -14,7 +14,7 @@ class NotFound(StorageError):  # noqa: N818 - reads as what it says
 
 
 class AlreadyExists(StorageError):  # noqa: N818
-    """`Store.create` came second: a file of that name is there."""
+    """A file of that name exists, so `Store.create` did not write it."""
 
 
 class CommitConflict(StorageError):  # noqa: N818
@@ -22,4 +22,4 @@ class CommitConflict(StorageError):  # noqa: N818
 
 
 class CorruptStore(StorageError):  # noqa: N818
-    """A file of the store is not what was written."""
+    """A file of the store differs from what was written."""

@@ -1,7 +1,7 @@
 """Durable, atomic files on a local disk.
 
-The local writer of obstore renames (or links) a finished temporary file into place, but never calls fsync,
-so a power loss could leave a receipt without its data. Hence these few lines.
+obstore's local writer renames (or links) a finished temporary file into place but never calls fsync, so a power loss
+could leave a receipt without its data. This module syncs files and folders.
 """
 
 import os
@@ -14,10 +14,10 @@ from storage.errors import AlreadyExists, StorageError
 
 
 def open_folder(folder: Path, *, create: bool) -> LocalStore:
-    """The reading side of a store in `folder`.
+    """Open a store in `folder` for reading.
 
     Raises:
-        StorageError: when the folder is absent (unless `create`), a file, or not accessible.
+        StorageError: the folder is missing (unless `create`), is a file, or is not accessible.
     """
     try:
         if folder.exists() and not folder.is_dir():
@@ -32,13 +32,13 @@ def open_folder(folder: Path, *, create: bool) -> LocalStore:
 
 
 def write_file(path: Path, data: bytes, *, replace: bool) -> None:
-    """Write a whole file that survives a power loss once this returns; nobody ever sees a part of it.
+    """Write a whole file atomically; it survives a power loss once this returns.
 
     A killed writer leaves a file named `<name>#<digits>` behind, which listings of the store do not show.
 
     Raises:
-        AlreadyExists: when the file is there and `replace` is false.
-        StorageError: when the disk refuses (full, read-only, no permission).
+        AlreadyExists: the file exists and `replace` is false.
+        StorageError: the disk refuses (full, read-only, no permission).
     """
     temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")
     try:
@@ -59,7 +59,7 @@ def write_file(path: Path, data: bytes, *, replace: bool) -> None:
 
 
 def make_folders(folder: Path) -> None:
-    """Create a folder and its absent parents, durably."""
+    """Create a folder and its missing parents, durably."""
     if not folder.is_dir():
         make_folders(folder.parent)
         try:
@@ -88,10 +88,10 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _link(temporary: Path, path: Path) -> None:
-    """Give the finished file its name unless somebody has it."""
+    """Give the finished file its name unless another file has it."""
     try:
         os.link(temporary, path)
     except FileExistsError:
-        # A network file system may have made the link and lost the answer.
+        # A network file system may have created the link and lost the answer.
         if not temporary.samefile(path):
             raise

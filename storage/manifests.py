@@ -1,4 +1,4 @@
-"""Corpus versions: numbered, immutable JSON files; writing one is the only commit there is."""
+"""Corpus versions: numbered, immutable JSON files; writing one is the only way to commit."""
 
 import json
 import re
@@ -18,7 +18,7 @@ from storage.uris import split_version
 
 MANIFEST_FORMAT = 1
 NAMED_VERSION = re.compile(r"(.+)@[^/@]+", re.DOTALL)
-"""A store with something behind an `@` that is no version, or one whose name holds an `@`."""
+"""A store followed by `@` and something that is not a version number, or a store whose name contains an `@`."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 
@@ -31,14 +31,14 @@ class Manifest:
     """One version of a corpus.
 
     Attributes:
-        version: from 1, without gaps.
-        parent: the version before; None for the first.
+        version: number from 1, without gaps.
+        parent: number of the version before; None for the first.
         steps: receipts of all work units by step, those of earlier versions first.
         artifacts: quantizer and unit language by name.
         config: configuration of the build.
-        lineage: what it was made from and with.
+        lineage: sources and tools of the version.
         statistics: numbers to show.
-        review: what a person should look at before the version is trained on; empty for most.
+        review: points that a person should look at before training on the version; empty for most.
         created: UTC, ISO 8601.
         store: URI of the store that it was read from or committed to; not part of the file.
     """
@@ -56,14 +56,14 @@ class Manifest:
 
     @property
     def uri(self) -> str:
-        """`<store>@<version>`, what `resolve` takes."""
+        """`<store>@<version>`, as `resolve` accepts it."""
         return f"{self.store}@{self.version}"
 
     def files(self, table: str, step: str | None = None) -> list[DataFile]:
-        """Files of a table in the order of the receipts; of one step only, if given.
+        """Files of a table in the order of the receipts, of all steps or of one.
 
         Raises:
-            StorageError: when a corpus has no table of that name; the message tells those that there are.
+            StorageError: a corpus has no table of that name; the message lists the tables.
         """
         if table not in SCHEMAS:
             raise StorageError(f"no table {table!r}; there are {', '.join(sorted(SCHEMAS))}")
@@ -72,7 +72,7 @@ class Manifest:
         return [file for receipt in receipts for file in receipt.files if file.table == table]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values of the manifest file."""
+        """The manifest file as JSON values."""
         values = asdict(self)
         del values["store"]
         return {"format": MANIFEST_FORMAT, **values}
@@ -89,17 +89,21 @@ def versions(store: Store) -> list[int]:
 
 
 def latest(store: Store) -> Manifest | None:
-    """The last version; None before the first commit."""
+    """Return the last version; None before the first commit.
+
+    Raises:
+        StorageError: as `load`.
+    """
     numbers = versions(store)
     return load(store, numbers[-1]) if numbers else None
 
 
 def load(store: Store, version: int) -> Manifest:
-    """A version of the corpus.
+    """Read a version of the corpus.
 
     Raises:
-        StorageError: no such version (the message tells those there are), or a newer program wrote it.
-        CorruptStore: when the file is not a manifest.
+        StorageError: no such version (the message lists the existing ones), or a newer program wrote it.
+        CorruptStore: the file is not a manifest.
     """
     path = _path(version)
     try:
@@ -110,18 +114,18 @@ def load(store: Store, version: int) -> Manifest:
 
 
 def commit(store: Store, manifest: Manifest) -> Manifest:
-    """Make a version of the corpus visible, whole, to everyone at once; durable when this returns.
+    """Make a version of the corpus visible to all readers, whole and at once; it is durable when this returns.
 
     Args:
-        store: where to.
+        store: the target.
         manifest: the next version; its parent is the last one.
 
     Returns:
-        The manifest as `load` gives it.
+        The manifest as `load` returns it.
 
     Raises:
-        CommitConflict: when another build committed this version first; nothing is changed then.
-        StorageError: when the version does not follow its parent, or the parent is absent.
+        CommitConflict: another build committed this version first; nothing has changed.
+        StorageError: the version does not follow its parent, or the parent is missing.
     """
     if manifest.version != (manifest.parent or 0) + 1:
         raise StorageError(f"version {manifest.version} does not follow version {manifest.parent or 0}")
@@ -140,7 +144,7 @@ def commit(store: Store, manifest: Manifest) -> Manifest:
 def resolve(uri: str | Path) -> tuple[Store, Manifest]:
     """Open a corpus: `path/or/s3://...` for its last version, with `@3` at the end for version 3.
 
-    Only digits after the last `@` are a version; for a folder named like that, add a slash.
+    Only digits after the last `@` are a version; add a slash to the path of a folder with such a name.
 
     Raises:
         StorageError: no store there, nothing committed yet, or no such version.
@@ -173,7 +177,7 @@ def _path(version: int) -> str:
 
 
 def _described(numbers: list[int]) -> str:
-    """Versions for a person; they have no gaps."""
+    """Format version numbers, which have no gaps, for a person."""
     if not numbers:
         return "none yet"
     return f"{numbers[0]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"

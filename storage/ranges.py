@@ -1,4 +1,4 @@
-"""A stored file as a Python file, of which only the parts that are read are fetched."""
+"""A stored file as a Python file that fetches only the parts that are read."""
 
 import io
 import os
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RangeReader(io.RawIOBase):
-    """Unbuffered random access; each read is one request for a range."""
+    """Unbuffered random access; each read is one range request."""
 
     def __init__(self, objects: "LocalStore | S3Store", path: str) -> None:
         self._objects = objects
@@ -21,15 +21,15 @@ class RangeReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a byte; nothing is fetched."""
+        """Move to a byte position without fetching anything."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, start + offset)
         return self._position

@@ -1,4 +1,4 @@
-"""Outputs of work units: data files, then a receipt. A receipt with its files means done."""
+"""Outputs of work units: data files, then a receipt. A work unit is done when its receipt and all its files exist."""
 
 import hashlib
 import json
@@ -23,10 +23,10 @@ class DataFile:
 
     Attributes:
         table: key of `storage.schemas.SCHEMAS`.
-        path: in the store.
-        rows: rows.
-        bytes: size.
-        sha256: of the file, hexadecimal.
+        path: path in the store.
+        rows: number of rows.
+        bytes: size in bytes.
+        sha256: SHA-256 of the file, hexadecimal.
     """
 
     table: str
@@ -38,15 +38,15 @@ class DataFile:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What one work unit of one step wrote.
+    """Record of the output of one work unit of one step.
 
     Attributes:
-        fingerprint: of all that the output depends on.
+        fingerprint: hash of everything that the output depends on.
         step: name of the step.
         files: in the order of writing.
-        rows_in: rows that the work unit had.
-        rows_out: rows that went on.
-        rejects: the others, by reason.
+        rows_in: rows of the work unit.
+        rows_out: rows that were not rejected.
+        rejects: number of rejected rows by reason.
         stats: JSON facts of the step.
     """
 
@@ -59,15 +59,15 @@ class Receipt:
     stats: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The receipt as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Receipt":
-        """The receipt that `to_dict` gave.
+        """Return the receipt of `to_dict`'s values.
 
         Raises:
-            pydantic.ValidationError: when it is none.
+            pydantic.ValidationError: the values are not a receipt.
         """
         return _RECEIPT.validate_python(values)
 
@@ -76,22 +76,22 @@ _RECEIPT = TypeAdapter(Receipt)
 
 
 def to_json(values: Mapping[str, Any]) -> bytes:
-    """JSON for people and programs: sorted, indented, the same bytes for the same values."""
+    """Format values as JSON for people and programs: sorted, indented, the same bytes for the same values."""
     return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def data_path(table: str, fingerprint: str, sha256: str) -> str:
-    """Where a table of a work unit is kept.
+    """Path of a table of a work unit.
 
-    The contents are part of the name: should another machine round differently, its file does not replace one that a
-    version already refers to.
+    The hash of the contents is part of the name: if another machine rounds differently, its file does not replace one
+    that a version already refers to.
     """
     folder = f"training/{table}" if table in TRAINING else f"data/{table}"
     return f"{folder}/{fingerprint}-{sha256[:8]}.parquet"
 
 
 def receipt_path(step: str, fingerprint: str) -> str:
-    """Where the receipt of a work unit is kept."""
+    """Path of the receipt of a work unit."""
     return f"data/receipts/{step}/{fingerprint}.json"
 
 
@@ -108,20 +108,23 @@ def write_output(
 ) -> Receipt:
     """Write the tables of a work unit, one file each, and the receipt last.
 
-    Writing again what is there is harmless: the same rows make the same bytes under the same names.
+    Writing the same output again is harmless: the same rows make the same bytes under the same names.
 
     Args:
-        store: where to.
+        store: the target.
         step: name of the step.
-        fingerprint: of all that the output depends on.
-        tables: (table name, rows); one name may come several times.
-        rows_in: rows that the work unit had.
-        rows_out: rows that went on.
-        rejects: the others, by reason.
+        fingerprint: hash of everything that the output depends on.
+        tables: (table name, rows); a name may occur more than once.
+        rows_in: rows of the work unit.
+        rows_out: rows that were not rejected.
+        rejects: number of rejected rows by reason.
         stats: JSON facts to keep.
 
+    Returns:
+        The receipt.
+
     Raises:
-        StorageError: a table does not have its schema, or the store refuses.
+        StorageError: a table does not match its schema, or the store refuses.
     """
     files: list[DataFile] = []
     for name, table in tables:
@@ -136,10 +139,13 @@ def write_output(
 
 
 def read_receipt(store: Store, step: str, fingerprint: str) -> Receipt | None:
-    """The receipt of a finished work unit.
+    """Return the receipt of a finished work unit.
 
-    None unless the receipt is there, whole, of this step and work unit, and all its files have their sizes.
-    So what was torn, copied astray or half removed is simply done again.
+    None unless the receipt exists, is complete, belongs to this step and work unit, and all its files have their sizes.
+    So output that was torn, misplaced or half removed is computed again.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
     """
     try:
         data = store.get(receipt_path(step, fingerprint))
@@ -152,7 +158,11 @@ def read_receipt(store: Store, step: str, fingerprint: str) -> Receipt | None:
 
 
 def list_receipts(store: Store, step: str) -> set[str]:
-    """Fingerprints of a step's work units that left a receipt; `read_receipt` tells whether it counts."""
+    """Return the fingerprints of a step's work units that have a receipt; `read_receipt` checks whether it is valid.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
     names = (path.rpartition("/")[2] for path in store.list(f"data/receipts/{step}"))
     return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 

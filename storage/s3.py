@@ -1,4 +1,4 @@
-"""Buckets: connections, exact put-if-absent, and errors that say what to do."""
+"""Buckets: connections, exact put-if-absent, and errors with remedies."""
 
 import os
 from collections.abc import Generator, Iterator
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
 REQUEST_TIMEOUT = timedelta(minutes=5)
-"""For one whole request with its body: a work unit of embedded audio over a slow link."""
+"""Timeout of one whole request with its body: a work unit of embedded audio over a slow link."""
 RETRIES = 10
-"""Retries of a request that met a 5xx answer or a lost connection: about 40 s of exponential backoff."""
+"""Retries of a request after a 5xx answer or a lost connection: about 40 s of exponential backoff."""
 PROBE_RETRIES = 3
-"""Retries when a store is opened: a wrong address must be told at once."""
+"""Retries when a store is opened: few, so that a wrong address is reported soon."""
 REMEDIES = (
     ("NoSuchBucket", "the bucket does not exist; create it or correct the URI"),
     ("/latest/api/token", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (`aws configure "
@@ -36,13 +36,13 @@ REMEDIES = (
     ("PermanentRedirect", "the bucket is in another region; set AWS_REGION"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION"),
 )  # fmt: skip
-"""(what the server or the client says, what to do), the first that fits."""
+"""(part of the server's or client's message, remedy); the first match counts."""
 UNREACHABLE = "HTTP error"
-"""What the client says where no server answers."""
+"""Part of the client's message if no server answers."""
 
 
 def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
-    """A client of the prefix; credentials, region and endpoint come from the `AWS_*` variables.
+    """Create a client of the prefix; credentials, region and endpoint come from the `AWS_*` variables.
 
     Buckets are addressed by path (`endpoint/bucket/key`), which AWS and every compatible server understand.
     """
@@ -59,10 +59,10 @@ def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
 
 
 def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
-    """The store under a prefix, after one request that proves bucket and credentials.
+    """Open the store under a prefix, after one request that checks bucket and credentials.
 
     Raises:
-        StorageError: when the bucket cannot be read, or when nothing is there (unless `create`).
+        StorageError: the bucket cannot be read, or the prefix is empty (unless `create`).
     """
     with explained(bucket.uri):
         empty = next(list_objects(connect(bucket, retries=PROBE_RETRIES)), None) is None
@@ -72,7 +72,7 @@ def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
 
 
 def list_objects(objects: LocalStore | S3Store, folder: str = "") -> Iterator[str]:
-    """Paths of all objects under a folder, one page of a listing in memory at a time."""
+    """Yield the paths of all objects under a folder, with one page of the listing in memory at a time."""
     for page in obstore.list(objects, folder or None):  # pyright: ignore[reportUnknownMemberType]
         for entry in page:
             yield entry["path"]
@@ -81,11 +81,11 @@ def list_objects(objects: LocalStore | S3Store, folder: str = "") -> Iterator[st
 def create_object(objects: S3Store, path: str, data: bytes) -> None:
     """Put if absent (`If-None-Match: *`).
 
-    A retry after a lost answer finds what the first try wrote; the writer's mark in the object's metadata
-    tells it from somebody else's.
+    A retry after a lost answer finds the object that the first try wrote. The writer's mark in the object's metadata
+    distinguishes it from another writer's.
 
     Raises:
-        AlreadyExistsError: when another writer was first.
+        AlreadyExistsError: another writer was first.
     """
     mark = uuid4().hex
     try:
@@ -110,8 +110,10 @@ def explained(where: str) -> Generator[None, None, None]:
         where: URI of the file or store.
 
     Raises:
-        AlreadyExists, NotFound, StorageError: whatever is tried again will end like this.
-        Unavailable: no server, or one in trouble.
+        AlreadyExists: a file of that name exists.
+        NotFound: there is no such file.
+        Unavailable: the server cannot be reached or fails; a retry may succeed.
+        StorageError: any other error; a retry would fail again.
     """
     try:
         yield

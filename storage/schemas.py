@@ -1,4 +1,4 @@
-"""The tables of a corpus: names, columns, types. What is not nullable is always there."""
+"""The tables of a corpus: names, columns, types. Columns that are not nullable always have a value."""
 
 import pyarrow as pa
 
@@ -21,7 +21,7 @@ UTTERANCES = pa.schema(
         _column("dataset", _TEXT),
         pa.field("split", _TEXT),
         _column("task", _TEXT),
-        pa.field("audio", _AUDIO),  # where the audio is, or its encoded bytes; null for a turn that is only written
+        pa.field("audio", _AUDIO),  # URI or encoded bytes of the audio; null for a written turn
         _column("offset_samples", pa.int64()),  # at 16 kHz
         _column("num_samples", pa.int64()),  # at 16 kHz
         pa.field("sample_rate", pa.int32()),  # of the source in Hz; null without audio
@@ -35,7 +35,7 @@ UTTERANCES = pa.schema(
         _column("source_key", _KEY),  # digest of the source's entry
     ]
 )
-"""One stretch of speech of one speaker a row."""
+"""Utterances: one stretch of speech of one speaker per row."""
 
 REJECTS = pa.schema(
     [
@@ -48,7 +48,7 @@ REJECTS = pa.schema(
         pa.field("source_key", _KEY),
     ]
 )
-"""What a step could not use, and why."""
+"""Rejected entries and the reasons."""
 
 UNITS = pa.schema(
     [
@@ -59,7 +59,7 @@ UNITS = pa.schema(
         _column("num_frames", pa.int64()),  # sum of the durations
     ]
 )
-"""Runs of units of an utterance."""
+"""Units of utterances, as runs."""
 
 UNIT_LANGUAGE = pa.schema(
     [
@@ -80,7 +80,7 @@ S2T = pa.schema(
         _column("audio", pa.binary()),  # FLAC, 16 kHz, mono
         _column("num_samples", pa.int64()),  # at 16 kHz
         _column("prompt", _TEXT),
-        pa.field("transcript", _TEXT),  # null where the speech has no transcript
+        pa.field("transcript", _TEXT),  # null if the speech has no transcript
         _column("response", _TEXT),
     ]
 )
@@ -105,7 +105,7 @@ TRAINING = ("s2t", "t2c", "echo")
 """The training tables, named after their stages."""
 
 SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
-"""Blocks of frames x dims in half precision, of the sample that k-means learns from; no part of the corpus."""
+"""Blocks of frames x dims in half precision, of the sample that k-means learns from; not part of the corpus."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     "utterances": UTTERANCES,
@@ -119,18 +119,18 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256, "sample_features": 8}
-"""Rows of a Parquet row group where rows are large: reader and writer hold one group at a time."""
+"""Rows per Parquet row group of tables with large rows: readers and writers hold one group at a time."""
 
 
 def check(table: pa.Table, name: str) -> pa.Table:
-    """The table with the schema of `name` exactly, ready to be written.
+    """Check a table against its schema and return it with exactly that schema, ready to be written.
 
     Args:
         table: all columns of the schema in its order, of its types.
         name: a key of `SCHEMAS`.
 
     Raises:
-        StorageError: unknown table, other columns or types, or a null where none may be.
+        StorageError: unknown table, other columns or types, or a null in a column that is not nullable.
     """
     if name not in SCHEMAS:
         raise StorageError(f"no table {name!r}; there are {', '.join(SCHEMAS)}")

@@ -1,4 +1,4 @@
-"""A store: files under a folder or a bucket's prefix, written whole or not at all."""
+"""A store: files under a folder or a bucket's prefix, each written whole or not at all."""
 
 import re
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from storage.s3 import connect, create_object, explained, list_objects, open_buc
 from storage.uris import Bucket, parse_uri
 
 SAFE_PATH = re.compile(r"(?!\.\.?(/|$))[\w.=+-]+(/(?!\.\.?(/|$))[\w.=+-]+)*", re.ASCII)
-"""Names that mean the same on every disk and server."""
+"""File paths that are valid on every disk and server."""
 
 
 class Store:
     """Files of one store, by paths relative to it (`data/units/0a1b.parquet`).
 
-    Open one with `Store.open`. It can be pickled: the copy opens the same place, with the credentials of its
-    own environment. Threads may share it. All raise `StorageError` when the disk or the server refuses.
+    Open one with `Store.open`. It can be pickled: the copy opens the same place, with the credentials of its own
+    environment. Threads may share it. All methods raise `StorageError` if the disk or the server refuses.
 
     Attributes:
         uri: absolute path or `s3://bucket/prefix`, without a slash at the end.
@@ -40,10 +40,10 @@ class Store:
 
         Args:
             uri: the place.
-            create: make an absent store; otherwise nothing is ever made.
+            create: create a missing store; otherwise nothing is ever created.
 
         Raises:
-            StorageError: malformed URI, no store there, a file, bucket absent, no credentials, no connection.
+            StorageError: malformed URI, no store there, a file, missing bucket, no credentials, no connection.
         """
         place = parse_uri(str(uri))
         if isinstance(place, Bucket):
@@ -57,31 +57,41 @@ class Store:
         return f"Store({self.uri!r})"
 
     def url(self, path: str) -> str:
-        """Absolute path or `s3://` URL of a file."""
+        """Absolute path or `s3://` URL of a file.
+
+        Raises:
+            ValueError: the path is not one that every disk and server accepts.
+        """
         if not SAFE_PATH.fullmatch(path):
             raise ValueError(f"unusable file name in a store: {path!r}")
         return f"{self.uri}/{path}"
 
     def get(self, path: str) -> bytes:
-        """The whole file.
+        """Read a whole file.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: there is no such file.
+            StorageError: the store does not answer or refuses.
         """
         with explained(self.url(path)):
             return obstore.get(self._objects, path).bytes().to_bytes()
 
     def reader(self, path: str) -> RangeReader:
-        """The file for reading in parts.
+        """Open a file for reading in parts.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: there is no such file.
+            StorageError: the store does not answer or refuses.
         """
         with explained(self.url(path)):
             return RangeReader(self._objects, path)
 
     def put(self, path: str, data: bytes) -> None:
-        """Write a whole file, over an older one if there is one. When this returns it is durable."""
+        """Write a whole file, replacing an existing one; it is durable when this returns.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         url = self.url(path)
         if isinstance(self._place, Path):
             write_file(Path(url), data, replace=True)
@@ -91,10 +101,11 @@ class Store:
             obstore.put(self._objects, path, data, use_multipart=False)
 
     def create(self, path: str, data: bytes) -> None:
-        """Write a whole file if there is none of this name; of several writers exactly one succeeds.
+        """Write a whole file unless one of this name exists; of several writers exactly one succeeds.
 
         Raises:
-            AlreadyExists: when there is one.
+            AlreadyExists: a file of this name exists.
+            StorageError: the store does not answer or refuses.
         """
         url = self.url(path)
         if isinstance(self._objects, LocalStore):
@@ -104,7 +115,11 @@ class Store:
             create_object(self._objects, path, data)
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a file."""
+        """Return whether there is such a file.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         try:
             self.size(path)
         except NotFound:
@@ -112,21 +127,30 @@ class Store:
         return True
 
     def size(self, path: str) -> int:
-        """Bytes of the file.
+        """Size of a file in bytes.
 
         Raises:
-            NotFound: when there is none.
+            NotFound: there is no such file.
+            StorageError: the store does not answer or refuses.
         """
         with explained(self.url(path)):
             return obstore.head(self._objects, path)["size"]
 
     def list(self, prefix: str = "") -> Iterator[str]:
-        """Paths of all files under a folder, in no certain order; unfinished files are not shown."""
+        """Yield the paths of all files under a folder, in any order, without unfinished files.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         with explained(self.url(prefix) if prefix else self.uri):
             yield from list_objects(self._objects, prefix)
 
     def delete(self, path: str) -> None:
-        """Remove a file; no error where there is none."""
+        """Remove a file; a missing file is not an error.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         try:
             with explained(self.url(path)):
                 obstore.delete(self._objects, path)
@@ -135,7 +159,11 @@ class Store:
 
 
 def reopen(place: Path | Bucket) -> Store:
-    """The store at a place that was open before; asks nothing of the server."""
+    """Reopen the store at a place that was open before, without a request to the server.
+
+    Raises:
+        StorageError: the local folder is missing or not accessible.
+    """
     if isinstance(place, Bucket):
         return Store(place, connect(place))
     return Store(place, open_folder(place, create=False))

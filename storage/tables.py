@@ -1,4 +1,4 @@
-"""Tables as Parquet files, byte for byte the same whenever the rows are."""
+"""Tables as Parquet files; equal rows give equal bytes."""
 
 import io
 import os
@@ -23,14 +23,13 @@ DEFAULT_ROW_GROUP_ROWS = 65_536
 ZSTD_LEVEL = 3
 
 HOLE_BYTES = 8192
-"""Bytes between two ranges that are fetched with them: a request of its own costs more. Arrow's default as well."""
+"""Largest gap in bytes between two ranges of one request: a second request costs more. Arrow's default too."""
 
 
 def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP_ROWS) -> bytes:
-    """A Parquet file of the table: zstd, dictionaries for strings.
+    """Serialise a table as a Parquet file: zstd, dictionaries for strings.
 
-    The bytes depend on rows, types and the version of pyarrow only: not on how the table is cut into chunks,
-    nor on metadata of its schema.
+    The bytes depend only on rows, types and the version of pyarrow, not on chunks or on metadata of the schema.
     """
     table = table.replace_schema_metadata(None).combine_chunks()
     sink = pa.BufferOutputStream()
@@ -46,20 +45,24 @@ def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP
 
 
 def rows_to_parquet(name: str, table: pa.Table) -> bytes:
-    """A Parquet file of the corpus table `name`, after `check`, in row groups that fit its contents."""
+    """Serialise a table of the corpus as a Parquet file, after `check`, in row groups that fit its contents.
+
+    Raises:
+        StorageError: as `check`.
+    """
     return table_to_parquet(check(table, name), row_group_rows=ROW_GROUP_ROWS.get(name, DEFAULT_ROW_GROUP_ROWS))
 
 
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A table of the store; with `columns`, only their bytes are fetched (audio stays where it is).
+    """Read a table of the store; with `columns`, fetch only their bytes (the audio stays in the store).
 
     Raises:
-        NotFound: when there is no such file.
-        CorruptStore: when it is no Parquet file or lacks a column.
+        NotFound: there is no such file.
+        CorruptStore: it is not a Parquet file or lacks a column.
     """
     with _told(store.url(path)):
-        # All in this thread: where one of Arrow's, to buffer or to decode, frees bytes of Python while the process
-        # ends, the process aborts.
+        # Read in this thread only: if one of Arrow's buffering or decoding threads frees Python's bytes while the
+        # process ends, the process aborts.
         if columns is None:
             return pq.ParquetFile(pa.BufferReader(store.get(path)), pre_buffer=False).read(use_threads=False)
         source = _Gathered(store.reader(path))
@@ -79,7 +82,7 @@ def _told(where: str) -> Generator[None]:
 
 
 class _Gathered(io.RawIOBase):
-    """A stored file; what will be read of it can be fetched beforehand, in few requests."""
+    """A stored file whose ranges can be fetched in advance, in few requests."""
 
     def __init__(self, file: RangeReader) -> None:
         self._file = file
@@ -97,19 +100,19 @@ class _Gathered(io.RawIOBase):
             self._parts.append((start, memoryview(self._file.read(end - start) or b"")))
 
     def readable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """True."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a byte."""
+        """Move to a byte position."""
         return self._file.seek(offset, whence)
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """The next bytes, from memory where all of them are there."""
+        """Read the next bytes, from memory if all of them were fetched."""
         view, position = memoryview(buffer).cast("B"), self.tell()
         index = bisect_right(self._parts, position, key=itemgetter(0)) - 1
         if index >= 0:
@@ -122,7 +125,7 @@ class _Gathered(io.RawIOBase):
 
 
 def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
-    """Start and end of the bytes of some columns, in the order of the file."""
+    """Yield start and end of the bytes of some columns, in the order of the file."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
             if chunk.path_in_schema.partition(".")[0] in columns:
@@ -131,7 +134,7 @@ def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tup
 
 
 def _string_columns(schema: pa.Schema) -> list[str]:
-    """Parquet paths of the string columns, those inside structs too."""
+    """Parquet paths of the string columns, including those inside structs."""
     paths: list[str] = []
     for field in schema:
         if pa.types.is_string(field.type):

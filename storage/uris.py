@@ -1,4 +1,4 @@
-"""Where a store is: a local folder or a prefix in a bucket, from what a person types."""
+"""Parse the place of a store as a person types it: a local folder or a prefix in a bucket."""
 
 import os
 import re
@@ -29,10 +29,10 @@ class Bucket:
 
 
 def parse_uri(uri: str) -> Path | Bucket:
-    """The absolute folder or the bucket that `uri` names; `~` is the home folder.
+    """Return the absolute folder or the bucket that `uri` names; `~` is the home folder.
 
     Raises:
-        StorageError: when it is neither a path, nor file:///path, nor s3://bucket/prefix.
+        StorageError: it is neither a path, nor file:///path, nor s3://bucket/prefix.
     """
     if not uri.strip() or "\0" in uri:
         raise StorageError(f"{uri!r} names no store; give a folder or s3://bucket/prefix")
@@ -53,7 +53,7 @@ def parse_uri(uri: str) -> Path | Bucket:
 
 
 def split_version(uri: str) -> tuple[str, int | None]:
-    """A store's URI and the version after a trailing `@<digits>`; any other `@` is part of the URI."""
+    """Split a URI into the store's URI and the version after a trailing `@<digits>`; other `@` belong to the URI."""
     match = VERSIONED.fullmatch(uri)
     return (match[1], int(match[2])) if match else (uri, None)
 

@@ -1,4 +1,4 @@
-"""Is everything that a corpus version names still what was written?"""
+"""Verify that every file of a corpus version is still what was written."""
 
 import hashlib
 from collections import Counter, deque
@@ -19,10 +19,10 @@ THREADS = 8
 
 
 def verify_files(store: Store, manifest: Manifest) -> Iterator[str]:
-    """Check all files and artifacts of a version; yields one line for each thing that is wrong.
+    """Check all files and artifacts of a version; yield one line per problem.
 
-    Existence, size, SHA-256 and number of rows of every file, checksums of the artifacts, and that no file is
-    named twice. Memory: as many files as there are threads.
+    Checks existence, size, SHA-256 and number of rows of every file, the checksums of the artifacts, and that no file
+    is listed twice. Memory: as many files as there are threads.
     """
     files = [file for receipts in manifest.steps.values() for receipt in receipts for file in receipt.files]
     for path, count in Counter(file.path for file in files).items():
@@ -37,7 +37,7 @@ def verify_files(store: Store, manifest: Manifest) -> Iterator[str]:
 
 
 def _verify_all(store: Store, files: Iterable[DataFile]) -> Iterator[str]:
-    """Problems of the files in their order, a window of them under way at a time."""
+    """Yield the problems of the files in their order; a bounded number of files is in progress at a time."""
     waiting: deque[Future[str | None]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for file in files:

@@ -1,4 +1,4 @@
-"""Fixtures that every test may use."""
+"""Fixtures for all tests."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from uuid import uuid4
 import pytest
 
 ROOT = Path(__file__).parents[1]
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background has its commands ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells make background commands ignore Ctrl-C
 os.environ["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] = "0"  # as `pipelines.engine.session`, for tests that start Ray themselves
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real speech and units; where it is absent the test is skipped."""
+    """The folder of real speech and units; the test is skipped if it is missing."""
     path = Path(os.environ.get("ECHOX_TEST_DATA", ROOT.parent / "shared" / "data"))
     if not path.is_dir():
         pytest.skip(f"real test data not found at {path}; set ECHOX_TEST_DATA to its folder")
@@ -25,7 +25,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """URL of an S3 server of this process, empty at first."""
+    """URL of an S3 server in this process, empty at first."""
     from moto.server import ThreadedMotoServer  # 1.7 s that other tests need not pay
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -37,7 +37,7 @@ def s3_server() -> Iterator[str]:
 
 @pytest.fixture
 def s3_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """`s3://bucket/prefix`, empty, with the `AWS_*` variables that lead there (children inherit them)."""
+    """An empty `s3://bucket/prefix`, with the `AWS_*` variables that lead there (child processes inherit them)."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")

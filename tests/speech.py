@@ -1,4 +1,4 @@
-"""Speech-like sound that tests make themselves."""
+"""Speech-like sound that tests generate."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ MakeSpeech = Callable[..., Path]
 
 
 def voice(seconds: float, seed: int) -> NDArray[np.float32]:
-    """Syllables: buzzes of changing pitch and formants with pauses between them; waveform_N at 16 kHz."""
+    """Generate syllables: buzzes of changing pitch and formants with pauses between them; waveform_N at 16 kHz."""
     rng = np.random.default_rng(seed)
     parts: list[NDArray[np.float64]] = []
     while sum(map(len, parts)) < seconds * RATE:
@@ -31,7 +31,14 @@ def voice(seconds: float, seed: int) -> NDArray[np.float32]:
 
 
 def write_speech(folder: Path, count: int, *, start: int = 0, seconds: float = 2.0) -> Path:
-    """Write `count` WAV files with transcripts into a folder; the same numbers, the same files."""
+    """Write `count` WAV files with transcripts into a folder; equal arguments give equal files.
+
+    Args:
+        folder: created if needed.
+        count: number of files.
+        start: number of the first file; it seeds the sound and is part of the name.
+        seconds: length of the shortest file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
         path = folder / f"clip{number:03d}.wav"

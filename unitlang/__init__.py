@@ -1,1 +1,1 @@
-"""Speech to units to unit language: a pure library."""
+"""Speech to units to unit language, as a pure library."""

@@ -1,9 +1,9 @@
-"""The base of all pydantic configs."""
+"""Base class of all pydantic configs."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class FrozenConfig(BaseModel):
-    """A config that cannot change, refuses unknown fields, and describes each field by the docstring below it."""
+    """An immutable config that refuses unknown fields and takes field descriptions from the docstrings below them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

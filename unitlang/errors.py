@@ -1,4 +1,4 @@
-"""What can be wrong with a user's audio, units or files; every message names the source and the remedy."""
+"""Errors in a user's audio, units or files; every message names the source and the remedy."""
 
 from typing import Literal, get_args
 
@@ -20,7 +20,7 @@ AUDIO_REASONS: tuple[AudioReason, ...] = get_args(AudioReason)
 
 
 class UnitlangError(ValueError):
-    """A mistake in what the user gave: the message says where and what to do."""
+    """A mistake in the user's input; the message names the place and the remedy."""
 
 
 class AudioError(UnitlangError):

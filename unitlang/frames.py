@@ -1,4 +1,4 @@
-"""Frame grids: how the frames of an extractor lie on a waveform at 16 kHz."""
+"""Frame grids: positions of an extractor's frames on a waveform at 16 kHz."""
 
 from dataclasses import asdict, dataclass
 from typing import Self
@@ -39,7 +39,7 @@ class FrameGrid:
         return max(0, (num_samples - self.view) // self.hop + 1)
 
     def num_samples(self, frames: int) -> int:
-        """Least number of samples that give so many frames."""
+        """Least number of samples that give this many frames."""
         return (frames - 1) * self.hop + self.view if frames > 0 else 0
 
     @property
@@ -53,7 +53,7 @@ class FrameGrid:
         return SAMPLE_RATE / self.hop
 
     def seconds(self, frames: int) -> float:
-        """Length of so many frames in seconds, a hop each."""
+        """Length of this many frames in seconds, one hop each."""
         return frames * self.hop / SAMPLE_RATE
 
     def to_dict(self) -> dict[str, int]:
@@ -62,7 +62,7 @@ class FrameGrid:
 
     @classmethod
     def from_dict(cls, values: object) -> Self:
-        """Inverse of `to_dict`.
+        """Return the grid of `to_dict`'s values.
 
         Raises:
             UnitlangError: `values` is not a mapping of `hop` and `view` to positive whole numbers.
@@ -75,5 +75,5 @@ class FrameGrid:
 HUBERT_GRID = FrameGrid(hop=320, view=400)
 """Grid of HuBERT (kernels 10,3,3,3,3,2,2 and strides 5,2,2,2,2,2,2; arXiv 2106.07447, sec. IV-A): 50 frames/s.
 
-Cards and statistics that were written without a grid are on this one.
+Cards and statistics without a grid use this one.
 """

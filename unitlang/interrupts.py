@@ -1,8 +1,9 @@
-"""Signals wait while FFmpeg works, for an exception that a handler raises there may be lost.
+"""Delay signals while FFmpeg works, because an exception raised by a handler there may be lost.
 
-PyAV drops KeyboardInterrupt where FFmpeg calls back into Python for bytes, and FFmpeg takes the read for the end of the
-file. PyAV's own modules drop it, too, while they note the line of an error, which is at every frame; no sample changes
-by that, but the program goes on. `unitlang.audio.sources` averts the former for local files everywhere.
+PyAV drops KeyboardInterrupt when FFmpeg calls back into Python for bytes, and FFmpeg takes the failed read for the end
+of the file. PyAV's own modules also drop it while they record the line of an error, which happens at every frame; no
+sample changes then, but the program does not stop. `unitlang.audio.sources` prevents the first case for local files
+everywhere.
 """
 
 import signal
@@ -16,18 +17,18 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WAITING = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGHUP)
-"""Signals whose handlers raise to stop what is being done."""
+"""Signals whose handlers raise to stop the program."""
 
 
 class Carried(Exception):  # noqa: N818 - carries an error, is none
-    """Brings an exception that PyAV would drop through it to `uninterrupted`, as its cause."""
+    """Carries an exception that PyAV would drop, as its cause, to `uninterrupted`."""
 
 
 @contextmanager
 def patient_signals() -> Generator[None]:
-    """Within it, handlers of `WAITING` that are in place at its start never run during `uninterrupted`, but after it.
+    """Delay the handlers of `WAITING` that are installed at the start until each `uninterrupted` call has returned.
 
-    In threads other than the main one it does nothing: handlers do not run there.
+    Does nothing outside the main thread: handlers do not run in other threads.
     """
     if current_thread() is not main_thread():
         yield
@@ -43,9 +44,13 @@ def patient_signals() -> Generator[None]:
 
 
 def uninterrupted(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """What the call returns, unless it raises or, after it, the handler of a signal that came meanwhile does.
+    """Return the call's result; raise its error, or that of the handler of a signal that came meanwhile.
 
-    A second signal does not wait, so that a read that hangs can be broken off; the first is not forgotten over it.
+    A second signal is handled at once, so that a hanging read can be interrupted; the first is still handled
+    afterwards.
+
+    Raises:
+        Exception: any that `call` or a signal handler raises.
     """
     handlers = _Handlers.current
     try:
@@ -58,9 +63,9 @@ def uninterrupted(call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
 
 
 class _Handlers:
-    """Stands in for handlers, and hands signals on to them at once but within its `with`.
+    """Replaces signal handlers and forwards signals at once, except within its `with`.
 
-    So it does no harm where an exception, or somebody who put it back, leaves it in place for good.
+    Harmless if an exception, or code that restores handlers, leaves it installed for good.
     """
 
     current: "_Handlers | None" = None

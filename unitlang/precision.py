@@ -1,4 +1,4 @@
-"""Matrix products of float32 in float32, whatever a program has allowed torch elsewhere."""
+"""Full float32 precision for matrix products, whatever the program has allowed torch elsewhere."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_precision() -> Generator[None]:
-    """Within it torch uses neither TF32 nor bf16 for products of float32; both would change units."""
+    """Keep torch from using TF32 or bf16 for products of float32; both would change units."""
     import torch
 
     before = torch.get_float32_matmul_precision()

@@ -1,6 +1,6 @@
-"""Matrix products of the models: on a CPU numpy's, elsewhere torch's.
+"""Matrix products of the models: by numpy on a CPU, by torch elsewhere.
 
-numpy's wheels come with OpenBLAS, torch's with MKL, of which AMD processors get a sixth to a fifth less in float32
+numpy's wheels use OpenBLAS, torch's use MKL, which gets a sixth to a fifth less out of AMD processors in float32
 (`benchmarks/extraction.py` prints both).
 """
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 
 def product(x_LI: Tensor, weight_IO: Tensor) -> Tensor:
-    """`x_LI` times `weight_IO`; rows may lie apart. On a CPU in float32 no gradient goes through."""
+    """Return `x_LI` times `weight_IO`; rows need not be contiguous. On a CPU in float32 no gradient flows."""
     if x_LI.device.type == "cpu" and x_LI.dtype == torch.float32:
         return torch.from_numpy(np.matmul(x_LI.numpy(), weight_IO.numpy()))
     return torch.mm(x_LI, weight_IO)

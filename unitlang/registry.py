@@ -1,4 +1,4 @@
-"""Classes that are registered by being there: a new module of a package is found without being named anywhere."""
+"""Registration by presence: the classes of a new module in a package are found without being named anywhere."""
 
 from collections.abc import Callable, Iterable
 from importlib import import_module
@@ -12,15 +12,15 @@ T = TypeVar("T")
 def classes_in(package_name: str, package_path: Iterable[str], base: type[T]) -> list[type[T]]:
     """Import every module of a package and return the subclasses of `base` that they define.
 
-    Abstract classes, classes that a module only imports, and `base` itself are left out.
+    Abstract classes, imported classes and `base` itself are left out.
 
     Args:
         package_name: the package's `__name__`.
-        package_path: its `__path__`; modules of folders below it are not searched.
-        base: class that all the wanted ones derive from.
+        package_path: its `__path__`; subfolders are not searched.
+        base: common base class of the wanted classes.
 
     Returns:
-        The classes in alphabetical order of their modules, within a module in the order of their definition.
+        The classes, ordered by module name and by definition within a module.
     """
     names = sorted(module.name for module in iter_modules(package_path, f"{package_name}."))
     found: list[type[T]] = []
@@ -32,11 +32,11 @@ def classes_in(package_name: str, package_path: Iterable[str], base: type[T]) ->
 
 
 def by_name(classes: Iterable[type[T]], name: Callable[[type[T]], str]) -> dict[str, type[T]]:
-    """Return the classes by the name that each is registered under, in their order.
+    """Return the classes by registered name, in the given order.
 
     Args:
-        classes: as `classes_in` returns them.
-        name: gives the name of a class.
+        classes: as returned by `classes_in`.
+        name: returns the name of a class.
 
     Raises:
         TypeError: two classes have the same name.

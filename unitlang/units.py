@@ -1,4 +1,6 @@
-"""Units per frame <-> runs: consecutive frames of one unit, kept as the unit and how many frames it lasts.
+"""Convert units per frame to runs and back; a run is consecutive frames of one unit (deduplicated units).
+
+A run is stored as its unit and its duration in frames.
 
 Shapes: T = frames, R = runs.
 """
@@ -11,13 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from unitlang.errors import UnitlangError
 
 MAX_RUN_FRAMES = 65_535
-"""The longest run that a uint16 duration holds (22 minutes at 50 frames/s); longer ones become several runs."""
+"""Longest run that a uint16 duration holds (22 minutes at 50 frames/s); longer ones are split."""
 
 Uint16Array = NDArray[np.uint16]
 
 
 def as_units(units: ArrayLike) -> Uint16Array:
-    """Checks that an array is one row of unit indices, and returns it as uint16 (without a copy if it is).
+    """Check that an array is one row of unit indices, and return it as uint16 (without a copy if it is).
 
     Raises:
         UnitlangError: not one-dimensional, not integers, or outside 0..65535.
@@ -38,11 +40,14 @@ def as_units(units: ArrayLike) -> Uint16Array:
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """An utterance as runs.
+    """One utterance as runs.
 
     Attributes:
         units_R: the unit of each run. Neighbours differ, except where a run was split at `MAX_RUN_FRAMES`.
         durations_R: frames of each run, 1..`MAX_RUN_FRAMES`.
+
+    Raises:
+        UnitlangError: the numbers of units and of durations differ.
     """
 
     units_R: Uint16Array
@@ -62,9 +67,9 @@ class Runs:
 
 
 class RunEncoder:
-    """Makes runs of units that come in blocks; needs memory for the runs, not for the frames.
+    """Encodes blocks of units as runs; memory grows with the runs, not the frames.
 
-    Where the stream is cut into blocks makes no difference to the runs.
+    The block boundaries do not affect the runs.
     """
 
     def __init__(self) -> None:
@@ -72,14 +77,18 @@ class RunEncoder:
         self._frames: list[NDArray[np.int64]] = []
 
     def add(self, units_T: ArrayLike) -> None:
-        """Takes the next block of units, one per frame; a block may be empty."""
+        """Add the next block of units, one per frame; a block may be empty.
+
+        Raises:
+            UnitlangError: see `as_units`.
+        """
         block_T = as_units(units_T)
         if not len(block_T):
             return
         starts_R = np.flatnonzero(np.concatenate(([True], block_T[1:] != block_T[:-1])))
         units_R = block_T[starts_R]
         frames_R = np.diff(starts_R, append=len(block_T))
-        if self._units and self._units[-1][-1] == units_R[0]:  # the last run goes on in this block
+        if self._units and self._units[-1][-1] == units_R[0]:  # the last run continues in this block
             self._frames[-1][-1] += frames_R[0]
             units_R, frames_R = units_R[1:], frames_R[1:]
         if len(units_R):
@@ -87,14 +96,14 @@ class RunEncoder:
             self._frames.append(frames_R)
 
     def finish(self) -> Runs:
-        """The runs of all blocks so far."""
+        """Return the runs of all blocks so far."""
         if not self._units:
             return Runs(np.empty(0, np.uint16), np.empty(0, np.uint16))
         return _split_long_runs(np.concatenate(self._units), np.concatenate(self._frames))
 
 
 def _split_long_runs(units_R: Uint16Array, frames_R: NDArray[np.int64]) -> Runs:
-    """Splits runs so that every duration fits uint16: full runs first, the rest last."""
+    """Split runs so that every duration fits uint16: full runs first, the remainder last."""
     parts_R = -(-frames_R // MAX_RUN_FRAMES)
     last_parts_R = np.cumsum(parts_R) - 1
     durations = np.full(int(parts_R.sum()), MAX_RUN_FRAMES, np.uint16)
@@ -103,7 +112,7 @@ def _split_long_runs(units_R: Uint16Array, frames_R: NDArray[np.int64]) -> Runs:
 
 
 def to_runs(units_T: ArrayLike) -> Runs:
-    """Removes repeats: the runs of one utterance of one unit per frame.
+    """Return the runs of one utterance: deduplicate units that come one per frame.
 
     Raises:
         UnitlangError: see `as_units`.
@@ -114,5 +123,5 @@ def to_runs(units_T: ArrayLike) -> Runs:
 
 
 def to_frames(runs: Runs) -> Uint16Array:
-    """The units per frame, `units_T`, that the runs were made of."""
+    """Return the units per frame, `units_T`, that the runs encode."""
     return np.repeat(runs.units_R, runs.durations_R)

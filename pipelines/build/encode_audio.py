@@ -1,4 +1,4 @@
-"""Units and words of new audio with the quantizer and unit language of a corpus."""
+"""Encode new audio as units and words, with the quantizer and unit language of a corpus."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -17,23 +17,28 @@ from unitlang.units import RunEncoder
 
 @dataclass(frozen=True)
 class Encoder:
-    """Audio -> units and words."""
+    """Encodes audio as units and words."""
 
     quantizer: Quantizer
     language: UnitLanguage
 
     @classmethod
     def of(cls, corpus: str) -> Self:
-        """The encoder of `STORE[@VERSION]`."""
+        """Load the encoder of `STORE[@VERSION]`.
+
+        Raises:
+            StorageError: there is no such corpus or version, or an artifact is missing or damaged.
+            UnitlangError: an artifact is damaged, or the checkpoint is not the one that the quantizer was made with.
+        """
         store, manifest = resolve(corpus)
         names = {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
         return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
 
     def __call__(self, path: str) -> dict[str, Any]:
-        """Units, durations in frames, and words of one audio.
+        """Return units, durations in frames, and words of one audio as JSON values.
 
         Raises:
-            AudioError: when it is not usable speech.
+            AudioError: the audio is not usable speech.
         """
         encoder = RunEncoder()
         for units_T in self.quantizer.quantize(stream(audio_source(path))):

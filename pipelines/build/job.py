@@ -1,6 +1,6 @@
 """Entry point of the Ray jobs that `pipelines.cluster.jobs` submits, with the request in an environment variable.
 
-Its log is JSON lines, among them what it made or why it failed.
+The job logs JSON lines, which include its results or its error.
 """
 
 import json
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def run_steps(arguments: Values) -> Iterator[Values]:
-    """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
+    """Run steps of a build one after the other on the cluster of this job, and yield the handover after each."""
     from pipelines.build.handover import Handover, advance
     from pipelines.engine.execution import ExecutionConfig
     from pipelines.engine.ray import THIS_CLUSTER
@@ -53,11 +53,15 @@ def run_training(arguments: Values) -> Iterator[Values]:
 
 
 WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": run_training}
-"""What a job can be asked for."""
+"""Kinds of work that a job can be asked for."""
 
 
 def answer(request: Values) -> None:
-    """Do what is asked for, and log each thing that is made, or the error."""
+    """Do the requested work and log each result, or the error.
+
+    Raises:
+        Exception: any error of the work, after it was logged.
+    """
     try:
         check_environment(request["environment"])
         for made in WORK[request["work"]](request["arguments"]):
@@ -69,13 +73,13 @@ def answer(request: Values) -> None:
 
 
 def main() -> None:
-    """Answer the request."""
+    """Run the request of the environment variable."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("echox", "pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.DEBUG)
-    log.setLevel(logging.DEBUG)  # it runs as `__main__`
+    log.setLevel(logging.DEBUG)  # this module runs as `__main__`
     guarded(lambda: answer(json.loads(os.environ[REQUEST])))
 
 

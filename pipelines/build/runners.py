@@ -1,4 +1,4 @@
-"""Where the steps of a build run: driven by this process, or each as a job of a Ray cluster."""
+"""Runners of the steps of a build: in this process, or as a job of a Ray cluster."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -14,23 +14,24 @@ from pipelines.engine.session import Session
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
-"""Runs the step of a name on top of what the step before left."""
+"""Runs the step of that name on the handover of the step before."""
 
 
 @contextmanager
 def step_runner(
     config: BuildConfig, ray_address: str | None, console: Console, metadata: Mapping[str, str] | None = None
 ) -> Generator[RunStep]:
-    """What runs the steps of a build.
+    """Yield the function that runs the steps of a build.
 
     Args:
-        config: of the build.
+        config: config of the build.
         ray_address: `http://HOST:PORT` of a job server, `HOST:PORT` of a cluster, or None.
-        console: where progress is shown.
-        metadata: kept by the cluster beside each job.
+        console: shows the progress.
+        metadata: stored by the cluster with each job.
 
     Raises:
         UserError: no cluster answers at the address.
+        StorageError: the store cannot be opened.
     """
     if is_job_server(ray_address):
         runner = JobRunner(Jobs(ray_address), config.run, metadata or {})
@@ -47,16 +48,16 @@ def step_runner(
 
 
 def run_steps(handover: Handover, run: RunStep) -> Handover:
-    """All steps and the commit."""
+    """Run all steps and the commit."""
     for step in STEP_NAMES:
         handover = run(handover, step)
     return handover
 
 
 class JobRunner:
-    """Runs the steps of a build in one job, which goes on by itself from the step that it was begun for to the commit.
+    """Runs the steps of a build in one job, which continues from its first step to the commit.
 
-    A job for each step would pay several seconds each for a start.
+    A job per step would cost several seconds each to start.
     """
 
     def __init__(self, jobs: Jobs, run: ExecutionConfig, metadata: Mapping[str, str]) -> None:
@@ -66,20 +67,26 @@ class JobRunner:
         self._job: RunningJob | None = None
 
     def __call__(self, handover: Handover, step: str) -> Handover:
-        """Wait for the step; the job is begun, or found running, when the first step is asked for or one has failed."""
+        """Wait for the step; the first call, and the first after a failure, starts the job or attaches to it.
+
+        Raises:
+            UserError, Unavailable: raised in the job.
+            JobFailed: the job failed or ended without the step.
+            JobStopped: someone stopped it.
+        """
         if self._job is None:
             self._job = self._jobs.start(self._remaining(handover, step))
         try:
             for made in self._job:
                 if made["step"] == step:
                     return Handover(**made)
-        except BaseException:  # also Ctrl-C and SIGTERM: nobody would wait for the job any more
+        except BaseException:  # also Ctrl-C and SIGTERM: no process would wait for the job any more
             self.stop()
             raise
         raise JobFailed(f"Ray job {self._job.submission} ended without the step {step}")
 
     def stop(self) -> None:
-        """Stop the job, if it still runs."""
+        """Stop the job if it is running."""
         if self._job is not None:
             self._job.stop()
             self._job = None

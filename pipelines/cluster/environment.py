@@ -1,4 +1,4 @@
-"""What runs here, and must run on a cluster too: the code, and the versions of the packages that it depends on."""
+"""The program's code and the versions of its dependencies, which a cluster must match."""
 
 import re
 import sys
@@ -14,17 +14,17 @@ import unitlang
 from pipelines.errors import UserError
 
 PACKAGES = (echox, pipelines, storage, unitlang)
-"""What a job needs of this program."""
+"""Packages of this program that a job needs."""
 _NAME = re.compile(r"[\w.-]+")
 
 
 def code_folders() -> list[str]:
-    """The folders of these packages."""
+    """Folders of the program's packages."""
     return [str(Path(package.__path__[0])) for package in PACKAGES]
 
 
 def code_revision() -> str:
-    """A hash of the program's source files."""
+    """Hash of the program's source files."""
     digest = sha256()
     for folder in map(Path, code_folders()):
         for path in sorted(folder.rglob("*.py")):
@@ -33,23 +33,23 @@ def code_revision() -> str:
 
 
 def environment() -> dict[str, str]:
-    """Versions of Python and of the packages that this program asks for."""
+    """Versions of Python and of the packages that this program depends on."""
     names = (_NAME.match(requirement) for requirement in requires("echox") or ())
     found = {name[0]: version(name[0]) for name in names if name}
     return {"python": "{}.{}".format(*sys.version_info), **found}
 
 
 def check_environment(wanted: Mapping[str, str]) -> None:
-    """Refuse to compute with other versions than the program that asked for it has.
+    """Refuse to compute with versions that differ from those of the submitting program.
 
     Raises:
-        UserError: naming the packages.
+        UserError: versions differ; the message names the packages.
     """
     here = {name: _version(name) for name in wanted}
     other = [f"{name} {here[name]} instead of {wanted[name]}" for name in wanted if here[name] != wanted[name]]
     if other:
         raise UserError(
-            f"--ray: the cluster's environment is not the one of this program: {', '.join(other)}; "
+            f"--ray: the cluster's environment differs from this program's: {', '.join(other)}; "
             "make its image with `uv sync --frozen` from the same uv.lock (docs/cluster.md)"
         )
 

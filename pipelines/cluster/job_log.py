@@ -1,4 +1,4 @@
-"""The log of a Ray job as JSON lines: whoever started the job gets level, text, progress and results as they were."""
+"""The log of a Ray job as JSON lines, which carry level, text, progress and results to the submitting process."""
 
 import json
 import logging
@@ -8,9 +8,9 @@ from typing import Any
 from pipelines.engine.progress import Progress
 
 REQUEST = "ECHOX_JOB"
-"""Environment variable that holds the request of a job, as JSON."""
+"""Environment variable with the request of a job, as JSON."""
 MARK = "echox:"
-"""Begins each line that is ours; the others are Ray's or a library's."""
+"""Prefix of this program's lines; all others are Ray's or a library's."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class LogLine:
     """One line of a job's log.
 
     Attributes:
-        text: of the line.
-        level: of `logging`.
-        progress: of a step, if the line tells of it.
-        outcome: JSON values of what the job made (`done`) or why it failed (`error`), if the line tells of it.
+        text: text of the line.
+        level: level in `logging`.
+        progress: progress of a step, if the line reports it.
+        outcome: JSON values of a result (`done`) or an error (`error`), if the line reports one.
     """
 
     text: str
@@ -31,10 +31,10 @@ class LogLine:
 
 
 class JsonLines(logging.Formatter):
-    """Makes log records JSON lines that `parse` understands."""
+    """Formats log records as JSON lines that `parse` understands."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line."""
+        """Format a record as one line."""
         progress = getattr(record, "progress", None)
         values = {
             "text": super().format(record),
@@ -46,7 +46,7 @@ class JsonLines(logging.Formatter):
 
 
 def parse(line: str) -> LogLine:
-    """A line of the log; what is not ours is taken as it is."""
+    """Parse a line of the log; lines without `MARK` are taken as plain text."""
     if not line.startswith(MARK):
         return LogLine(line)
     values = json.loads(line.removeprefix(MARK))

@@ -1,7 +1,7 @@
-"""Ray jobs: work submitted to a cluster, its log and progress relayed, its result or its failure brought back.
+"""Ray jobs: submit work to a cluster, relay its log and progress, and return its results or its error.
 
-A job is known by its key, a hash of all that its result depends on. Whoever asks for the same work while it still runs
-attaches to it: a build that was killed and started again goes on with the job that its first life had started.
+A job is identified by its key, a hash of everything that its result depends on. A process that asks for work that is
+already running attaches to it: a build that was killed and restarted continues with the job that it had started before.
 """
 
 import json
@@ -25,11 +25,11 @@ remote = logging.getLogger(f"{__name__}.remote")
 
 POLL_SECONDS = 0.5
 LOG_RATE = 1_000_000
-"""Bytes of log to ask for in a second, at most: it comes whole each time, and that of a long build is long."""
+"""Bytes of log to request per second, at most: each request returns the whole log, which is long for a long build."""
 PATIENCE_SECONDS = 120.0
-"""How long the head of the cluster may be silent."""
+"""Seconds that the head of the cluster may be silent."""
 SHOWN_LINES = 20
-"""Of the log of a job that died without a word."""
+"""Log lines shown when a job fails without a message."""
 POSITION = "echox-position"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 URL = re.compile(r"https?://[^\s/]+(:\d{1,5})?/?")
@@ -42,11 +42,11 @@ def is_job_server(ray_address: str | None) -> TypeGuard[str]:
 
 
 class JobFailed(RuntimeError):  # noqa: N818 - reads as what it says
-    """A job failed by no fault of the user; the message holds the traceback of the cluster."""
+    """A job failed, not by a mistake of the user; the message contains the cluster's traceback."""
 
 
 class JobStopped(RuntimeError):  # noqa: N818
-    """Somebody stopped the job."""
+    """Someone stopped the job."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class Job:
     """Work for a cluster.
 
     Attributes:
-        work: a name of `pipelines.build.job.WORK`.
-        arguments: JSON values for it.
-        name: for people.
-        key: what the work is about, JSON values; equal keys in equal code are the same work.
-        position: where in the work it begins; a running job that began there or before does this one too.
-        metadata: kept by the cluster beside the job, for instance whose it is.
+        work: a name in `pipelines.build.job.WORK`.
+        arguments: JSON values for the work.
+        name: name of the job, for people.
+        key: JSON values that identify the work; equal keys in equal code are the same work.
+        position: start within the work; a running job that started there or earlier includes this one.
+        metadata: stored by the cluster with the job, for instance its owner.
     """
 
     work: str
@@ -71,7 +71,7 @@ class Job:
 
     @property
     def prefix(self) -> str:
-        """Of the ids of all submissions of this work."""
+        """Prefix of the ids of all submissions of this work."""
         return f"echox-{self.name}-{fingerprint(self.work, self.key, code_revision())[:16]}-"
 
 
@@ -79,7 +79,7 @@ class Jobs:
     """The job server of a Ray cluster.
 
     Raises:
-        UserError: none answers there.
+        UserError: the address is malformed, no server answers there, or it refuses the token.
     """
 
     def __init__(self, address: str) -> None:
@@ -92,7 +92,7 @@ class Jobs:
                 f"--ray {address}: the job server of a cluster reads http://HOST:PORT, e.g. http://head:8265"
             )
         for name in ("ray.dashboard.modules.dashboard_sdk", "ray._private.runtime_env.packaging"):
-            logging.getLogger(name).setLevel(logging.WARNING)  # each submission would tell of four packages
+            logging.getLogger(name).setLevel(logging.WARNING)  # they log four packages at each submission
         try:
             self._client = JobSubmissionClient(address)
         except AuthenticationError as error:
@@ -104,14 +104,18 @@ class Jobs:
             raise UserError(f"--ray {address}: no Ray job server answers there ({_short(error)})") from error
 
     def start(self, job: Job) -> "RunningJob":
-        """Attach to the job that does this work already, or submit it."""
+        """Attach to a running job that does this work, or submit it.
+
+        Raises:
+            RuntimeError: the server refuses the submission.
+        """
         submitted, running = self._look(job)
         if running is None:
             try:
                 running = self._submit(job, submitted + 1)
                 log.info("submitted Ray job %s", running)
                 return RunningJob(self._client, running)
-            except RuntimeError:  # another process may have submitted it meanwhile
+            except RuntimeError:  # another process may have submitted it in the meantime
                 _, running = self._look(job)
                 if running is None:
                     raise
@@ -119,7 +123,7 @@ class Jobs:
         return RunningJob(self._client, running)
 
     def _look(self, job: Job) -> tuple[int, str | None]:
-        """How often this work was submitted, and the submission that runs and includes it, if any."""
+        """Return the number of submissions of this work, and a running submission that includes it, if any."""
         same = [other for other in self._client.list_jobs() if (other.submission_id or "").startswith(job.prefix)]
         fitting = [
             str(other.submission_id)
@@ -129,7 +133,7 @@ class Jobs:
         return len(same), fitting[0] if fitting else None
 
     def stop_all(self, key: str, value: str) -> list[str]:
-        """Stop the running jobs whose metadata say so; returns their ids."""
+        """Stop the running jobs with this metadata; return their ids."""
         jobs = [job for job in self._client.list_jobs() if (job.metadata or {}).get(key) == value]
         running = [str(job.submission_id) for job in jobs if job.submission_id and job.status not in ENDED]
         for submission in running:
@@ -147,7 +151,7 @@ class Jobs:
 
 
 class RunningJob:
-    """A job that was submitted; its log becomes log records of this process, of the same level, with `progress`.
+    """A submitted job; its log becomes log records of this process, with the same levels and `progress`.
 
     Attributes:
         submission: its id.
@@ -159,12 +163,12 @@ class RunningJob:
         self._lines = self._follow()
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """What the job makes, as it makes it; those that come first go to the first who asks.
+        """Yield the results of the job as they come; a result goes to the iterator that asks first.
 
         Raises:
-            UserError, Unavailable: as the job raised it.
-            JobFailed: with the cause.
-            JobStopped: somebody stopped it.
+            UserError, Unavailable: raised in the job.
+            JobFailed: the job failed or its cluster no longer answers.
+            JobStopped: someone stopped it.
         """
         failed: dict[str, Any] | None = None
         for line in self._lines:
@@ -178,13 +182,13 @@ class RunningJob:
             raise self._failure(failed)
 
     def stop(self) -> None:
-        """Stop the job; no error where it has ended."""
+        """Stop the job; not an error if it has ended."""
         if self._client.get_job_status(self.submission) not in ENDED:
             self._client.stop_job(self.submission)
             log.warning("stopped Ray job %s", self.submission)
 
     def _follow(self) -> Iterator[LogLine]:
-        """The lines of the log until the job has ended."""
+        """Yield the lines of the log until the job has ended."""
         seen, heard = 0, time.monotonic()
         while True:
             try:
@@ -193,7 +197,7 @@ class RunningJob:
                 heard = time.monotonic()
             except (requests.RequestException, RuntimeError) as error:  # of Ray's client: the server is busy
                 if time.monotonic() - heard > PATIENCE_SECONDS:
-                    message = f"Ray job {self.submission}: its cluster does not answer any more: {error}"
+                    message = f"Ray job {self.submission}: its cluster no longer answers: {error}"
                     raise JobFailed(message) from error
                 log.warning("the Ray cluster does not answer (%s); asking again", _short(error))
                 time.sleep(POLL_SECONDS)
@@ -206,7 +210,7 @@ class RunningJob:
             time.sleep(max(POLL_SECONDS, len(text) / LOG_RATE))
 
     def _failure(self, failed: Mapping[str, str] | None) -> Exception:
-        """Why a job ended without success."""
+        """Return the error of a job that ended without success."""
         if failed is None:
             return self._death()
         if failed["kind"] in KINDS:
@@ -214,7 +218,7 @@ class RunningJob:
         return JobFailed(f"Ray job {self.submission} failed: {failed['error']}\n{failed['traceback']}")
 
     def _death(self) -> Exception:
-        """Why a job ended that did not tell."""
+        """Return the error of a job that ended without reporting one."""
         if self._client.get_job_status(self.submission) == "STOPPED":
             return JobStopped(f"Ray job {self.submission} was stopped")
         lines = self._client.get_job_logs(self.submission).splitlines()[-SHOWN_LINES:]

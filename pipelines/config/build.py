@@ -31,32 +31,32 @@ logger = logging.getLogger(__name__)
 
 
 class _BuildConfig(FrozenConfig):
-    """A corpus build: where speech is, what to make of it, where the corpus lives."""
+    """A corpus build: sources of speech, processing steps, and the store of the corpus."""
 
     model_config = ConfigDict(title="EchoX corpus build")
 
     store: ConfigPath = Field(min_length=1)
     """Folder or s3:// URL of the corpus; a relative path is relative to the config file."""
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """Where the speech is."""
+    """Sources of speech."""
     features: FeaturesConfig = MfccConfig()
-    """What k-means works on."""
+    """Features for k-means."""
     quantizer: QuantizerConfig = QuantizerConfig()
     """k-means: features to units."""
     unit_language: UnitLanguageConfig = UnitLanguageConfig()
-    """Units to words."""
+    """Unit language: units to words."""
     shards: ShardsConfig = ShardsConfig()
     """Training shards."""
     work_units: WorkUnitsConfig = WorkUnitsConfig()
-    """How utterances are grouped."""
+    """Grouping of utterances into work units."""
     max_reject_ratio: float = Field(default=0.05, ge=0.0, le=1.0, allow_inf_nan=False)
-    """The build fails before the commit when a larger share of all entries was rejected."""
+    """The build fails before the commit if a larger share of all entries was rejected."""
     gates: GatesConfig = GatesConfig()
-    """How far a new version may move from the last one before a person must approve it."""
+    """Largest changes of a new version against the last one that need no approval by a person."""
     refit: bool = False
-    """Fit quantizer and unit language anew on all speech, instead of keeping those of the last version."""
+    """Fit quantizer and unit language again on all speech, instead of keeping those of the last version."""
     run: ExecutionConfig = ExecutionConfig()
-    """How the build runs; changes nothing in what it makes."""
+    """Execution of the build; does not affect its output."""
 
 
 if TYPE_CHECKING:
@@ -68,19 +68,19 @@ else:
         __doc__=_BuildConfig.__doc__,
         **{name: (step.settings, step.settings()) for name, step in steps().items() if step.settings},
     )
-    """The config with a section for each step that brings settings of its own."""
+    """The config, with a section for each step that has settings of its own."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = None) -> BuildConfig:
-    """Read and check a config file, and whether the files and folders that it names are there.
+    """Read and check a config file, including that the files and folders that it names exist.
 
     Args:
         path: the YAML file.
         overrides: `a.b=c` each; c is YAML.
-        store: takes the place of the config's store; a relative path is relative to the current folder.
+        store: replaces the config's store; a relative path is relative to the current folder.
 
     Raises:
-        UserError: all faults together, each with its field in the file or the option that made it.
+        UserError: all faults together, each with its field in the file or the option that caused it.
     """
     values = read_config(path)
     changes = [apply_change(values, override) for override in overrides]
@@ -94,17 +94,17 @@ def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = N
 def check_config(
     values: dict[str, Any], name: str, base: Path, changes: Sequence[Change] = (), found: Sequence[Fault] = ()
 ) -> BuildConfig:
-    """Check values; nothing is looked for on the disk.
+    """Check values without looking at the disk.
 
     Args:
         values: by field.
-        name: of the file that they come from.
-        base: the folder that relative paths start at.
-        changes: what the command line changed in them.
-        found: faults that are known already, to be told together with the others.
+        name: name of the file that they come from.
+        base: folder that relative paths start at.
+        changes: changes by the command line.
+        found: known faults, to be reported together with the others.
 
     Raises:
-        UserError: all faults together; what does not fit together is told when nothing else is wrong.
+        UserError: all faults together; conflicts between fields are reported only if nothing else is wrong.
     """
     faults = list(found)
     try:
@@ -157,14 +157,14 @@ def _store_faults(config: BuildConfig) -> Iterator[Fault]:
 
 
 def _spellings(uri: str) -> set[str]:
-    """A folder as it is written and where links lead, each with a slash at the end; a URL as it is written."""
+    """Return a folder as written and with links resolved, each with a slash at the end; a URL as written."""
     path = uri.removeprefix("file://")
     found = {path} if "://" in path else {os.path.abspath(path), os.path.realpath(path)}  # noqa: PTH100
     return {name.rstrip("/") + "/" for name in found}
 
 
 def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
-    """Absolute paths for the model files, and one precision for all workers."""
+    """Resolve the paths of model files, and one precision for all workers."""
     quantizer = config.quantizer
     features, reason = config.features.settled(partial(absolute, base=base))
     if reason:

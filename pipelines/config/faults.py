@@ -1,4 +1,4 @@
-"""What is wrong with a config, in the words of the one who wrote it: field, fault, remedy."""
+"""Faults of a config in its author's terms: field, fault, remedy."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ MAPPING = "must be a mapping: lines of `field: value`"
 LIST = "must be a list, for instance [asr, tts]"
 WORDS = {
     "missing": "is required",
-    "invalid_key": "is no name of a field",
+    "invalid_key": "is not a field name",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
@@ -41,18 +41,18 @@ WORDS = {
 PATTERNS = {DATASET_PATTERN: "must hold no '/', '@' or white space"}
 SOURCES = "must be a list of sources, each starting with `-` and naming kind, path and dataset"
 WITHOUT_VALUE = ("missing", "invalid_key")
-"""Faults that do not lie in a value, which need not be repeated then."""
+"""Faults that do not lie in a value, so that messages do not repeat it."""
 SHOWN_CHARACTERS = 80
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong with a config.
+    """A fault of a config.
 
     Attributes:
-        field: the field, as the file has it.
-        message: what is wrong, and what would be right.
-        also: other fields that it depends on.
+        field: the field, as written in the file.
+        message: the fault, and the remedy.
+        also: other fields that the fault depends on.
     """
 
     field: FieldPath
@@ -62,11 +62,11 @@ class Fault:
 
 @dataclass(frozen=True)
 class Change:
-    """A field that the command line changed.
+    """A field changed by the command line.
 
     Attributes:
-        text: as it was typed, e.g. `--set quantizer.k=500`.
-        field: what it changed.
+        text: the option as typed, e.g. `--set quantizer.k=500`.
+        field: the changed field.
     """
 
     text: str
@@ -74,13 +74,13 @@ class Change:
 
 
 def spelt(field: FieldPath) -> str:
-    """`sources[0].path` and the like, as messages and `--set` write it."""
+    """Format a field like `sources[0].path`, as messages and `--set` write it."""
     parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in field)
     return "".join(parts).removeprefix(".")
 
 
 def report(name: str, faults: Iterable[Fault], changes: Sequence[Change]) -> str:
-    """All faults, a line each: those of the file under its name, those of the command line after what was typed."""
+    """Format all faults, one per line: those of the file under its name, those of the command line after the option."""
     in_file: list[str] = []
     typed: list[str] = []
     for fault in faults:
@@ -95,7 +95,7 @@ def report(name: str, faults: Iterable[Fault], changes: Sequence[Change]) -> str
 
 
 def _to_blame(fault: Fault, changes: Sequence[Change]) -> Change | None:
-    """The last change of the field, of what it stands in, or of a field that it depends on."""
+    """Return the last change of the field, of a parent of it, or of a field that the fault depends on."""
     for field in (fault.field, *fault.also):
         for change in reversed(changes):
             if field[: len(change.field)] == change.field:
@@ -104,14 +104,14 @@ def _to_blame(fault: Fault, changes: Sequence[Change]) -> Change | None:
 
 
 def faults_of(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> Iterator[Fault]:
-    """The faults of values that are no `model`."""
+    """Yield the faults of values that do not fit `model`."""
     for details in error.errors():
         if not _follows(details):
             yield _fault(details, model, values)
 
 
 def _follows(details: ErrorDetails) -> bool:
-    """Whether it only says that a list is empty once its faulty entries are left out."""
+    """Return whether an error only states that a list is empty without its faulty entries."""
     return details["type"] == "too_short" and len(details["input"]) > 0
 
 
@@ -149,13 +149,13 @@ def _unknown_kind(details: ErrorDetails, known: set[str]) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The remedy for a misspelt name."""
+    """Return the remedy for a misspelt name."""
     near = get_close_matches(name, sorted(known), n=1)
     return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"
 
 
 def _as_written(loc: FieldPath, values: Any) -> FieldPath:
-    """The field as it stands in the file; pydantic adds the `kind` of what it is in."""
+    """Return the field as written in the file, without the `kind` that pydantic inserts."""
     field: list[int | str] = []
     for part in loc:
         if isinstance(values, dict) and part not in values and values.get("kind") == part:
@@ -169,7 +169,7 @@ def _as_written(loc: FieldPath, values: Any) -> FieldPath:
 
 
 def _models_at(model: type[BaseModel], loc: FieldPath) -> list[type[BaseModel]]:
-    """The models that may stand at a place that pydantic names."""
+    """Return the models that are possible at a location that pydantic reports."""
     found = [model]
     for part in loc:
         of_kind = [m for m in found if "kind" in m.model_fields and m.model_fields["kind"].default == part]

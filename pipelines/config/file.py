@@ -1,4 +1,4 @@
-"""The YAML of a config file, and the changes of single fields that a command line makes."""
+"""The YAML of a config file, and changes of single fields by the command line."""
 
 import re
 from collections.abc import Iterator
@@ -11,16 +11,16 @@ from pipelines.config.faults import Change
 from pipelines.errors import UserError
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
-"""What PyYAML raises: the others for values that look like a date, a number, ... and are none, and for deep nesting."""
+"""Errors of PyYAML; the last four come from values that only look like a date, a number, ..., and from deep nesting."""
 MERGE = "tag:yaml.org,2002:merge"
 POSITION = re.compile(r"\[(\d+)\]")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The values of a config file.
+    """Read the values of a config file.
 
     Raises:
-        UserError: it cannot be read, is no YAML or no mapping, or names a key twice in one place.
+        UserError: it cannot be read, is not YAML or not a mapping, or contains a key twice in one mapping.
     """
     try:
         values = read_yaml(path.read_text("utf-8"), f"{path}: ")
@@ -39,7 +39,7 @@ def apply_change(values: dict[str, Any], text: str) -> Change:
     """Set one field, `a.b=c` or `list[0].b=c`; `list.0.b` means the same.
 
     Raises:
-        UserError: for a malformed change.
+        UserError: the change is malformed.
     """
     typed = f"--set {text}"
     path, equals, written = text.partition("=")
@@ -65,14 +65,14 @@ def apply_change(values: dict[str, Any], text: str) -> Change:
 
 
 def _descend(place: Any, key: int | str) -> Any:
-    """What stands there; an empty mapping where nothing does (absent, or `name:` with nothing behind it)."""
+    """Return the value of a key; first set it to an empty mapping if it is missing or has no value (`name:`)."""
     if isinstance(place, dict) and place.get(key) is None:
         place[key] = {}
     return place[key]
 
 
 def _key(place: Any, name: str, typed: str) -> int | str:
-    """The key of a mapping, or the position in a list."""
+    """Return the key of a mapping, or the position in a list."""
     if not isinstance(place, list):
         return name
     if not name.isdecimal() or int(name) >= len(place):
@@ -81,20 +81,20 @@ def _key(place: Any, name: str, typed: str) -> int | str:
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """The value of a YAML text.
+    """Parse a YAML text.
 
     Raises:
-        UserError: a key comes twice in one mapping, of which YAML readers keep the last only; starts with `where`.
-        yaml.YAMLError and the others of `NOT_YAML`: it has no value.
+        UserError: a mapping contains a key twice, of which YAML readers silently keep the last; starts with `where`.
+        yaml.YAMLError and the others of `NOT_YAML`: the text is not valid.
     """
     loader = yaml.SafeLoader(text)
-    loader.name = where.rstrip(": ")  # PyYAML's messages show it
+    loader.name = where.rstrip(": ")  # shown in PyYAML's messages
     try:
         node = loader.get_single_node()
         if node is None:
             return None
         if repeated := sorted(_repeated_keys(node)):
-            lines = (f"line {line}: `{key}` stands in line {first} already" for line, key, first in repeated)
+            lines = (f"line {line}: `{key}` is already in line {first}" for line, key, first in repeated)
             raise UserError(f"{where}{'; '.join(lines)}. Keep one of them.")
         return loader.construct_document(node)
     finally:
@@ -102,7 +102,7 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def _repeated_keys(root: yaml.Node) -> Iterator[tuple[int, str, int]]:
-    """Line, key and line of its first occurrence, of each key that its mapping holds already."""
+    """Yield line, key and line of the first occurrence, of each repeated key of a mapping."""
     waiting = [root]
     seen: set[int] = set()
     while waiting:

@@ -15,11 +15,11 @@ from unitlang.features import EXTRACTORS
 
 
 def path_faults(values: dict[str, Any], base: Path) -> Iterator[Fault]:
-    """What is not there, of the sources, the checkpoint and the codebook.
+    """Yield a fault for each missing source, checkpoint or codebook.
 
     Args:
-        values: of a config, whatever else may be wrong with them.
-        base: the folder of the config file.
+        values: values of a config, possibly with other faults.
+        base: folder of the config file.
     """
     sources: Any = values.get("sources")
     for position, source in enumerate(cast("list[Any]", sources) if isinstance(sources, list) else []):
@@ -41,7 +41,7 @@ def _source_faults(source: dict[str, Any], field: FieldPath, base: Path) -> Iter
 
 
 def _faults(field: FieldPath, path: Any, reads: Reads, base: Path) -> Iterator[Fault]:
-    """What is wrong with a path, if it is one."""
+    """Yield the fault of a path, if it is one and has one."""
     if not isinstance(path, str) or not path:
         return
     place = absolute(path, base).removeprefix("file://")
@@ -58,17 +58,17 @@ def _faults(field: FieldPath, path: Any, reads: Reads, base: Path) -> Iterator[F
 
 
 def _missing(place: str, reads: Reads) -> str | None:
-    """What is wrong with a place that should be a file or a folder."""
+    """Return the fault of a place that should be a file or a folder, or None."""
     try:
         is_folder = stat.S_ISDIR(os.stat(place).st_mode)  # noqa: PTH116
         if is_folder and reads != "file" and not any(os.scandir(place)):
-            return f"{place} is an empty folder; put the speech there, or mend the path"
+            return f"{place} is an empty folder; put the speech there, or correct the path"
     except (FileNotFoundError, NotADirectoryError):
-        return f"{place}: no such {reads}; mend the path"
+        return f"{place}: no such {reads}; correct the path"
     except (OSError, ValueError) as error:
         return f"{place}: cannot be read: {error}"
     if is_folder and reads == "file":
         return f"{place} is a folder; name a file"
     if not is_folder and reads == "folder":
-        return f"{place} is no folder; name a folder, or another `kind`"
+        return f"{place} is not a folder; name a folder, or another `kind`"
     return None

@@ -1,4 +1,4 @@
-"""Where the features of this process are computed."""
+"""Choice of the device that computes features in this process."""
 
 import os
 
@@ -8,11 +8,11 @@ DECODE_THREADS_AT_MOST = 16
 
 
 def prepare_device() -> tuple[str, int]:
-    """Name of the device, as torch calls it, and how many threads should decode for it.
+    """Return torch's name of the device and the number of threads that should decode for it.
 
-    A GPU, where this process sees one (Ray shows a worker those that it asked for): as many cores decode as there
-    are. Else the CPU, and all on one thread: work units are the parallelism, and sums must not depend on the number
-    of cores.
+    A GPU if this process sees one (Ray shows a worker only the GPUs that it requested), with a decoding thread per
+    core, at most 16. Otherwise the CPU with one thread for everything: the parallelism is in the work units, and sums
+    must not depend on the number of cores.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Fingerprints: a name for everything that a value depends on."""
+"""Fingerprints: hashes of everything that a value depends on."""
 
 from hashlib import sha256
 from json import dumps
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def fingerprint(*parts: Any) -> str:
-    """32 hex digits of the SHA-256 of the parts' canonical JSON.
+    """Return 32 hex digits of the SHA-256 of the parts' canonical JSON.
 
     Raises:
-        TypeError: for a part that JSON cannot hold.
+        TypeError: a part cannot be stored as JSON.
     """
     text = dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Progress of long work: hours of audio done, audio hours a minute, time left."""
+"""Progress of long work: hours of audio done, audio hours per minute, time left."""
 
 import logging
 import time
@@ -15,12 +15,12 @@ log = logging.getLogger(__name__)
 
 LOG_EVERY_SECONDS = 30.0
 TELL_EVERY_SECONDS = 5.0
-"""Between two records for whoever shows progress elsewhere: they are below the level of what people read."""
+"""Seconds between two log records for other displays of progress; their level is below what people read."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a step is; log records carry it as `progress`.
+    """Progress of a step; log records carry it as `progress`.
 
     Attributes:
         step: name of the step.
@@ -36,7 +36,7 @@ class Progress:
 
     @property
     def left(self) -> float:
-        """Seconds to the end, as it goes now."""
+        """Seconds to the end, at the present speed."""
         return (self.total - self.done) * self.elapsed / self.done if self.done else float("inf")
 
     def __str__(self) -> str:
@@ -44,21 +44,21 @@ class Progress:
 
 
 class AudioRateColumn(ProgressColumn):
-    """Hours of audio done of all, and audio hours a minute."""
+    """Column with done and total hours of audio, and audio hours per minute."""
 
     def render(self, task: Task) -> Text:
-        """The text of one bar."""
+        """Return the text of one bar."""
         return Text(describe(task.completed, task.total or 0.0, task.elapsed or 0.0))
 
 
 def describe(done_seconds: float, total_seconds: float, elapsed_seconds: float) -> str:
-    """For instance `1.25/6.00 h, 0.42 h/min`."""
+    """Format progress, for instance `1.25/6.00 h, 0.42 h/min`."""
     rate = done_seconds / 60 / elapsed_seconds if elapsed_seconds else 0.0
     return f"{done_seconds / 3600:.2f}/{total_seconds / 3600:.2f} h, {rate:.2f} h/min"
 
 
 class Bar:
-    """One step's progress: a bar on a terminal, a log line now and then elsewhere."""
+    """Progress of one step: a bar on a terminal, else a log line at intervals."""
 
     def __init__(self, name: str, total_seconds: float, shown: RichProgress | None) -> None:
         self.name = name

@@ -1,4 +1,4 @@
-"""A Ray to work on: this machine's own, or a cluster's."""
+"""Connections to Ray: a local one on this machine, or a cluster."""
 
 import os
 import re
@@ -19,16 +19,16 @@ ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
 CONNECT_SECONDS = 10.0
 TEMP_PREFIX = "echox-ray-"
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Only tasks and receipts pass through Ray's object store; rows go straight to the corpus store."""
+"""Small: only work units and receipts pass through Ray's object store; rows go directly to the corpus store."""
 
 
 @contextmanager
 def connected(address: str | None, cpus: int | None) -> Generator[None]:
-    """This process as the driver of a Ray.
+    """Connect this process to Ray as a driver.
 
     Args:
-        address: `HOST:PORT` of a cluster, `THIS_CLUSTER`, or None for one of this machine's own.
-        cpus: of this machine that its own Ray may use; None = all.
+        address: `HOST:PORT` of a cluster, `THIS_CLUSTER`, or None for a local Ray on this machine.
+        cpus: CPUs that a local Ray may use; None = all.
 
     Raises:
         UserError: no cluster answers at the address.
@@ -57,7 +57,7 @@ def connected(address: str | None, cpus: int | None) -> Generator[None]:
 
 
 def prepare() -> None:
-    """Quiet, offline, with this machine's own packages, and with the token of clusters if this machine holds one."""
+    """Set Ray's environment: no usage statistics, no `uv run` hook, and token mode if this machine has a token."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # Under `uv run`, Ray would upload the current folder and start every worker through uv.
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -66,16 +66,16 @@ def prepare() -> None:
 
 
 def has_token() -> bool:
-    """Whether there is a token; a cluster asks for one unless it was told not to."""
+    """Return whether this machine has a token; clusters require one unless configured otherwise."""
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
     return named or Path("~/.ray/auth_token").expanduser().exists()
 
 
 def check_address(address: str) -> None:
-    """Refuse what is no address of a Ray cluster, or one where nothing listens, before anything is made.
+    """Refuse a malformed address of a Ray cluster, or one where nothing listens, before any output is written.
 
     Raises:
-        UserError: naming the remedy.
+        UserError: with the remedy.
     """
     if not ADDRESS.fullmatch(address):
         raise UserError(f"--ray {address}: an address reads HOST:PORT, as `ray start` printed it, e.g. ray-head:6379")
@@ -86,7 +86,7 @@ def check_reachable(address: str) -> None:
     """Refuse a Ray address where nothing listens; Ray itself would wait for minutes.
 
     Raises:
-        UserError: naming the remedy.
+        UserError: with the remedy.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
@@ -98,7 +98,7 @@ def check_reachable(address: str) -> None:
 
 
 def remove_left_behind() -> None:
-    """Remove the files of Ray sessions whose build was killed; their names tell whose they are."""
+    """Remove the files of Ray sessions whose build was killed; the folder names contain the process ids."""
     for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
         owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
         if owner.isdecimal() and not Path(f"/proc/{owner}").exists():

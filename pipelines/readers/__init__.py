@@ -1,4 +1,4 @@
-"""Sources of speech: every module here that defines a `Reader` is a `kind` of source, found by itself."""
+"""Sources of speech: a module here that defines a `Reader` registers a `kind` of source by being there."""
 
 from typing import TYPE_CHECKING, Annotated, Union
 
@@ -16,6 +16,6 @@ if TYPE_CHECKING:
     SourceConfig = Reader
 else:
     SourceConfig = Annotated[Union[tuple(READERS.values())], Field(discriminator="kind")]  # noqa: UP007
-    """The configuration of one source; `kind` chooses the reader."""
+    """Configuration of one source; `kind` selects the reader."""
 
 __all__ = ["READERS", "BadItem", "Item", "Reader", "SourceConfig"]

@@ -1,6 +1,6 @@
-"""What every reader yields and how one is configured.
+"""Base class of readers and the items that they yield.
 
-A reader is one module of this package that defines one `Reader` subclass; it is found by itself.
+A reader is one module of this package that defines one `Reader` subclass; its presence registers it.
 """
 
 from abc import ABC, abstractmethod
@@ -16,25 +16,29 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 
 Task = Literal["asr", "tts", "sqa"]
-"""What an utterance is for: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
+"""Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
-"""What the path of a source may be."""
+"""Kinds of paths that a source may have."""
 DATASET_PATTERN = r"^[^/@\s]+$"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One utterance as its source describes it, before anything of the audio was read.
+    """One utterance as its source describes it; nothing of the audio has been read.
 
     Attributes:
         utterance_id: unique in the corpus; readers prefix it with the dataset (`<dataset>/<name in the dataset>`).
-        dataset: the name under which statistics are kept.
+        dataset: name of the dataset in statistics.
         uri: absolute path or fsspec URL of the audio; `<parquet>#row=<n>&column=<name>` for audio inside a Parquet
-            file; None for a dialogue turn that is only written.
-        size: bytes of the audio file where listing tells it; part of the identity, so a replaced file is noticed.
-        offset_samples: where the utterance starts in the file, in samples at 16 kHz.
+            file; None for a written dialogue turn.
+        size: bytes of the audio file if the listing states them; part of the identity, so a replaced file is noticed.
+        offset_samples: start of the utterance in the file, in samples at 16 kHz.
         num_samples: its length in samples at 16 kHz; None = to the end of the file.
-        text: what is said, as the source has it.
+        split: name of the split.
+        task: see `Task`.
+        language: language code as the source states it.
+        speaker_id: id of the speaker as the source states it.
+        text: transcript, as the source states it.
         dialogue_id: groups the turns of a dialogue; None for a single utterance.
         turn: position in the dialogue, from 0.
         role: `user` or `assistant` in a dialogue.
@@ -62,15 +66,15 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class BadItem:
-    """An entry of a source that cannot become an utterance (a manifest line without a path, say).
+    """An entry of a source that cannot become an utterance (for instance a manifest line without a path).
 
     Attributes:
-        source: where it stands, e.g. `train.tsv:17`.
-        dataset: the name under which the reject is counted.
+        source: position of the entry, e.g. `train.tsv:17`.
+        dataset: name of the dataset in the counts of rejects.
         reason: a stable code, `bad_row` unless a better one exists.
-        message: what is wrong and what would be right.
-        utterance_id: where it is known.
-        dialogue_id: of the dialogue that it is a turn of, where that is known; it keeps the dialogue together.
+        message: the fault, and the correct form.
+        utterance_id: the id, if known.
+        dialogue_id: the dialogue of a turn, if known; it keeps the dialogue together.
     """
 
     source: str
@@ -81,17 +85,17 @@ class BadItem:
     dialogue_id: str | None = None
 
     def key(self) -> bytes:
-        """16 bytes that change whenever the entry or what is wrong with it changes."""
+        """16 bytes that change whenever the entry or its fault changes."""
         return digest16(dumps(asdict(self), sort_keys=True))
 
 
 def digest16(text: str) -> bytes:
-    """A 16-byte digest of a string."""
+    """Return a 16-byte digest of a string."""
     return blake2b(text.encode(), digest_size=16).digest()
 
 
 class Reader(BaseModel, ABC):
-    """A source of speech: its configuration and how to list it.
+    """A source of speech: its configuration and its listing.
 
     Subclasses set `kind: Literal["..."]` and `reads`, and implement `read`.
     """
@@ -102,18 +106,26 @@ class Reader(BaseModel, ABC):
     path: ConfigPath = Field(min_length=1)
     """Folder, file or URL of the source; a relative path is relative to the config file."""
     dataset: str = Field(min_length=1, pattern=DATASET_PATTERN)
-    """Name under which the statistics of this source are kept."""
+    """Name of the source in statistics and utterance ids."""
     split: str | None = None
-    """Split of every utterance of the source, unless the source itself tells."""
+    """Split of every utterance, unless the source states it."""
     task: Task = "asr"
-    """What the speech is for: asr (speech and transcript), tts (text and its reading), sqa (spoken dialogue)."""
+    """Task of the utterances: asr (speech and transcript), tts (text and its reading), sqa (spoken dialogue)."""
     language: str | None = None
-    """Language of every utterance of the source, unless the source itself tells."""
+    """Language of every utterance, unless the source states it."""
 
     def bad(
         self, source: str, reason: str, message: str, name: str | None = None, *, dialogue: str | None = None
     ) -> BadItem:
-        """An entry of this source that cannot become an utterance; `name` is its id within the dataset."""
+        """Return an entry of this source that cannot become an utterance.
+
+        Args:
+            source: position of the entry, e.g. `train.tsv:17`.
+            reason: a stable code.
+            message: the fault, and the correct form.
+            name: id of the utterance within the dataset, if known.
+            dialogue: id of its dialogue, if known.
+        """
         return BadItem(
             source=source,
             dataset=self.dataset,
@@ -125,15 +137,15 @@ class Reader(BaseModel, ABC):
 
     @abstractmethod
     def read(self) -> Iterator[Item | BadItem]:
-        """List the source in an order that depends on its contents alone.
+        """List the source in an order that depends only on its contents.
 
         Raises:
-            UserError: when the source as a whole cannot be read (absent, of another layout).
+            UserError: the source as a whole cannot be read (missing, or of another layout).
         """
 
 
 def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
-    """`source.read()`, with errors that tell which of the config's sources it is.
+    """Yield from `source.read()`; errors name the position of the source in the config.
 
     Raises:
         UserError: as `read`.

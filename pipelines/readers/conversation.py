@@ -1,4 +1,4 @@
-"""Spoken dialogues in JSON or JSONL, as EchoX's datasets keep them: records with a list of turns."""
+"""Spoken dialogues in JSON or JSONL, the format of EchoX's datasets: records with a list of turns."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, cast
@@ -21,9 +21,9 @@ AUDIO = ("audio", "audio_path", "path", "wav", "audpath")
 class ConversationReader(Reader):
     """Dialogues of a `.json` or `.jsonl` file, or of every such file below a folder.
 
-    A shard of EchoX-Dialogues-Plus, unpacked, is a folder with `data.json`, an array of
-    `{"id": ..., "conversations": [{"from": "human", "value": "...", "audio": "..."}, ...]}`, and the audio
-    files beside it.
+    An unpacked shard of EchoX-Dialogues-Plus is a folder with `data.json`, an array of
+    `{"id": ..., "conversations": [{"from": "human", "value": "...", "audio": "..."}, ...]}`, and the audio files
+    beside it.
 
     | field | accepted names |
     |---|---|
@@ -31,27 +31,31 @@ class ConversationReader(Reader):
     | list of turns | conversations, conversation, messages, turns, dialogue |
     | turn's role | from, role, speaker: user or human; assistant, gpt, bot or model; system |
     | turn's text | value, content, text, transcript |
-    | turn's audio, a path or `{"path": ...}` | audio, audio_path, path, wav, audpath; none = only written |
+    | turn's audio, a path or `{"path": ...}` | audio, audio_path, path, wav, audpath; none = written turn |
     | of turn or dialogue | language (lang, locale), speaker_id (client_id) |
     | of the dialogue | split |
 
-    A system turn is context: it gives no utterance and is not counted in `turn`. A bad turn is a reject and
-    is counted, so its neighbours keep their positions. Utterance ids are `<dataset>/<dialogue>/<turn>`.
+    A system turn is context: it becomes no utterance and does not count in `turn`. A bad turn is a reject and counts,
+    so its neighbours keep their positions. Utterance ids are `<dataset>/<dialogue>/<turn>`.
 
-    Below a folder, where ids may start again in every file, a dialogue is called
-    `<file's path below the folder, without extension>/<id>`; a file whose JSON is broken costs itself only.
+    Below a folder, where ids may repeat between files, the id of a dialogue is
+    `<file's path below the folder, without extension>/<id>`. A file with broken JSON is rejected on its own.
     """
 
     reads: ClassVar[Reads] = "file or folder"
     kind: Literal["conversation"] = "conversation"
     """Spoken dialogues in JSON or JSONL."""
     task: Task = "sqa"
-    """What the speech is for."""
+    """Task of the utterances."""
     audio_dir: ConfigPath | None = None
     """Folder that relative audio paths start from; default: that of the JSON file."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the turns in the order of the files."""
+        """List the turns in the order of the files.
+
+        Raises:
+            UserError: the file or folder cannot be read or has no dialogue file.
+        """
         root = Place.of(self.path)
         if not root.is_folder():
             yield from self._file(root, root.name)
@@ -69,7 +73,7 @@ class ConversationReader(Reader):
                 yield self.bad(place.uri, "corrupt", str(error))
 
     def _file(self, place: Place, name: str, prefix: str = "") -> Iterator[Item | BadItem]:
-        """The turns of one file; `prefix` goes before the ids of its dialogues."""
+        """Yield the turns of one file; `prefix` precedes the ids of its dialogues."""
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
         for position, (source, record) in enumerate(_records(place)):
             if isinstance(record, str):
@@ -109,17 +113,17 @@ class ConversationReader(Reader):
     def _turn(
         self, turn: Any, base: Place, dialogue: str, position: int, shared: Mapping[str, str | None]
     ) -> Item | None:
-        """The turn's utterance; None for a system turn.
+        """Return the turn's utterance; None for a system turn.
 
         Raises:
-            ValueError: for a turn that says nothing, or not who speaks.
+            ValueError: the turn has neither text nor audio, or no valid role.
         """
         if not isinstance(turn, Mapping):
             raise ValueError(f"a turn must be a JSON object, not {str(turn)[:80]!r}")
         turn = cast("Mapping[str, Any]", turn)
         role = fields.get_role(turn, ROLE)
         if role is None:
-            raise ValueError(f"nothing tells who speaks: one of the fields {', '.join(ROLE)} must")
+            raise ValueError(f"no role: one of the fields {', '.join(ROLE)} must state who speaks")
         if role == "system":
             return None
         audio, text = fields.get_path(turn, AUDIO), fields.get_text(turn, TEXT)
@@ -147,7 +151,7 @@ def _stem(name: str) -> str:
 
 
 def _records(place: Place) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Where each record stands, and the record or what is wrong with it."""
+    """Yield the position of each record, and the record or the message of its fault."""
     if place.name.endswith(".jsonl"):
         for line in read_lines(place):
             if line.fault or line.text.strip():

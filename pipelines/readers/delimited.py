@@ -1,4 +1,4 @@
-"""Rows of CSV and TSV files, with a bad row kept to itself."""
+"""Rows of CSV and TSV files; a bad row does not affect the others."""
 
 import csv
 from collections import deque
@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pipelines.readers.lines import Line
 
 MAX_ROW_LINES = 64
-"""A quoted CSV field may span this many lines; a quote that stays open longer is taken for a stray one."""
+"""Most lines of a quoted CSV field; a quote that stays open longer counts as a stray one."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Row:
 
     Attributes:
         line: number of its first line.
-        values: one string per column; empty where there is a fault.
-        fault: why the row cannot be read, for a person; None for a good row.
+        values: one string per column; empty if the row has a fault.
+        fault: the reason why the row cannot be read, for a person; None for a good row.
     """
 
     line: int
@@ -29,10 +29,10 @@ class Row:
 
 
 def read_rows(lines: Iterator[Line], *, tab: bool) -> Iterator[Row]:
-    """The rows of a file, blank lines skipped; every row has as many values as the first.
+    """Yield the rows of a file without blank lines; every good row has as many values as the first.
 
-    TSV knows no quotes (Common Voice's texts contain bare ones); CSV has the usual ones, and a quoted field
-    may hold line breaks. A stray quote costs its own line only: reading goes on behind it.
+    TSV has no quoting (Common Voice's texts contain bare quotes); CSV has the usual quoting, and a quoted field may
+    contain line breaks. A stray quote costs only its own line: reading resumes after it.
 
     Args:
         lines: the lines of the file.
@@ -55,7 +55,7 @@ def _tab_row(line: Line) -> Row:
 
 
 def _comma_row(first: Line, lines: Iterator[Line], waiting: deque[Line]) -> Row:
-    """The row that starts with a line; lines looked at in vain go to (or stay in) `waiting`."""
+    """Return the row that starts with `first`; lines that do not belong to it are put back into `waiting`."""
     if first.fault:
         return Row(first.number, [], first.fault)
     row = _parse(first.number, first.text)

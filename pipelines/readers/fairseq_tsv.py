@@ -11,22 +11,26 @@ from pipelines.readers.places import Place
 
 
 class FairseqTsvReader(Reader):
-    """The `.tsv` of fairseq's wav2vec and HuBERT recipes, with its labels in a file of the same name.
+    """The `.tsv` of fairseq's wav2vec and HuBERT recipes, with labels in a file of the same name.
 
-    The stated numbers of samples are at the files' own rates and may be stale: ingest measures. Utterance ids
-    are `<dataset>/<path as written>`.
+    The stated numbers of samples are at the files' own rates and may be outdated: ingest measures. Utterance ids are
+    `<dataset>/<path as written>`.
     """
 
     reads: ClassVar[Reads] = "file"
     kind: Literal["fairseq_tsv"] = "fairseq_tsv"
     """fairseq manifest: root folder, then path and samples per line."""
     labels: Literal["wrd", "ltr", "txt"] | None = None
-    """Extension of the file beside it whose line i is the text of row i; ltr = letters, `|` between words."""
+    """Extension of a file beside the manifest whose line i is the text of row i; ltr = letters, `|` between words."""
     audio_dir: ConfigPath | None = None
     """Folder that the paths start from, instead of the one on the first line."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the rows in the order of the file."""
+        """List the rows in the order of the file.
+
+        Raises:
+            UserError: the manifest or its labels cannot be read, or do not match.
+        """
         place = Place.of(self.path)
         rows = read_lines(place)
         root = self._root(place, next(rows, None))
@@ -45,10 +49,10 @@ class FairseqTsvReader(Reader):
         return place.parent.join(first.text.strip())
 
     def _labels(self, place: Place) -> Iterator[Line | None]:
-        """The label of each row; None for ever without labels.
+        """Yield the label of each row; None endlessly without labels.
 
         Raises:
-            UserError: where the file has not as many lines as the manifest has rows.
+            UserError: the file of labels has more or fewer lines than the manifest has rows.
         """
         if self.labels is None:
             while True:

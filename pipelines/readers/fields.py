@@ -1,4 +1,4 @@
-"""What the fields of rows and records are called in the wild, and how their values are read."""
+"""Common names of the fields of rows and records, and parsing of their values."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from pipelines.readers.base import Task
 from unitlang.frames import SAMPLE_RATE
 
 MAX_SECONDS = 1e8
-"""Three years: a larger offset or duration is a mistake, and would overflow further on."""
+"""Largest offset or duration, three years: a larger one is a mistake and would overflow later."""
 
 TEXT = ("text", "sentence", "transcription", "transcript", "normalized_text")
 SPEAKER = ("speaker", "speaker_id", "client_id")
@@ -24,20 +24,20 @@ ROLES = {
     "model": "assistant",
     "system": "system",
 }
-"""Who speaks, by the names that datasets use (in any case)."""
+"""Roles by the names that datasets use (in any case)."""
 
 
 def first_of(names: Iterable[str], present: Iterable[str]) -> str | None:
-    """The first of `names` that is present."""
+    """Return the first of `names` that is present."""
     present = set(present)
     return next((name for name in names if name in present), None)
 
 
 def get_text(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """The first non-empty value among the fields `names`, as a stripped string; None where there is none.
+    """Return the first non-empty value among the fields `names`, as a stripped string; None if there is none.
 
     Raises:
-        ValueError: where the value is no string or number, or no valid Unicode; the message names the field.
+        ValueError: the value is not a string or number, or not valid Unicode; the message names the field.
     """
     for name in names:
         value = record.get(name)
@@ -50,10 +50,10 @@ def get_text(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def check_text(name: str, text: str) -> str:
-    """The text, if it can be stored as UTF-8 and as a path.
+    """Return the text if it can be stored as UTF-8 and as a path.
 
     Raises:
-        ValueError: for half characters (lone surrogates) and NUL; the message names the field.
+        ValueError: it contains lone surrogates or NUL; the message names the field.
     """
     try:
         text.encode()
@@ -65,10 +65,10 @@ def check_text(name: str, text: str) -> str:
 
 
 def get_samples(record: Mapping[str, Any], name: str) -> int | None:
-    """The field's seconds as a number of samples at 16 kHz, rounded; None where it is absent or empty.
+    """Convert the field's seconds to samples at 16 kHz, rounded; None if it is missing or empty.
 
     Raises:
-        ValueError: where the value is no number of seconds from 0 to `MAX_SECONDS`.
+        ValueError: the value is not a number of seconds from 0 to `MAX_SECONDS`.
     """
     text = get_text(record, (name,))
     if text is None:
@@ -76,17 +76,17 @@ def get_samples(record: Mapping[str, Any], name: str) -> int | None:
     try:
         seconds = float(text)
     except ValueError:
-        raise ValueError(f"field {name!r} is no number of seconds: {text[:80]!r}") from None
+        raise ValueError(f"field {name!r} is not a number of seconds: {text[:80]!r}") from None
     if not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
         raise ValueError(f"field {name!r} is {text}, not a number of seconds from 0 to {MAX_SECONDS:.0f}")
     return round(seconds * SAMPLE_RATE)
 
 
 def get_segment(record: Mapping[str, Any]) -> tuple[int, int | None]:
-    """Offset and length (None = to the end) in samples at 16 kHz, from `offset`/`duration` or `start`/`end`.
+    """Return offset and length (None = to the end) in samples at 16 kHz, from `offset`/`duration` or `start`/`end`.
 
     Raises:
-        ValueError: where a value is unusable or the segment is empty.
+        ValueError: a value is invalid or the segment is empty.
     """
     offset = get_samples(record, "offset")
     if offset is None:
@@ -101,10 +101,10 @@ def get_segment(record: Mapping[str, Any]) -> tuple[int, int | None]:
 
 
 def get_count(record: Mapping[str, Any], name: str) -> int | None:
-    """The field as a whole number from 0; None where it is absent or empty.
+    """Return the field as a whole number from 0; None if it is missing or empty.
 
     Raises:
-        ValueError: where the value is something else.
+        ValueError: the value is something else.
     """
     text = get_text(record, (name,))
     if text is None:
@@ -115,10 +115,10 @@ def get_count(record: Mapping[str, Any], name: str) -> int | None:
 
 
 def get_role(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """`user`, `assistant` or `system`; None where no field tells.
+    """Return `user`, `assistant` or `system`; None if no field states a role.
 
     Raises:
-        ValueError: for a role that is not one of `ROLES`.
+        ValueError: the role is not one of `ROLES`.
     """
     role = get_text(record, names)
     if role is None:
@@ -129,10 +129,10 @@ def get_role(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
 
 
 def get_task(record: Mapping[str, Any], default: Task) -> Task:
-    """The field `task`, or the default.
+    """Return the field `task`, or the default.
 
     Raises:
-        ValueError: for a task that is not one of `Task`.
+        ValueError: the task is not one of `Task`.
     """
     task = get_text(record, ("task",))
     for known in get_args(Task):
@@ -144,10 +144,10 @@ def get_task(record: Mapping[str, Any], default: Task) -> Task:
 
 
 def get_path(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
-    """The audio's path: a string, or a record that holds one under `path`; None where there is none.
+    """Return the audio's path: a string, or the `path` of a record; None if there is none.
 
     Raises:
-        ValueError: where the value is something else.
+        ValueError: the value is something else.
     """
     for name in names:
         value = record.get(name)

@@ -43,14 +43,14 @@ NOT_AUDIO = frozenset(
     | {".sh", ".ipynb", ".jpg", ".jpeg", ".png", ".gif", ".svg", ".zip", ".gz", ".tar", ".bz2", ".xz"}
     | {".sha256", ".md5"}
 )
-"""Extensions of files that stand beside speech; any other file is tried, whatever its extension says."""
+"""Extensions of other files that accompany speech; all remaining files are tried as audio."""
 
 
 class FolderReader(Reader):
-    """Every audio file below a folder; the text is in `<same name>.txt` (UTF-8) where there is one.
+    """Every audio file below a folder; the text is in `<same name>.txt` (UTF-8) if there is one.
 
-    A file is taken for audio unless its extension is of a known other kind: what is no audio after all
-    becomes a reject of ingest. Utterance ids are `<dataset>/<path below the folder, with extension>`.
+    A file counts as audio unless its extension is that of another known kind; ingest rejects files that turn out not to
+    be audio. Utterance ids are `<dataset>/<path below the folder, with extension>`.
     """
 
     kind: Literal["folder"] = "folder"
@@ -59,7 +59,11 @@ class FolderReader(Reader):
     """Pattern that the path below the folder must match, e.g. `train/*.flac`; `*` also matches `/`."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the audio files in the order of their paths."""
+        """List the audio files in the order of their paths.
+
+        Raises:
+            UserError: the folder cannot be read, or no audio file matches.
+        """
         root = Place.of(self.path)
         entries = root.files()
         texts = {entry.name for entry in entries if entry.name.endswith(".txt")}
@@ -99,7 +103,7 @@ def _may_be_audio(entry: Entry) -> bool:
 
 
 def _encodable(text: str) -> bool:
-    """Whether a file name can be stored as a string (names of other encodings arrive as lone surrogates)."""
+    """Return whether a file name can be stored as a string (names in other encodings contain lone surrogates)."""
     try:
         text.encode()
     except UnicodeEncodeError:

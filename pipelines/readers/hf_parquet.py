@@ -1,4 +1,4 @@
-"""Parquet files as the Hugging Face Hub keeps audio datasets."""
+"""Parquet files of audio datasets in the layout of the Hugging Face Hub."""
 # pyarrow has no type stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false
@@ -19,12 +19,12 @@ from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fa
 from pipelines.readers.places import Place, reading
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
-"""How the Hub names the files of a split: `train-00000-of-00012.parquet`."""
+"""Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""
 
 
 BATCH_ROWS = 1024
 AUDIO_BATCH_ROWS = 16
-"""Rows read at once: of the light columns, and of the audio where it must be looked at."""
+"""Rows per read: of the light columns, and of the audio if it must be checked."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +45,17 @@ class _Columns:
         return sorted({name for name in named if name})
 
     def path_of(self, record: Mapping[str, Any]) -> str | None:
-        """The audio's path in a row."""
+        """Return the audio's path in a row."""
         return fields.get_path(record, (self.audio,)) if self.path_leaf else None
 
     def text_of(self, record: Mapping[str, Any], column: str | None) -> str | None:
-        """A column's value in a row as a string."""
+        """Return a column's value in a row as a string."""
         return fields.get_text(record, (column,)) if column else None
 
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file: where it is, its name in the source, its bytes, its split and its columns."""
+    """One file: its place, its name in the source, its size in bytes, its split and its columns."""
 
     place: Place
     name: str
@@ -64,10 +64,10 @@ class _Shard:
     columns: _Columns
 
     def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None]:
-        """URI and size of a row's audio.
+        """Return URI and size of a row's audio.
 
         Raises:
-            ValueError: where the row has none.
+            ValueError: the row has no audio.
         """
         if has_bytes:
             return parquet_uri(self.place.uri, row, self.columns.audio), self.size
@@ -81,11 +81,11 @@ class _Shard:
 class HfParquetReader(Reader):
     """A Parquet file, a folder of them, or a pattern (`data/train-*.parquet`), with audio as bytes or paths.
 
-    The audio column is `struct<bytes, path>` as the `datasets` library writes it, or plain bytes, or paths
-    (relative to the Parquet file's folder). The bytes are not read here: the items' URIs name the row, their
-    size is that of the Parquet file. Used where they are there: speaker, speaker_id or client_id; language,
-    lang or locale; split (else the file name tells, `train-00000-of-00012.parquet`). Utterance ids are
-    `<dataset>/<id>`, or `<dataset>/<file without extension>-<row>`.
+    The audio column is `struct<bytes, path>` as the `datasets` library writes it, or plain bytes, or paths (relative to
+    the Parquet file's folder). The reader does not read the bytes: the items' URIs name the row, their size is that of
+    the Parquet file. Optional columns: speaker, speaker_id or client_id; language, lang or locale; split (otherwise
+    taken from the file name, `train-00000-of-00012.parquet`). Utterance ids are `<dataset>/<id>`, or
+    `<dataset>/<file without extension>-<row>`.
     """
 
     reads: ClassVar[Reads] = "file, folder or pattern"
@@ -96,10 +96,14 @@ class HfParquetReader(Reader):
     text_column: str | None = None
     """Column of the text; default: text, sentence, transcription, transcript or normalized_text."""
     id_column: str | None = None
-    """Column of the id; default: `id` where there is one."""
+    """Column of the id; default: `id` if there is one."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the rows file by file, in the order of the files' paths."""
+        """List the rows file by file, in the order of the files' paths.
+
+        Raises:
+            UserError: there is no such file, no file matches, or a required column is missing.
+        """
         for place, name in self._files():
             file = self._open(place)
             if isinstance(file, BadItem):
@@ -108,7 +112,7 @@ class HfParquetReader(Reader):
                 yield from self._rows(file, self._columns(file.schema_arrow, place), place, name)
 
     def _open(self, place: Place) -> Any:
-        """The Parquet file, or a `BadItem` where it is none."""
+        """Open the Parquet file; return a `BadItem` if it is not one."""
         with reading(place.uri):
             try:
                 return open_parquet(place)
@@ -119,12 +123,12 @@ class HfParquetReader(Reader):
                 return self.bad(place.uri, reason, f"not a readable Parquet file: {error}")
 
     def _files(self) -> Iterator[tuple[Place, str]]:
-        """Every file and its name below the source's folder, sorted."""
+        """Yield every file and its name below the source's folder, sorted."""
         place = Place.of(self.path)
         pattern = "*.parquet"
         if not place.is_folder():
             if not any(character in place.name for character in "*?["):
-                place.file_size()  # a file that is absent is a fault of the config, not of the data
+                place.file_size()  # a missing file is a fault of the config, not of the data
                 yield place, place.name
                 return
             place, pattern = place.parent, place.name
@@ -135,10 +139,10 @@ class HfParquetReader(Reader):
             yield place.child(name), name
 
     def _columns(self, schema: Any, place: Place) -> _Columns:
-        """The columns to read.
+        """Find the columns to read.
 
         Raises:
-            UserError: where a column that is asked for is absent, or the audio column holds no audio.
+            UserError: a requested column is missing, or the audio column holds no audio.
         """
         names: list[str] = list(schema.names)
         for wanted in (self.audio_column, self.text_column, self.id_column):
@@ -173,7 +177,7 @@ class HfParquetReader(Reader):
                     yield self.bad(f"{place.uri}, row {row}", "bad_row", str(error))
                 row += 1
         except (pa.ArrowException, OSError) as error:
-            fault = f"Parquet cannot read row {row} and what follows: {error}"
+            fault = f"Parquet cannot read row {row} and the rows after it: {error}"
             reason = parquet_fault(error, place)
             if reason is None:
                 raise UserError(f"{place.uri}: {fault}") from error
@@ -197,7 +201,7 @@ class HfParquetReader(Reader):
 
 
 def _read_rows(file: Any, columns: _Columns) -> Iterator[tuple[bool, Mapping[str, Any]]]:
-    """For each row, whether its audio is in the file, and the values of the light columns."""
+    """Yield for each row whether its audio is in the file, and the values of the light columns."""
     for group in range(file.metadata.num_row_groups):
         present = _presence(file, group, columns)
         leaves = columns.light_leaves()
@@ -210,7 +214,7 @@ def _read_rows(file: Any, columns: _Columns) -> Iterator[tuple[bool, Mapping[str
 
 
 def _presence(file: Any, group: int, columns: _Columns) -> Iterator[bool]:
-    """For each row of a group, whether the audio is there; it is read only where statistics do not tell."""
+    """Yield for each row of a group whether it has audio; reads the audio only if the statistics do not state it."""
     if columns.bytes_leaf is None:
         yield from repeat(False)
     metadata = file.metadata.row_group(group)
@@ -227,7 +231,7 @@ def _presence(file: Any, group: int, columns: _Columns) -> Iterator[bool]:
 
 
 def _path_leaf(kind: Any, column: str) -> str | None:
-    """Parquet path of the audio's path, where there is one."""
+    """Parquet path of the audio's path, if there is one."""
     if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
         return f"{column}.path"
     return column if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None

@@ -1,4 +1,4 @@
-"""The values of a large JSON file, one at a time, in memory that is bounded by the largest value."""
+"""Read the values of a large JSON file one at a time; memory is bounded by the largest value."""
 
 import codecs
 import json
@@ -11,9 +11,9 @@ from pipelines.readers.places import Place
 
 CHUNK_BYTES = 1 << 20
 NUMBER_REST = 3
-"""A number may go on in the next chunk unless so many characters follow: `1e+5` may be cut to `1e+`."""
+"""Characters that must follow a number in the window, else it may continue in the next chunk: `1e+5` cut to `1e+`."""
 MAX_VALUE_CHARS = 64 << 20
-"""A single value longer than this is taken for a broken file."""
+"""Longest single value; with a longer one the file counts as broken."""
 
 _DECODER = json.JSONDecoder()
 
@@ -23,11 +23,11 @@ class BrokenJsonError(UserError):
 
 
 def read_values(place: Place) -> Iterator[Any]:
-    """The elements of a JSON array, or of several in a row; or the values of a file that starts with no array.
+    """Yield the elements of one or several JSON arrays, or the values of a file that does not start with an array.
 
     Raises:
-        BrokenJsonError: where the JSON is broken: what follows cannot be told apart.
-        UserError: where there is no readable file.
+        BrokenJsonError: the JSON is broken, and the values after it cannot be separated.
+        UserError: there is no readable file.
     """
     with place.open() as file:
         text = _Buffer(file, place.uri)
@@ -38,11 +38,11 @@ def read_values(place: Place) -> Iterator[Any]:
         while text.peek() == "[":
             yield from _elements(text)
         if text.peek():
-            raise text.broken("only another array may stand behind an array")
+            raise text.broken("only another array may follow an array")
 
 
 def _elements(text: "_Buffer") -> Iterator[Any]:
-    """The elements of the array that starts here; reading goes on behind it."""
+    """Yield the elements of the array that starts here, and move past it."""
     text.position += 1
     first = True
     while (character := text.peek()) != "]":
@@ -58,7 +58,7 @@ def _elements(text: "_Buffer") -> Iterator[Any]:
 
 
 class _Buffer:
-    """A window on the file's text; `position` is where reading goes on."""
+    """A window on the file's text; `position` is the next character to read."""
 
     def __init__(self, file: BufferedReader, uri: str) -> None:
         self.file = file
@@ -70,7 +70,7 @@ class _Buffer:
         self.ended = False
 
     def fill(self, num_bytes: int) -> None:
-        """Drop what was read and append at most `num_bytes` of the file."""
+        """Drop the text that was read and append at most `num_bytes` of the file."""
         chunk = self.file.read(num_bytes)
         self.ended = not chunk
         try:
@@ -82,7 +82,7 @@ class _Buffer:
         self.position = 0
 
     def peek(self) -> str:
-        """The next character that is no white space; empty at the end of the file."""
+        """Return the next character that is not white space; empty at the end of the file."""
         while True:
             while self.position < len(self.text):
                 if not self.text[self.position].isspace():
@@ -93,10 +93,10 @@ class _Buffer:
             self.fill(CHUNK_BYTES)
 
     def value(self) -> Any:
-        """The next JSON value."""
+        """Return the next JSON value."""
         self.peek()
         while True:
-            fault = "the value ends with the file"
+            fault = "the file ends inside a value"
             try:
                 value, end = _DECODER.raw_decode(self.text, self.position)
                 if end + NUMBER_REST <= len(self.text) or self.ended:
@@ -106,7 +106,7 @@ class _Buffer:
                 fault = str(error)
             if self.ended or len(self.text) - self.position > MAX_VALUE_CHARS:
                 raise self.broken(fault)
-            self.fill(max(CHUNK_BYTES, len(self.text)))  # doubling: a value is tried over a few times at most
+            self.fill(max(CHUNK_BYTES, len(self.text)))  # doubling: a value is parsed again only a few times
 
     def broken(self, fault: str) -> BrokenJsonError:
         return BrokenJsonError(f"{self.uri}: not valid JSON after character {self.passed + self.position}: {fault}")

@@ -17,10 +17,9 @@ TRANSCRIPT_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2)\.trans\.txt")
 class LibrispeechReader(Reader):
     """A copy of LibriSpeech, whole (`LibriSpeech/`) or one split (`LibriSpeech/dev-clean/`).
 
-    Split and speaker come from the path `<split>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`; the
-    texts stand in `<speaker>-<chapter>.trans.txt` beside it. A line there without its audio is a reject
-    `missing`; audio without a line is an utterance without text. Utterance ids are
-    `<dataset>/<speaker>-<chapter>-<number>`.
+    Split and speaker come from the path `<split>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac`; the texts are
+    in `<speaker>-<chapter>.trans.txt` beside it. A transcript line without its audio is a reject `missing`; audio
+    without a line is an utterance without text. Utterance ids are `<dataset>/<speaker>-<chapter>-<number>`.
     """
 
     kind: Literal["librispeech"] = "librispeech"
@@ -29,7 +28,11 @@ class LibrispeechReader(Reader):
     """Language of every utterance of the source."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the utterances chapter by chapter, in the order of their paths."""
+        """List the utterances chapter by chapter, in the order of their paths.
+
+        Raises:
+            UserError: the folder cannot be read or has another layout.
+        """
         root = Place.of(self.path)
         entries = [e for e in root.files() if AUDIO_NAME.fullmatch(e.name) or TRANSCRIPT_NAME.fullmatch(e.name)]
         if not entries:
@@ -69,7 +72,7 @@ class LibrispeechReader(Reader):
             yield self.bad(source, "missing", "the transcript has this line, but there is no such file", name)
 
     def _transcripts(self, place: Place, texts: dict[str, str]) -> Iterator[BadItem]:
-        """Fill `texts` (id -> text) from a chapter's transcript; yields the lines that cannot be read."""
+        """Fill `texts` (id -> text) from a chapter's transcript; yield the lines that cannot be read."""
         for line in read_lines(place):
             name, _, text = line.text.partition(" ")
             if line.fault:

@@ -1,4 +1,4 @@
-"""Lines of text files, one at a time, with what is wrong with a line kept to that line."""
+"""Read the lines of text files one at a time; the fault of a line does not affect the others."""
 
 import json
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from typing import Any, cast
 from pipelines.readers.places import Place
 
 MAX_LINE_BYTES = 16 << 20
-"""A longer line is refused rather than held in memory."""
+"""A longer line is refused instead of held in memory."""
 
 
 @dataclass(frozen=True)
@@ -17,8 +17,8 @@ class Line:
 
     Attributes:
         number: from 1.
-        text: without its line end; empty where there is a fault.
-        fault: why the line cannot be read, for a person; None for a good line.
+        text: without its line end; empty if the line has a fault.
+        fault: the reason why the line cannot be read, for a person; None for a good line.
     """
 
     number: int
@@ -27,10 +27,10 @@ class Line:
 
 
 def read_lines(place: Place) -> Iterator[Line]:
-    """The lines of a UTF-8 file (a byte order mark is skipped).
+    """Yield the lines of a UTF-8 file (a byte order mark is skipped).
 
     Raises:
-        UserError: where there is no readable file.
+        UserError: there is no readable file.
     """
     with place.open() as file:
         number = 0
@@ -46,11 +46,11 @@ def read_lines(place: Place) -> Iterator[Line]:
 
 
 def read_text(place: Place) -> str:
-    """The whole of a small UTF-8 text file, stripped.
+    """Return the whole of a small UTF-8 text file, stripped.
 
     Raises:
-        ValueError: where it is not UTF-8 or longer than `MAX_LINE_BYTES`.
-        UserError: where there is no readable file.
+        ValueError: it is not UTF-8 or longer than `MAX_LINE_BYTES`.
+        UserError: there is no readable file.
     """
     with place.open() as file:
         raw = file.read(MAX_LINE_BYTES + 1)
@@ -60,7 +60,7 @@ def read_text(place: Place) -> str:
 
 
 def parse_object(text: str) -> dict[str, Any] | str:
-    """The JSON object of a line, or what is wrong with it."""
+    """Return the JSON object of a line, or the message of its fault."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:

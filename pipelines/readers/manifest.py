@@ -13,7 +13,7 @@ from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
-"""Names under which manifests keep the path of the audio, the first one present counts."""
+"""Names of the field with the audio's path; the first one present counts."""
 
 
 class ManifestReader(Reader):
@@ -27,21 +27,25 @@ class ManifestReader(Reader):
     | segment, in seconds | offset and duration, or start and end; default: the whole file |
     | speaker | speaker, speaker_id, client_id |
     | language | language, lang, locale |
-    | as they are | split, task, dataset, dialogue_id, turn (counted from 0), role |
+    | under their own names | split, task, dataset, dialogue_id, turn (counted from 0), role |
 
-    Other columns are ignored. A row without audio is a written turn if it has text, dialogue_id, turn, role.
-    A row with a dialogue_id has the task sqa, unless it or the source states another. The rows of a dialogue
-    must follow each other.
+    Other columns are ignored. A row without audio is a written turn if it has text, dialogue_id, turn and role. A row
+    with a dialogue_id has the task sqa, unless it or the source states another. The rows of a dialogue must be
+    consecutive.
     """
 
     reads: ClassVar[Reads] = "file"
     kind: Literal["manifest"] = "manifest"
     """CSV, TSV or JSONL file with one row per utterance."""
     audio_dir: ConfigPath | None = None
-    """Folder that relative audio paths start from; default: the manifest's own."""
+    """Folder that relative audio paths start from; default: that of the manifest."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the rows in the order of the file."""
+        """List the rows in the order of the file.
+
+        Raises:
+            UserError: the file cannot be read, has another extension, is empty, or has no column of audio paths.
+        """
         place = Place.of(self.path)
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
         suffix = place.name.rpartition(".")[2].lower()
@@ -50,7 +54,7 @@ class ManifestReader(Reader):
         elif suffix in ("jsonl", "ndjson", "json"):
             records = _json_records(place)
         else:
-            raise UserError(f"{place.uri}: a manifest is a .csv, .tsv or .jsonl file, this is neither")
+            raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv or .jsonl file")
         for line, record in records:
             try:
                 yield self._item(record, base)
@@ -85,13 +89,13 @@ class ManifestReader(Reader):
         )
 
     def _bad(self, record: Mapping[str, Any] | str, source: str, message: str) -> BadItem:
-        """The reject of a row, under its dataset and dialogue where these can be read."""
+        """Return the reject of a row, with its dataset and dialogue if these can be read."""
         bad = self.bad(source, "bad_row", message)
         if isinstance(record, str):
             return bad
         try:
             return replace(bad, dataset=self._dataset(record), dialogue_id=_dialogue(record))
-        except ValueError:  # the row cannot tell; it has been reported already
+        except ValueError:  # the row has a bad dataset or dialogue; its fault is reported already
             return bad
 
     def _task(self, record: Mapping[str, Any]) -> Task:
@@ -115,7 +119,7 @@ def _is_written_turn(record: Mapping[str, Any]) -> bool:
 
 
 def _default_id(record: Mapping[str, Any], audio: str | None, offset: int, length: int | None) -> str:
-    """A name for a row that has none."""
+    """Return an id for a row without one."""
     if audio is None:
         return f"{record['dialogue_id']}/{record['turn']}"
     if offset == 0 and length is None:
@@ -124,7 +128,7 @@ def _default_id(record: Mapping[str, Any], audio: str | None, offset: int, lengt
 
 
 def _table_records(place: Place, *, tab: bool) -> Iterator[tuple[int, dict[str, str] | str]]:
-    """Line number and record, or what is wrong with it."""
+    """Yield line number and record, or the message of its fault."""
     rows = read_rows(read_lines(place), tab=tab)
     header = next(rows, None)
     if header is None:

@@ -13,16 +13,19 @@ from pipelines.readers.places import Entry, Place
 class MlsReader(Reader):
     """A copy of Multilingual LibriSpeech, whole (`mls_english/`) or one split (`mls_english/dev/`).
 
-    Split and speaker come from the path. A transcript line without its audio is a reject `missing`; audio
-    without a transcript line is an utterance without text, listed last. Utterance ids are
-    `<dataset>/<speaker>_<book>_<number>`.
+    Split and speaker come from the path. A transcript line without its audio is a reject `missing`; audio without a
+    transcript line is an utterance without text, listed last. Utterance ids are `<dataset>/<speaker>_<book>_<number>`.
     """
 
     kind: Literal["mls"] = "mls"
     """Multilingual LibriSpeech or a corpus of the same layout."""
 
     def read(self) -> Iterator[Item | BadItem]:
-        """List the utterances split by split, in the order of the transcripts."""
+        """List the utterances split by split, in the order of the transcripts.
+
+        Raises:
+            UserError: the folder cannot be read or has another layout.
+        """
         root = Place.of(self.path)
         entries = root.files()
         folders = [e.name.removesuffix("transcripts.txt") for e in entries if _is_transcripts(e)]
@@ -75,7 +78,7 @@ def _is_transcripts(entry: Entry) -> bool:
 
 
 def _fault(line: Line, name: str, found: bool, seen: bool) -> tuple[str, str] | None:
-    """Reason and message for a transcript line that gives no utterance."""
+    """Return reason and message for a transcript line that becomes no utterance."""
     if line.fault:
         return "bad_text", line.fault
     if name.count("_") < 2:

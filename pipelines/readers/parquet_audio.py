@@ -1,7 +1,7 @@
-"""Audio inside Parquet files: URIs that name one row, and the bytes behind them.
+"""Audio inside Parquet files: URIs of single rows, and their bytes.
 
-A URI reads `<file>#row=<n>&column=<name>`: row from 0 in the file; `%`, `#` and white space of file and
-column are percent-encoded.
+A URI is `<file>#row=<n>&column=<name>`: row from 0 in the file; `%`, `#` and white space of file and column are
+percent-encoded.
 """
 # pyarrow has no type stubs.
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -21,31 +21,33 @@ from pipelines.readers.places import Place
 from unitlang.errors import AudioError
 
 MAX_CACHED_BYTES = 64 << 20
-"""Audio held at once: a row group, or a part of a larger one. Reading needs a few times the largest page too
-(pyarrow writes pages of up to 1024 rows, however long)."""
+"""Audio held at once: a row group, or a part of a larger one.
+
+Reading also needs a few times the largest page (pyarrow writes pages of up to 1024 rows, of any size).
+"""
 
 _URI = re.compile(r"(?P<file>[^#]+)#row=(?P<row>\d+)&column=(?P<column>[^#&]+)", re.DOTALL)
 _KEEP = "/:!$'()*+,;=@~[]{}|^`\"<>\\"
 
 
 def parquet_uri(file: str, row: int, column: str) -> str:
-    """The URI of one row's audio."""
+    """Return the URI of one row's audio."""
     return f"{quote(file, safe=_KEEP + '?&')}#row={row}&column={quote(column, safe=_KEEP)}"
 
 
 def is_parquet_uri(uri: str) -> bool:
-    """Whether a URI names a row of a Parquet file rather than an audio file."""
+    """Return whether a URI names a row of a Parquet file instead of an audio file."""
     return _URI.fullmatch(uri) is not None
 
 
 def fetch(uri: str) -> bytes:
-    """The encoded audio behind a URI of `parquet_uri`.
+    """Return the encoded audio of a URI from `parquet_uri`.
 
     A process keeps the last row group (or `MAX_CACHED_BYTES` of it) in memory: fetch rows in file order.
 
     Raises:
-        AudioError: `missing` without such a file, row, column or audio in it; `corrupt` where Parquet fails.
-        OSError: the disk or a remote file system failed, which says nothing about the file.
+        AudioError: `missing` if there is no such file, row, column or audio in it; `corrupt` if Parquet fails.
+        OSError: the disk or a remote file system failed; the file itself may be fine.
     """
     match = _URI.fullmatch(uri)
     if match is None:
@@ -69,11 +71,11 @@ def fetch(uri: str) -> bytes:
 
 
 def parquet_fault(error: Exception, place: Place) -> Literal["missing", "corrupt"] | None:
-    """What an error of `open_parquet` or of reading says of the file; None where the disk or network failed."""
+    """Classify an error of `open_parquet` or of reading as a fault of the file; None if the disk or network failed."""
     absent = (UserError, LookupError, FileNotFoundError, IsADirectoryError, NotADirectoryError)
     if isinstance(error, absent) or (isinstance(error, PermissionError) and place.local):
         return "missing"
-    # Arrow tells of damaged pages with a plain OSError; one of the system has a number or a class of its own.
+    # Arrow reports damaged pages as a plain OSError; the system's have a number or a subclass.
     damaged = type(error) is OSError and error.errno is None
     return "corrupt" if damaged or isinstance(error, pa.ArrowException) else None
 
@@ -90,10 +92,10 @@ class _Cursor:
         self.slices: Iterator[Any] = iter(())
 
     def value(self, row: int) -> bytes | None:
-        """The bytes of a row, counted in the file.
+        """Return the bytes of a row, counted from the start of the file.
 
         Raises:
-            IndexError: where the file has no such row.
+            IndexError: the file has no such row.
         """
         group, group_row = self._find(row)
         if group != self.group or row < self.first_row:
@@ -102,12 +104,12 @@ class _Cursor:
             self.slices = self._open(group)
         while row >= self.first_row + len(self.slice):
             self.first_row += len(self.slice)
-            self.slice = None  # two slices need not be in memory together
+            self.slice = None  # frees the slice before the next one is read
             self.slice = next(self.slices)
         return cast("bytes | None", self.slice[row - self.first_row].as_py())
 
     def _find(self, row: int) -> tuple[int, int]:
-        """The row group of a row and that group's first row."""
+        """Return the row group of a row and that group's first row."""
         first = 0
         for group in range(self.file.metadata.num_row_groups):
             num_rows = self.file.metadata.row_group(group).num_rows
@@ -127,11 +129,11 @@ class _Cursor:
 
 
 def open_parquet(place: Place) -> Any:
-    """The Parquet file at a place, its pages read as they are needed.
+    """Open the Parquet file at a place; its pages are read as needed.
 
     Raises:
-        FileNotFoundError, pyarrow.ArrowException, OSError: where there is no readable Parquet file.
-        AbsentFileError: where there is a folder, pipe or device.
+        FileNotFoundError, pyarrow.ArrowException, OSError: there is no readable Parquet file.
+        AbsentFileError: the place is a folder, pipe or device.
     """
     place.check_regular()
     source = place.path if place.local else place.fs.open(place.path, "rb")
@@ -139,10 +141,10 @@ def open_parquet(place: Place) -> Any:
 
 
 def audio_leaf(schema: Any, column: str) -> tuple[str, bool]:
-    """Parquet path of a column's encoded audio, and whether it lies inside a struct.
+    """Return the Parquet path of a column's encoded audio, and whether it lies inside a struct.
 
     Raises:
-        KeyError: where the column holds no encoded audio.
+        KeyError: the column holds no encoded audio.
     """
     kind = schema.field(column).type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
@@ -157,7 +159,7 @@ _cursors: dict[tuple[str, str, object], _Cursor] = {}
 
 
 def _cursor(place: Place, column: str) -> _Cursor:
-    """The cursor of a column: the one in use, or a new one in its place."""
+    """Return the cursor of a column: the current one, or a new one that replaces it."""
     key = (place.uri, column, place.version())
     if key not in _cursors:
         _cursors.clear()

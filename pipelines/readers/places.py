@@ -21,11 +21,11 @@ from pipelines.errors import UserError
 _LOCAL = LocalFileSystem()
 
 SPECIAL = "a pipe, socket or device, not a file"
-"""How rejects call what must not be opened, because it may never end."""
+"""Description in rejects of files that must not be opened, because reading them may never end."""
 
 
 class AbsentFileError(UserError):
-    """There is no such file, or something that is no file is in its place."""
+    """There is no such file, or the path is not a regular file."""
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +34,7 @@ class Entry:
 
     Attributes:
         name: path relative to the listed folder, with `/`.
-        size: bytes; None where the file cannot be reached (a dangling link).
+        size: bytes; None if the file cannot be reached (a dangling link).
         special: a pipe, socket or device, which must not be opened.
     """
 
@@ -45,11 +45,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder of some fsspec file system.
+    """A file or folder of an fsspec file system.
 
     Attributes:
         fs: the file system.
-        path: the path as the file system spells it; absolute on a local disk.
+        path: the path in the file system's notation; absolute on a local disk.
     """
 
     fs: AbstractFileSystem
@@ -57,13 +57,13 @@ class Place:
 
     @classmethod
     def of(cls, uri: str) -> "Place":
-        """The place of a path or URL; a relative path starts at the working directory.
+        """Return the place of a path or URL; a relative path starts at the working directory.
 
         Raises:
-            UserError: for a URL whose protocol is unknown or whose store cannot be set up.
+            UserError: the URL's protocol is unknown or its store cannot be set up.
         """
         if "://" not in uri:
-            # Not through url_to_fs: a plain path may hold `::`, which fsspec takes for a chain of URLs.
+            # Not through url_to_fs: a plain path may contain `::`, which fsspec parses as a chain of URLs.
             return cls(_LOCAL, posixpath.abspath(uri))
         with reading(uri):
             fs, path = cast("tuple[AbstractFileSystem, str]", url_to_fs(uri))
@@ -71,7 +71,7 @@ class Place:
 
     @property
     def local(self) -> bool:
-        """Whether the place is on this machine's disk."""
+        """True if the place is on this machine's disk."""
         return isinstance(self.fs, LocalFileSystem)
 
     @property
@@ -86,26 +86,34 @@ class Place:
 
     @property
     def parent(self) -> "Place":
-        """The folder that holds the place."""
+        """The folder of the place."""
         return Place(self.fs, posixpath.dirname(self.path.rstrip("/")))
 
     def join(self, path: str) -> "Place":
-        """What `path`, as written in a file of this folder, means: a URL, an absolute or a relative path."""
+        """Resolve a path that is written in a file of this folder: a URL, an absolute or a relative path.
+
+        Raises:
+            UserError: as `of`.
+        """
         if "://" in path or path.startswith("/"):
             return Place.of(path)
         return Place(self.fs, posixpath.normpath(posixpath.join(self.path, path)))
 
     def child(self, name: str) -> "Place":
-        """The file or folder of that name in a listing of this folder."""
+        """Return the file or folder of that name in this folder."""
         return Place(self.fs, f"{self.path.rstrip('/')}/{name}")
 
     def is_folder(self) -> bool:
-        """Whether the place is a folder (or a prefix with files below it)."""
+        """Return whether the place is a folder (or a prefix with files below it).
+
+        Raises:
+            UserError: the file system fails.
+        """
         with reading(self.uri):
             return bool(self.fs.isdir(self.path))
 
     def size(self) -> int | None:
-        """Bytes of a local file; None where it is absent or asking would cost a request."""
+        """Size of a local file in bytes; None if it is missing or a request would be needed."""
         if not self.local:
             return None
         try:
@@ -114,27 +122,27 @@ class Place:
             return None
 
     def file_size(self) -> int:
-        """Bytes of the file, wherever it is.
+        """Size of the file in bytes, on any file system.
 
         Raises:
-            UserError: where there is no such file.
+            UserError: there is no such file.
         """
         with reading(self.uri):
             return int(self.fs.size(self.path) or 0)
 
     def version(self) -> tuple[int, int] | None:
-        """Bytes and time of change of a local file, to notice that it was replaced; None elsewhere."""
+        """Size and modification time of a local file, which change when it is replaced; None elsewhere."""
         if not self.local:
             return None
         status = os.stat(self.path)  # noqa: PTH116
         return status.st_size, status.st_mtime_ns
 
     def check_regular(self) -> None:
-        """See that opening the place cannot hang, which pipes do for ever.
+        """Check that opening the place cannot hang, as pipes do.
 
         Raises:
-            AbsentFileError: where a local path leads to a pipe, socket, device or folder.
-            OSError: where a local path leads nowhere.
+            AbsentFileError: a local path is a pipe, socket, device or folder.
+            OSError: a local path does not exist.
         """
         if not self.local:
             return
@@ -144,11 +152,11 @@ class Place:
 
     @contextmanager
     def open(self) -> Generator[BufferedReader]:
-        """The file's bytes, buffered.
+        """Open the file's bytes, buffered.
 
         Raises:
-            AbsentFileError: where there is no such file, or a pipe, socket or device.
-            UserError: where it cannot be read.
+            AbsentFileError: there is no such file, or it is a pipe, socket or device.
+            UserError: it cannot be read.
         """
         with reading(self.uri):
             self.check_regular()
@@ -157,10 +165,10 @@ class Place:
             yield buffered
 
     def files(self) -> list[Entry]:
-        """Every file below the folder that is not hidden, sorted by name; links to folders are followed.
+        """List every file below the folder that is not hidden, sorted by name; links to folders are followed.
 
         Raises:
-            UserError: where there is no readable folder.
+            UserError: there is no readable folder.
         """
         if not self.is_folder():
             raise UserError(f"{self.uri}: no such folder (a relative path is relative to the config file)")
@@ -179,7 +187,12 @@ class Place:
 
 @contextmanager
 def reading(uri: str) -> Generator[None]:
-    """Turn what goes wrong with a file system into a `UserError` that names the source."""
+    """Turn the errors of a file system into a `UserError` that names the source.
+
+    Raises:
+        AbsentFileError: there is no such file.
+        UserError: any other error.
+    """
     try:
         yield
     except UserError:
@@ -191,7 +204,7 @@ def reading(uri: str) -> Generator[None]:
 
 
 def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
-    """The files below a local folder, dangling links included; a link back to a folder above is not followed.
+    """Yield the files below a local folder, including dangling links; links back to a parent folder are not followed.
 
     fsspec's own walk follows such loops until the system refuses.
     """

@@ -1,1 +1,1 @@
-"""Anything FFmpeg decodes to 16 kHz mono, streaming."""
+"""Streaming of anything that FFmpeg decodes as mono samples at 16 kHz."""

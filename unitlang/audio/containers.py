@@ -1,7 +1,7 @@
-"""What an audio file states about its own length, read from its header; FFmpeg clamps it if a file is cut.
+"""Exact audio lengths, read from container headers.
 
-Only exact statements count: a length that the writer left open (a WAV written to a pipe) or an estimate (a
-size over a bit rate) is None.
+FFmpeg does not report that a file was cut: it clamps the stated length to the file. A length that the writer left open
+(a WAV written to a pipe) or an estimate (file size over bit rate) counts as None.
 """
 
 import re
@@ -14,14 +14,14 @@ MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 
 
 class SeekableFile(Protocol):
-    """All that is asked of a file here."""
+    """The file methods that this module needs."""
 
     def seek(self, position: int, /) -> int:
-        """Goes to a byte position."""
+        """Move to a byte position."""
         ...
 
     def read(self, size: int, /) -> bytes:
-        """Up to `size` bytes."""
+        """Return up to `size` bytes."""
         ...
 
 
@@ -30,8 +30,8 @@ class Statement:
     """The length that a container states.
 
     Attributes:
-        num_samples: samples per channel at the native rate, None where nothing exact is stated.
-        end: byte position at which the stated audio data ends; a shorter file is cut.
+        num_samples: samples per channel at the native rate; None if the header states no exact number.
+        end: byte position at which the stated audio data ends; a shorter file is truncated.
     """
 
     num_samples: int | None = None
@@ -42,21 +42,21 @@ NOTHING = Statement()
 
 
 def read_statement(file: SeekableFile, format_name: str) -> Statement:
-    """The length that the header of `file` states; few bytes are read, whatever the header claims.
+    """Read the length that the header of `file` states; reads few bytes, whatever the header claims.
 
     Args:
-        file: a seekable binary file; its position is changed.
-        format_name: FFmpeg's name of the container (`wav`, `flac`, ...), found by content.
+        file: a seekable binary file; its position changes.
+        format_name: FFmpeg's name of the container (`wav`, `flac`, ...), detected from the content.
 
     Returns:
-        The statement; `Statement()` where the format makes none or the header cannot be followed.
+        The statement; `Statement()` if the format states no length or the header is damaged.
     """
     reader = _READERS.get(format_name)
     return reader(file) if reader else NOTHING
 
 
 def has_audio_magic(head: bytes) -> bool:
-    """Whether `head` (the first 16 bytes or more) begins like an audio file that we know."""
+    """Return whether `head` (at least the first 16 bytes) begins like a known audio file."""
     magics = (
         b"RIFF",
         b"RIFX",
@@ -74,7 +74,7 @@ def has_audio_magic(head: bytes) -> bool:
 
 
 def _at(file: SeekableFile, position: int, size: int) -> bytes:
-    """Up to `size` bytes from `position`; none where a damaged header points beyond any file."""
+    """Return up to `size` bytes from `position`; none if a damaged header points beyond any file."""
     if position >= 1 << 62:
         return b""
     file.seek(position)
@@ -94,14 +94,17 @@ _PCM_TAGS = (1, 3, 6, 7)
 
 _EXTENSIBLE = 0xFFFE
 
+_MP3_DECODER_DELAY = 529
+"""Samples by which an MP3 decoder is late."""
+
 
 def _is_placeholder(size: int) -> bool:
-    """Whether a 32-bit size is what writers put who cannot know it: 0, or a value just below 2^31 or 2^32."""
+    """Return whether a 32-bit size is a placeholder of a writer that did not know it: 0, or just below 2^31 or 2^32."""
     return size == 0 or (size & 0x7FFFFFFF) >= 0x7FFFF000
 
 
 def _fixed_size_block(fmt: bytes) -> int:
-    """Bytes of one sample of all channels by a WAVE `fmt ` chunk; 0 if compressed or implausible."""
+    """Bytes of one sample of all channels, from a WAVE `fmt ` chunk; 0 if compressed or implausible."""
     tag, channels, block, bits = (_little(fmt[i : i + 2]) for i in (0, 2, 12, 14))
     if tag == _EXTENSIBLE:
         tag = _little(fmt[24:26])
@@ -109,7 +112,7 @@ def _fixed_size_block(fmt: bytes) -> int:
 
 
 def _wav(file: SeekableFile) -> Statement:
-    """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), whose `ds64` has the data size."""
+    """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), which keep the data size in `ds64`."""
     wide, block, position = 0, 0, 12
     if _at(file, 0, 4) == b"RIFX":
         return NOTHING
@@ -127,7 +130,7 @@ def _wav(file: SeekableFile) -> Statement:
 
 
 def _pcm(size: int, start: int, block: int) -> Statement:
-    """`size` bytes of data from `start` in blocks of `block` bytes (0: compressed, only the end is known)."""
+    """Statement of `size` bytes from `start` in blocks of `block` bytes (0: compressed, only the end is known)."""
     return Statement(size // block if block else None, start + size)
 
 
@@ -145,7 +148,7 @@ def _w64(file: SeekableFile) -> Statement:
 
 
 def _aiff(file: SeekableFile) -> Statement:
-    """AIFF and AIFF-C: the COMM chunk counts sample frames, exact where the samples are of fixed size."""
+    """AIFF and AIFF-C: the COMM chunk counts sample frames, exactly if samples have a fixed size."""
     fixed = (
         b"NONE",
         b"twos",
@@ -173,7 +176,7 @@ def _aiff(file: SeekableFile) -> Statement:
 
 
 def _au(file: SeekableFile) -> Statement:
-    """Sun/NeXT .snd: the encoding's sample size by its number; 0xFFFFFFFF is an unknown length."""
+    """Sun/NeXT .snd: the encoding's number gives the sample size; a data size of 0xFFFFFFFF is unknown."""
     widths = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
     start, size, encoding, _, channels = (_big(_at(file, i, 4)) for i in range(4, 24, 4))
     return NOTHING if _is_placeholder(size) else _pcm(size, start, widths.get(encoding, 0) * channels)
@@ -203,7 +206,7 @@ def _skip_id3(file: SeekableFile) -> int:
 
 
 def _flac(file: SeekableFile) -> Statement:
-    """FLAC: the lower 36 bits of bytes 10-17 of STREAMINFO (RFC 9639, sec. 8.2); 0 is unknown."""
+    """FLAC: the lower 36 bits of bytes 10-17 of STREAMINFO (RFC 9639, sec. 8.2); 0 means unknown."""
     head = _at(file, _skip_id3(file), 26)
     if len(head) < 26 or head[:4] != b"fLaC" or head[4] & 0x7F:
         return NOTHING
@@ -213,24 +216,38 @@ def _flac(file: SeekableFile) -> Statement:
 def _mp3(file: SeekableFile) -> Statement:
     """MP3 with a Xing/Info frame by LAME or FFmpeg: frames x samples per frame - encoder delay and padding.
 
-    The decoder's own delay of 529 samples is dropped at the start and given back at the end, as FFmpeg does
-    (libavformat/mp3dec.c). Of other writers it is not known what they count. Where another MP3 stream follows
-    the bytes that the frame counts, files were joined and the statement is about the first only.
+    Other writers are not known to count alike. FFmpeg drops the decoder's own delay of 529 samples at the start and
+    restores it at the end (libavformat/mp3dec.c). If another MP3 stream follows the bytes that the frame counts, files
+    were joined and the frame describes the first only.
     """
     start = _skip_id3(file)
     head = _at(file, start, 256)
-    if len(head) < 256 or head[0] != 0xFF or head[1] & 0xE6 != 0xE2:
+    if len(head) < 256 or not _is_layer3(head):
         return NOTHING
-    mpeg1, mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
-    tag = head[4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17)) :]
-    if tag[:4] not in (b"Xing", b"Info") or tag[7] & 7 != 7 or tag[120:124] not in (b"LAME", b"Lavf", b"Lavc"):
+    is_mpeg1, is_mono = head[1] & 0x18 == 0x18, head[3] & 0xC0 == 0xC0
+    side_info_bytes = (17 if is_mono else 32) if is_mpeg1 else (9 if is_mono else 17)
+    tag = head[4 + side_info_bytes :]
+    name, flags, writer = tag[:4], tag[7], tag[120:124]
+    has_frames_bytes_and_toc = flags & 7 == 7
+    if name not in (b"Xing", b"Info") or not has_frames_bytes_and_toc or writer not in (b"LAME", b"Lavf", b"Lavc"):
         return NOTHING
-    frames, size, pads = _big(tag[8:12]), _big(tag[12:16]), _big(tag[141:144])
-    after = _at(file, start + size, 3)
-    if not frames or after == b"ID3" or (len(after) > 1 and after[0] == 0xFF and after[1] & 0xE0 == 0xE0):
+    num_frames, num_bytes = _big(tag[8:12]), _big(tag[12:16])
+    if not num_frames or _starts_mp3(_at(file, start + num_bytes, 3)):
         return NOTHING
-    delay, padding = (pads >> 12) + 529, max(0, (pads & 0xFFF) - 529)
-    return Statement(max(0, frames * (1152 if mpeg1 else 576) - delay - padding) or None)
+    delay, padding = divmod(_big(tag[141:144]), 1 << 12)  # 12 bits each
+    samples_per_frame = 1152 if is_mpeg1 else 576
+    skipped = delay + _MP3_DECODER_DELAY + max(0, padding - _MP3_DECODER_DELAY)
+    return Statement(max(0, num_frames * samples_per_frame - skipped) or None)
+
+
+def _is_layer3(head: bytes) -> bool:
+    """Return whether `head` begins with the sync bits and the layer of an MPEG audio layer III frame."""
+    return head[0] == 0xFF and head[1] & 0xE6 == 0xE2
+
+
+def _starts_mp3(data: bytes) -> bool:
+    """Return whether `data` begins with an ID3 tag or the sync bits of an MPEG audio frame."""
+    return data == b"ID3" or (len(data) > 1 and data[0] == 0xFF and data[1] & 0xE0 == 0xE0)
 
 
 def _mp4(file: SeekableFile) -> Statement:

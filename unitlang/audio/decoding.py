@@ -1,4 +1,4 @@
-"""FFmpeg (PyAV) behind one class: an encoded file to its native frames."""
+"""Decoding of an encoded file to native frames, by FFmpeg (PyAV)."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,21 +19,27 @@ from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source
 from unitlang.errors import AudioError, AudioReason
 
 RATES = range(1_000, 1_536_001)
-"""Sample rates in Hz that sound can have; damaged headers state others, and 1 Hz made 16 kHz is endless."""
+"""Plausible sample rates in Hz. Damaged headers state others, and resampling 1 Hz to 16 kHz would be endless."""
 
 MAX_CHANNELS = 64
-"""More is a damaged header."""
+"""Most channels of a plausible file; a header that states more is damaged."""
 
 _SEEKABLE_PCM = ("wav", "w64", "aiff", "au", "caf")
-"""Containers in which FFmpeg finds a sample of PCM exactly."""
+"""Containers in which FFmpeg seeks to a PCM sample exactly."""
 
 _PROBED_PACKETS = "4"
-"""In 16-bit WAVs FFmpeg looks for AC-3 and DTS that pose as PCM: 7 ms a file with its own bound, 2,500 packets of
-4 kB. Frames of AC-3 have at most 4 kB and those of DTS on a CD 2 kB: 16 kB show either, unless silence comes first."""
+"""Packets that FFmpeg probes in 16-bit WAVs for AC-3 and DTS posing as PCM.
+
+FFmpeg's default, 2,500 packets of 4 kB, costs 7 ms per file. AC-3 frames have at most 4 kB, DTS frames on a CD 2 kB:
+16 kB reveal either, unless silence comes first.
+"""
 
 _GAP = Fraction(1, 100)
-"""Seconds by which two frames in a row of a whole Ogg stream are never late: the clock of Vorbis errs by a frame at
-a time, by (2048 - 256) / 4 samples as a rule; joined Opus files are late by a pre-skip of 6.5 ms."""
+"""Smallest delay in seconds, of two consecutive Ogg frames, that counts as a gap.
+
+In whole streams two consecutive frames are never this late: the clock of Vorbis errs for one frame at a time, usually
+by (2048 - 256) / 4 samples, and joined Opus files are late by a pre-skip of 6.5 ms.
+"""
 
 
 class Decoder:
@@ -43,15 +49,14 @@ class Decoder:
         rate: native sample rate in Hz.
         channels: number of native channels.
         codec: FFmpeg's name of the codec.
-        statement: what the container states about its length.
-        position: native samples per channel up to the end of the last frame given.
-        error: the first packet's failure to decode, which was passed over; None while there is none.
-        damage: what a checksum or the container's structure shows to be missing or wrong; None while there is
-            nothing.
+        statement: length that the container states.
+        position: native samples per channel up to the end of the last frame yielded.
+        error: message of the first packet that failed to decode and was skipped; None if there is none.
+        damage: data that a checksum or the container's structure shows to be missing or wrong; None if there is none.
     """
 
     def __init__(self, source: AudioSource) -> None:
-        """Opens the source and reads its headers.
+        """Open the source and read its headers.
 
         Raises:
             AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, truncated.
@@ -75,7 +80,7 @@ class Decoder:
             raise
 
     def _read_statement(self) -> Statement:
-        position = self._file.tell()  # FFmpeg goes on reading where it was
+        position = self._file.tell()  # FFmpeg continues reading from here
         statement = read_statement(self._file, self._container.format.name)
         self._file.seek(position)
         poses = self._container.format.name in ("wav", "w64") and not self.codec.startswith("pcm_")
@@ -85,12 +90,12 @@ class Decoder:
         stream = self._container.streams.best("audio")
         if not isinstance(stream, AudioStream):
             raise self.fail("no_audio_stream", f"{self._container.format.long_name} without an audio stream")
-        # None where FFmpeg can name the codec but not decode it, whatever the stubs say.
+        # Despite the stubs, None if FFmpeg can name the codec but not decode it.
         if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise self.fail("not_audio", "there is no decoder for its audio codec")
         stream.codec_context.thread_count = 1  # callers run one decoder per core
         if stream.codec_context.codec.name == "flac":
-            # Every frame has a checksum. A lossy decoder would with "explode" refuse what can still be heard.
+            # Every frame has a checksum. For lossy decoders "explode" would refuse audio that is still audible.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         return stream
 
@@ -104,23 +109,23 @@ class Decoder:
             raise self.fail("truncated", f"its header states data up to byte {end}, the file has {size} bytes")
 
     def fail(self, reason: AudioReason, message: str) -> AudioError:
-        """The error to raise about this source."""
+        """Return the error to raise about this source."""
         return AudioError(reason, message, self._name)
 
     @property
     def seekable(self) -> bool:
-        """Whether `frames` can begin at a later sample without decoding what is before it."""
+        """True if `frames` can start at a later sample without decoding everything before it."""
         name, clock = self._container.format.name, self._stream.time_base
         exact = name == self.codec == "flac" or (name in _SEEKABLE_PCM and self.codec.startswith("pcm_"))
         return exact and clock is not None and clock * self.rate == 1
 
     def frames(self, start: int = 0) -> Iterator[AudioFrame]:
-        """Frames from native sample `start` on (0 unless `seekable`) to the end of what is stated or decodes.
+        """Yield frames from native sample `start` (0 unless `seekable`) to the stated length or the end of the audio.
 
-        Packets that do not decode are passed over; `error` and `damage` tell of them.
+        Packets that do not decode are skipped and noted in `error` and `damage`.
 
         Raises:
-            SeekError: seeking to `start` did not work.
+            SeekError: seeking to `start` failed.
         """
         frames = self._all_frames()
         if start:
@@ -173,11 +178,11 @@ class Decoder:
             yield frame
 
     def _look_for_gap(self, frame: AudioFrame) -> None:
-        """FFmpeg leaves out Ogg pages that fail their checksum without a word; only the clock jumps."""
+        """Detect missing Ogg pages: FFmpeg silently drops pages that fail their checksum, so only the clock jumps."""
         if self._container.format.name != "ogg" or frame.pts is None or frame.time_base is None:
             return
         begin = frame.pts * frame.time_base
-        if self._clock is None or begin < self._clock:  # the first frame, or the first of another file joined to it
+        if self._clock is None or begin < self._clock:  # the first frame, or the first of another, joined file
             self._clock = begin
         late, self._late = self._late, begin - self._clock
         if min(late, self._late) > _GAP:
@@ -185,7 +190,7 @@ class Decoder:
         self._clock += Fraction(frame.samples, frame.sample_rate)
 
     def close(self) -> None:
-        """Closes the container and the file."""
+        """Close the container and the file."""
         if hasattr(self, "_container"):
             self._container.close()
         self._file.close()
@@ -200,12 +205,12 @@ class Decoder:
 
 
 class SeekError(Exception):
-    """The file cannot be entered at that sample; it must be decoded from its start."""
+    """Seeking to that sample failed; the file must be decoded from its start."""
 
 
 def _open_container(file: EncodedFile, name: str) -> InputContainer:
     try:
-        # Nothing but the given object is read: no protocol is allowed that a playlist could name.
+        # Block all protocols, so that a playlist cannot make FFmpeg open anything but the given file.
         options = {"protocol_whitelist": "none", "max_probe_packets": _PROBED_PACKETS}
         return av.open(file, mode="r", container_options=options, metadata_errors="replace")
     except FFmpegError as error:
@@ -216,7 +221,7 @@ def _open_container(file: EncodedFile, name: str) -> InputContainer:
 
 
 def _without_head(frame: AudioFrame, skip: int) -> AudioFrame:
-    """The frame without its first `skip` samples per channel; PCM and FLAC decode to packed frames."""
+    """Drop the first `skip` samples per channel of a frame; PCM and FLAC decode to packed frames."""
     if not skip:
         return frame
     samples: Any = np.ascontiguousarray(frame.to_ndarray()[:, skip * frame.layout.nb_channels :])

@@ -1,4 +1,4 @@
-"""Segments of one source as mono samples at 16 kHz: one pass over the file for those that follow each other.
+"""Segments of one source as mono samples at 16 kHz, in one pass over the file if they are in order.
 
 Legend: N = samples at 16 kHz.
 """
@@ -20,34 +20,36 @@ from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
 
 KEPT_SAMPLES = 10 * SAMPLE_RATE
-"""What a pass remembers of what it gave: segments that overlap by up to 10 s need no second pass (640 kB)."""
+"""Samples that a pass keeps after yielding them (640 kB), so that overlaps of up to 10 s need no second pass."""
 
 _LEADS_PER_SECOND = 10
-"""0.1 s are decoded before a segment; the resampling filter reaches 1 ms back (32 taps at 16 kHz)."""
+"""A pass starts decoding 0.1 s before a segment; the resampling filter reaches 1 ms back (32 taps at 16 kHz)."""
 
 
 class Playback:
-    """Gives segments of one source; a context manager.
+    """Yields segments of one source; a context manager.
 
-    PCM and FLAC are entered shortly before each segment, so that damage elsewhere in the file does not matter. Other
-    codecs are decoded from their start, and a segment goes on where the one before it ended; one that begins
+    PCM and FLAC are decoded from shortly before each segment, so that damage elsewhere in the file does not matter.
+    Other codecs are decoded from their start: a segment continues where the one before it ended, and one that begins
     more than `KEPT_SAMPLES` before that point starts the file again.
     """
 
     def __init__(self, source: AudioSource) -> None:
-        """Nothing is opened before the first segment."""
+        """Remember the source; the file is opened at the first segment."""
         self._source = source
         self._pass: _Pass | None = None
 
     def segment(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
-        """Pieces of the segment, of any length; it may be left early, and must be left before the next is begun.
+        """Yield pieces of the segment, of any length.
+
+        The generator may be closed early, and must be closed before the next segment starts.
 
         Args:
-            offset: first sample wanted, at 16 kHz.
-            num_samples: how many; None = to the end.
+            offset: first sample at 16 kHz.
+            num_samples: length in samples at 16 kHz; None = to the end.
 
         Raises:
-            AudioError: as `unitlang.audio.reading.stream`, but for not_finite.
+            AudioError: as `unitlang.audio.reading.stream`, except not_finite.
         """
         if offset < 0 or (num_samples is not None and num_samples < 1):
             raise AudioError("bad_segment", f"offset {offset}, length {num_samples}", source_name(self._source))
@@ -56,7 +58,7 @@ class Playback:
         except (AudioError, GeneratorExit):
             raise
         except BaseException:
-            self.close()  # a remote file failed, or an interrupt: this pass is broken, the audio perhaps whole
+            self.close()  # a remote file failed or an interrupt came: this pass is broken, but the audio may be whole
             raise
 
     def _played(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
@@ -76,7 +78,7 @@ class Playback:
         return self._pass
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         if self._pass is not None:
             self._pass.close()
             self._pass = None
@@ -91,10 +93,11 @@ class Playback:
 
 
 class _Pass:
-    """One way through the decoder, forwards; all positions are at 16 kHz.
+    """One forward pass through the decoder; all positions are at 16 kHz.
 
     Args:
-        near: where to enter, if the file can be entered; it is decoded from its start otherwise.
+        source: path, fsspec URL or encoded bytes.
+        near: first sample of the segment to seek to; files that are not seekable are decoded from their start.
     """
 
     def __init__(self, source: AudioSource, near: int) -> None:
@@ -102,16 +105,16 @@ class _Pass:
         start = _entry(self._decoder.rate, near) if near and self._decoder.seekable else 0
         self._stated = stated_length(self._decoder)
         self._begin = self._end = resampled_length(start, self._decoder.rate)
-        self._kept: deque[NDArray[np.float32]] = deque()  # the samples from _begin to _end
+        self._kept: deque[NDArray[np.float32]] = deque()  # samples from _begin to _end
         self._pieces = self._resampled(start)
         self._failure: str | None = None
 
     def reaches(self, offset: int) -> bool:
-        """Whether the pass can go on to a segment that begins there and give what a new pass would give."""
+        """Return whether this pass can continue to a segment at `offset` and yield what a new pass would."""
         return not self._decoder.seekable and offset >= self._begin
 
     def segment(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
-        """See `Playback.segment`; also raises SeekError, before the first piece."""
+        """Yield pieces as `Playback.segment` does; may raise SeekError before the first piece."""
         end = None if num_samples is None else offset + num_samples
         if self._stated is not None and (offset or num_samples) and offset + (num_samples or 1) > self._stated:
             raise self._outside(offset, num_samples, self._stated)
@@ -128,7 +131,7 @@ class _Pass:
             raise self._outside(offset, num_samples, position)
 
     def _advance(self) -> Iterator[NDArray[np.float32]]:
-        """What is not yet decoded, piece by piece."""
+        """Decode the next pieces and keep the latest `KEPT_SAMPLES`."""
         while (piece_N := next(self._pieces, None)) is not None:
             self._kept.append(piece_N)
             self._end += len(piece_N)
@@ -137,7 +140,7 @@ class _Pass:
             yield piece_N
 
     def _resampled(self, start: int) -> Generator[NDArray[np.float32]]:
-        """All samples from native sample `start` on, not beyond what the container states."""
+        """Yield all samples from native sample `start`, up to the length that the container states."""
         resampler = Resampler()
         left = None if self._stated is None else self._stated - self._begin
         try:
@@ -151,14 +154,14 @@ class _Pass:
             self._failure = f"its samples cannot be converted: {error.strerror}"
 
     def _check_end(self) -> None:
-        """What is wrong with the file, once it was decoded to its end."""
+        """Raise the error of a file that was decoded to its end and is damaged, truncated or empty."""
         if self._failure is not None:
             raise self._decoder.fail("corrupt", self._failure)
         stated = self._decoder.statement.num_samples
         if stated is not None and self._decoder.position < stated:
             message = f"it states {stated} samples and decodes to {self._decoder.position}"
             raise self._decoder.fail("truncated", message)
-        # What does not decode of a lossy stream is not known to be damage, and the rest is still speech.
+        # In a lossy stream, packets that do not decode may be harmless, and the rest is still speech.
         damage = self._decoder.damage or (self._decoder.error if self._end == 0 else None)
         if damage is not None:
             raise self._decoder.fail("corrupt", damage)
@@ -166,7 +169,7 @@ class _Pass:
             raise self._decoder.fail("no_samples", "it decodes to no samples")
 
     def close(self) -> None:
-        """Closes the file; the samples kept are given back at once, for `_pieces` refers to the pass no more."""
+        """Close the file; closing `_pieces` breaks its reference to the pass, so the kept samples are freed at once."""
         self._pieces.close()
         self._decoder.close()
 
@@ -177,12 +180,12 @@ class _Pass:
 
 
 def stated_length(decoder: Decoder) -> int | None:
-    """Length at 16 kHz as the container states it exactly, else None."""
+    """Length at 16 kHz if the container states it exactly, else None."""
     native = decoder.statement.num_samples
     return None if native is None else resampled_length(native, decoder.rate)
 
 
 def _entry(rate: int, offset: int) -> int:
-    """Native sample to enter at: shortly before the segment, the filter in the phase of the file's start."""
+    """Native sample to seek to: shortly before the segment, in the filter phase of the file's start."""
     step = phase_step(rate)
     return max(0, offset * rate // SAMPLE_RATE - rate // _LEADS_PER_SECOND) // step * step

@@ -1,4 +1,4 @@
-"""Any audio to mono 16 kHz float32: by content, not by name, in bounded memory, with errors of stable codes.
+"""Any audio as mono 16 kHz float32, in bounded memory; formats are detected by content and errors have stable codes.
 
 Legend: N = samples at 16 kHz.
 """
@@ -25,14 +25,14 @@ Segment = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the headers of an audio file say.
+    """Facts from the headers of an audio file.
 
     Attributes:
         sample_rate: native rate in Hz.
         channels: number of native channels.
         codec: FFmpeg's name of the codec.
-        num_samples: length at 16 kHz after resampling where the container states its length exactly (PCM
-            in WAV, RF64, W64, AIFF, AU, CAF and SPHERE; FLAC; MP3 by LAME or FFmpeg), else None.
+        num_samples: length at 16 kHz after resampling if the container states it exactly (PCM in WAV, RF64, W64, AIFF,
+            AU, CAF and SPHERE; FLAC; MP3 by LAME or FFmpeg), else None.
     """
 
     sample_rate: int
@@ -42,11 +42,11 @@ class AudioInfo:
 
 
 def probe(source: AudioSource) -> AudioInfo:
-    """Reads the headers only.
+    """Read the headers only.
 
     Raises:
-        AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, or truncated where the headers
-            already show that the file is shorter than it says.
+        AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, or truncated if the headers already show
+            that the file is shorter than stated.
     """
     return reading(source, _info, source)
 
@@ -63,24 +63,23 @@ def stream(
     num_samples: int | None = None,
     block_samples: int = BLOCK_SAMPLES,
 ) -> Iterator[NDArray[np.float32]]:
-    """Decodes block by block; memory does not depend on the length of the file.
+    """Decode block by block; memory does not depend on the length of the file.
 
-    A segment has the very samples that decoding from the start and cutting would give. PCM and FLAC are
-    entered shortly before it, other codecs are decoded from their start.
+    A segment has exactly the samples that decoding from the start and slicing would give. PCM and FLAC are decoded from
+    shortly before the segment, other codecs from their start.
 
     Args:
         source: path, fsspec URL or encoded bytes.
-        offset_samples: first sample wanted, at 16 kHz.
-        num_samples: how many, at 16 kHz; None = to the end.
+        offset_samples: first sample at 16 kHz.
+        num_samples: length in samples at 16 kHz; None = to the end.
         block_samples: length of every block but the last.
 
     Yields:
         Mono samples at 16 kHz.
 
     Raises:
-        AudioError: as `probe`; bad_segment; not_finite; and where the end is reached: truncated (less than
-            the container states), corrupt (failed checksums of FLAC and Ogg), no_samples. So blocks may
-            have come before the error.
+        AudioError: as `probe`; bad_segment; not_finite; and at the end: truncated (shorter than the container states),
+            corrupt (failed checksums of FLAC and Ogg), no_samples. Blocks may have been yielded before the error.
     """
     with Playback(source) as playback:
         yield from _finite_blocks(playback, (offset_samples, num_samples), block_samples, source)
@@ -89,21 +88,22 @@ def stream(
 def stream_segments(
     source: AudioSource, segments: Iterable[Segment], *, block_samples: int = BLOCK_SAMPLES
 ) -> Iterator[Iterator[NDArray[np.float32]]]:
-    """Segments of one source, each as `stream` gives it, in one pass where they follow each other.
+    """Yield the blocks of each segment of one source, in one pass over the file if the segments are in order.
 
-    Codecs other than PCM and FLAC are decoded once for all segments in ascending order, with overlaps of up to 10 s;
-    a segment that begins before that is decoded from the start of the file, as by `stream`.
+    Codecs other than PCM and FLAC are decoded once for all segments in ascending order, with overlaps of up to 10 s; a
+    segment that begins before that is decoded from the start of the file, as by `stream`.
 
     Args:
-        source: path, fsspec URL or encoded bytes; it is opened when the first block is asked for.
+        source: path, fsspec URL or encoded bytes; it is opened at the first block.
         segments: pairs of `stream`'s offset_samples and num_samples.
         block_samples: length of every block but the last of a segment.
 
     Yields:
-        For each segment the blocks of `stream`. They may be left early, and end when the next segment is asked for.
+        The blocks of `stream` for each segment. They may be left early, and are closed at the next segment.
 
     Raises:
-        AudioError: none here; the blocks of a segment raise what `stream` raises for it, and the next segments go on.
+        AudioError: never from this iterator; the blocks of a segment raise what `stream` raises for it, and later
+            segments can still be read.
     """
     with Playback(source) as playback:
         for segment in segments:
@@ -112,19 +112,19 @@ def stream_segments(
 
 
 def load(source: AudioSource, *, offset_samples: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:
-    """The whole of `stream` as one array waveform_N (4 bytes a sample: 230 MB per hour).
+    """Return the whole of `stream` as one array waveform_N (4 bytes per sample: 230 MB per hour).
 
     Raises:
-        AudioError: as `stream`. Audio too short for one frame is no error here; see `FrameGrid.num_frames`.
+        AudioError: as `stream`. Audio too short for one frame is not an error here; see `FrameGrid.num_frames`.
     """
     return np.concatenate(list(stream(source, offset_samples=offset_samples, num_samples=num_samples)))
 
 
 def measure(source: AudioSource) -> tuple[AudioInfo, int]:
-    """What `probe` finds, and the length in samples at 16 kHz: as the headers state it, else by decoding it through.
+    """Return the result of `probe` and the length at 16 kHz, which is decoded if the headers do not state it.
 
     Raises:
-        AudioError: as `probe` where the length is stated, as `stream` where it has to be decoded.
+        AudioError: as `probe` if the length is stated, as `stream` if it has to be decoded.
     """
     info = probe(source)
     if info.num_samples is not None:
@@ -143,7 +143,7 @@ def _finite_blocks(
 
 
 def _blocks(pieces_N: Iterator[NDArray[np.float32]], size: int) -> Iterator[NDArray[np.float32]]:
-    """Cuts and joins pieces into blocks of `size` samples; the last may be shorter."""
+    """Cut and join pieces into blocks of `size` samples; the last may be shorter."""
     waiting: list[NDArray[np.float32]] = []
     length = 0
     for piece_N in pieces_N:

@@ -1,4 +1,4 @@
-"""Decoded frames of any kind to mono 16 kHz float32, by libswresample.
+"""Resampling of decoded frames of any kind to mono 16 kHz float32, by libswresample.
 
 Legend: N = samples.
 """
@@ -21,7 +21,7 @@ Kind = tuple[str, str, int]
 
 
 def resampled_length(num_samples: int, rate: int) -> int:
-    """Samples at 16 kHz of `num_samples` at `rate`: rounded down to whole steps."""
+    """Number of samples at 16 kHz that `num_samples` at `rate` become, rounded down."""
     return num_samples * SAMPLE_RATE // rate
 
 
@@ -31,11 +31,11 @@ def phase_step(rate: int) -> int:
 
 
 class Resampler:
-    """Frames to blocks of mono 16 kHz samples.
+    """Resamples frames to blocks of mono 16 kHz samples.
 
-    n samples at rate r give exactly `resampled_length(n, r)`; libswresample itself gives that or one more, by
-    the phase of its filter. Channels are mixed by the standard downmix, normalised so that nothing clips;
-    channels whose places are not known (microphone arrays) are averaged.
+    n samples at rate r become exactly `resampled_length(n, r)`; libswresample itself yields that or one more, depending
+    on the phase of its filter. Channels are mixed by the standard downmix, normalised so that nothing clips; channels
+    without known positions (microphone arrays) are averaged.
     """
 
     def __init__(self) -> None:
@@ -46,46 +46,46 @@ class Resampler:
         self._given = 0
 
     def push(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
-        """The samples that this frame completes; a stream may change its kind, as joined files do."""
+        """Yield the samples that this frame completes; the kind of frames may change, as in joined files."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             yield from self.flush()
             self._begin(kind, frame.layout.nb_channels)
-        frame.pts = None  # only the order counts: a gap in the clock is not filled
+        frame.pts = None  # only the order counts: gaps in the clock are not filled
         self._taken += frame.samples
         for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
             yield from self._arrays(self._resampler.resample(mixed))
 
     def flush(self) -> Iterator[NDArray[np.float32]]:
-        """What is still inside the filter; the next frame begins anew."""
+        """Yield the samples still inside the filter; the next frame starts a new stream."""
         if self._kind is None:
             return
         due = resampled_length(self._taken, self._kind[2])
         for samples_N in self._arrays(self._resampler.resample(None)):
             yield samples_N[: due - (self._given - len(samples_N))]
-        if due > self._given:  # a sound shorter than the filter: the rest is silence
+        if due > self._given:  # sound shorter than the filter: the rest is silence
             yield np.zeros(due - self._given, np.float32)
         self._kind = None
 
     def _begin(self, kind: Kind, channels: int) -> None:
         unplaced = channels > 2 and kind[1] == f"{channels} channels"
         self._mixer = _averaging(kind, channels) if unplaced else None
-        # Not normalised, a float downmix of two equal channels comes out 3 dB louder than either.
+        # Without normalisation, a float downmix of two equal channels is 3 dB louder than either.
         self._resampler = AudioResampler("fltp", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
         self._kind, self._taken, self._given = kind, 0, 0
 
     def _arrays(self, frames: list[AudioFrame]) -> Iterator[NDArray[np.float32]]:
         for frame in frames:
-            # Flushing a resampler that had nothing to do gives [None], whatever the stubs say.
+            # Flushing an idle resampler gives [None], despite the stubs.
             if frame is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 self._given += frame.samples
                 yield frame.to_ndarray()[0]
 
 
 def _averaging(kind: Kind, channels: int) -> Graph:
-    """A filter graph that gives the mean of the channels at the same rate.
+    """Return a filter graph that averages the channels at the same rate.
 
-    A filter and no NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
+    A filter instead of NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
     """
     graph = Graph()
     weights = "+".join(f"{1 / channels!r}*c{channel}" for channel in range(channels))

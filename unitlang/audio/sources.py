@@ -1,4 +1,4 @@
-"""Opening encoded audio from a path, a URL or memory as one kind of file object."""
+"""Open encoded audio from a path, a URL or memory as one kind of file object."""
 
 import stat
 from collections.abc import Callable
@@ -14,11 +14,13 @@ from unitlang.errors import AudioError
 from unitlang.interrupts import Carried, patient_signals, uninterrupted
 
 AudioSource = str | Path | bytes
-"""A path, an fsspec URL (`s3://bucket/x.flac`, `memory://...`) or the encoded bytes themselves."""
+"""A path, an fsspec URL (`s3://bucket/x.flac`, `memory://...`) or the encoded bytes."""
 
 PATH_FAULTS = frozenset({ENOENT, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG, EACCES, EPERM})
-"""What the system says of a path with which no file can be opened, now or later; all else (EIO, ESTALE, EMFILE) is a
-failure of the machine or of the disk, and trying again may help."""
+"""Error numbers of paths that cannot be opened now or later.
+
+All others (EIO, ESTALE, EMFILE) are failures of the machine or the disk, and a retry may help.
+"""
 
 
 P = ParamSpec("P")
@@ -26,16 +28,16 @@ T = TypeVar("T")
 
 
 class EncodedFile:
-    """A seekable file without a name: given one, FFmpeg would believe its extension before its content.
+    """A seekable file without a name: with one, FFmpeg would trust its extension more than its content.
 
-    FFmpeg calls the very methods of `file`. Those of C (`open`, BytesIO) run no bytecode, so no signal's handler runs
-    in them, whose exception PyAV would drop. Others: `PythonFile`.
+    FFmpeg calls the methods of `file` directly. Methods written in C (`open`, BytesIO) run no bytecode, so no signal
+    handler can raise in them; PyAV would drop that exception. For other files see `PythonFile`.
 
     Attributes:
         size: bytes of the file.
-        read: up to so many bytes; none at the end.
-        seek: goes to a byte position.
-        tell: the byte position.
+        read: returns up to so many bytes; none at the end.
+        seek: moves to a byte position.
+        tell: returns the byte position.
         close: closes the file.
     """
 
@@ -49,7 +51,7 @@ class EncodedFile:
 
 
 class PythonFile(EncodedFile):
-    """A file whose methods run Python code, as all of fsspec's do."""
+    """A file whose methods run Python code, like all fsspec files."""
 
     def __init__(self, file: BinaryIO) -> None:
         super().__init__(file)
@@ -58,7 +60,10 @@ class PythonFile(EncodedFile):
 
 
 def _carrying(call: Callable[P, T]) -> Callable[P, T]:
-    """`call`, that raises in a `Carried` what PyAV would drop: CancelledError of a remote file's event loop."""
+    """Wrap `call`: exceptions that PyAV would drop become the cause of a `Carried`.
+
+    One of them is the CancelledError of a remote file's event loop.
+    """
 
     def called(*args: P.args, **named: P.kwargs) -> T:
         try:
@@ -72,17 +77,17 @@ def _carrying(call: Callable[P, T]) -> Callable[P, T]:
 
 
 def source_name(source: AudioSource) -> str:
-    """How errors call the source."""
+    """Name of the source in error messages."""
     return "<bytes>" if isinstance(source, bytes) else str(source)
 
 
 def open_source(source: AudioSource) -> EncodedFile:
-    """Opens the source, at its start.
+    """Open the source at its start.
 
     Raises:
-        AudioError: `missing` (no such file, a dangling link, no regular file, not readable) or `empty_file`.
-        OSError: the disk or a remote file system failed, which says nothing about the file: a broken connection, an
-            expired token, too many open files.
+        AudioError: `missing` (no such file, a dangling link, not a regular file, not readable) or `empty_file`.
+        OSError: the disk or a remote file system failed: a broken connection, an expired token, too many open files.
+            The file itself may be fine.
     """
     if isinstance(source, bytes):
         file = EncodedFile(BytesIO(source))
@@ -95,7 +100,7 @@ def open_source(source: AudioSource) -> EncodedFile:
 
 
 def reading(source: AudioSource, call: Callable[P, T], *args: P.args, **named: P.kwargs) -> T:
-    """Runs what makes FFmpeg read the source; no signal changes what it returns (see `unitlang.interrupts`)."""
+    """Run a call that makes FFmpeg read the source, protected from signals (see `unitlang.interrupts`)."""
     if not _is_url(source):
         return uninterrupted(call, *args, **named)
     with patient_signals():
@@ -109,7 +114,7 @@ def _is_url(source: AudioSource) -> bool:
 def _open_path(path: str | Path) -> EncodedFile:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):  # pipes and devices may never end
-            raise AudioError("missing", "there is a folder, pipe or device, no file", str(path))
+            raise AudioError("missing", "this is a folder, pipe or device, not a file", str(path))
         return EncodedFile(Path(path).open("rb"))
     except OSError as error:
         if error.errno not in PATH_FAULTS:
@@ -118,7 +123,7 @@ def _open_path(path: str | Path) -> EncodedFile:
     except ValueError as error:
         if isinstance(error, AudioError):
             raise
-        raise AudioError("missing", f"this is no path: {error}", str(path)) from error
+        raise AudioError("missing", f"this is not a path: {error}", str(path)) from error
 
 
 def _open_url(url: str) -> EncodedFile:

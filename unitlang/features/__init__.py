@@ -1,6 +1,6 @@
 """Speech to one feature vector per frame.
 
-Every module here that defines an `ExtractorConfig` is a `kind` of features, found by itself.
+A module here that defines an `ExtractorConfig` registers a `kind` of features by being there.
 """
 
 from typing import TYPE_CHECKING, Annotated, Union
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     FeaturesConfig = ExtractorConfig
 else:
     FeaturesConfig = Annotated[Union[tuple(EXTRACTORS.values())], Field(discriminator="kind")]  # noqa: UP007
-    """Config of any feature extractor; `kind` chooses it."""
+    """Config of any feature extractor; `kind` selects it."""
 
 __all__ = [
     "EXTRACTORS",
@@ -36,16 +36,4 @@ __all__ = [
     "MfccConfig",
     "MfccExtractor",
     "as_array",
-    "fingerprint_features",
-    "load_extractor",
 ]
-
-
-def fingerprint_features(config: FeaturesConfig) -> str:
-    """Return `config.fingerprint()`; see there."""
-    return config.fingerprint()
-
-
-def load_extractor(config: FeaturesConfig, device: str = "cpu") -> FeatureExtractor:
-    """Return `config.load(device)`; see there."""
-    return config.load(device)

@@ -1,6 +1,6 @@
-"""Bases of feature extractors and of their configs.
+"""Base classes of feature extractors and of their configs.
 
-An extractor is one module of this package that defines one `ExtractorConfig` subclass; it is found by itself.
+An extractor is one module of this package that defines one `ExtractorConfig` subclass; its presence registers it.
 """
 
 # Shapes: N = samples at 16 kHz, T = frames, D = feature dims.
@@ -23,13 +23,13 @@ K = TypeVar("K", bound=Hashable)
 
 
 class ExtractorConfig(FrozenConfig, ABC):
-    """Config of a feature extractor, with all that the rest of the program needs to know about its kind.
+    """Config of a feature extractor, with everything that the rest of the program needs to know about its kind.
 
     Subclasses set `kind: Literal["..."] = "..."`, the name of the extractor in config files, and `speed`. Their modules
-    import no torch: configs are also read where nothing is computed.
+    do not import torch: configs are also read where nothing is computed.
 
     Attributes:
-        speed: rough seconds of audio that one core processes in a second; for planning.
+        speed: rough seconds of audio that one core processes per second; for planning.
         gains_by_gpu: whether the extractor is faster on a GPU.
     """
 
@@ -37,7 +37,7 @@ class ExtractorConfig(FrozenConfig, ABC):
     gains_by_gpu: ClassVar[bool] = False
 
     kind: Any  # each subclass narrows it to its own literal
-    """Which features."""
+    """Kind of features."""
 
     @classmethod
     def missing_files(
@@ -45,7 +45,7 @@ class ExtractorConfig(FrozenConfig, ABC):
         values: Mapping[str, Any],  # noqa: ARG003
         absolute: Callable[[str], str],  # noqa: ARG003
     ) -> Iterator[tuple[str, str]]:
-        """Yield a field and a message for each file that a config names and that is not there.
+        """Yield a field name and a message for each missing file that a config names.
 
         Args:
             values: the config as the user wrote it, unchecked.
@@ -54,13 +54,13 @@ class ExtractorConfig(FrozenConfig, ABC):
         yield from ()
 
     def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:  # noqa: ARG002
-        """Return the config that all workers share: absolute paths, and nothing left for a worker to choose.
+        """Return the config that all workers share: absolute paths, and no choice left to a worker.
 
         Args:
             absolute: turns a path of the config into an absolute one.
 
         Returns:
-            The config, and a line for the log where something was chosen.
+            The config, and a line for the log if something was chosen.
         """
         return self, None
 
@@ -74,18 +74,20 @@ class ExtractorConfig(FrozenConfig, ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of all that the features depend on; reads the checkpoint's bytes but imports no torch.
+        """Return the SHA-256 (hex) of everything that the features depend on.
+
+        Reads the checkpoint's bytes but does not import torch.
 
         Raises:
-            UnitlangError: the checkpoint is missing, or must be downloaded and that was not asked for.
+            UnitlangError: the checkpoint is missing, or must be downloaded and `download` is not set.
         """
 
     @abstractmethod
     def load(self, device: str = "cpu") -> "FeatureExtractor":
-        """Make the extractor.
+        """Load the extractor.
 
         Args:
-            device: torch's name of where a model runs.
+            device: torch's name of the device that the model runs on.
 
         Raises:
             UnitlangError: the checkpoint is missing, is not of this kind, or has no such layer.
@@ -97,12 +99,12 @@ class FeatureExtractor(Protocol):
 
     @property
     def config(self) -> ExtractorConfig:
-        """Config that the extractor was made from."""
+        """Config that the extractor was loaded from."""
         ...
 
     @property
     def grid(self) -> FrameGrid:
-        """Where the frames lie on the waveform."""
+        """Positions of the frames on the waveform."""
         ...
 
     @property
@@ -111,17 +113,17 @@ class FeatureExtractor(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of all that the values depend on."""
+        """Return the SHA-256 (hex) of everything that the values depend on."""
         ...
 
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """Features of one utterance that comes in blocks of any size, in bounded memory.
+        """Yield the features of one utterance that comes in blocks of any size, in bounded memory.
 
         Args:
             blocks: waveform_N float32 arrays, 16 kHz mono.
 
         Yields:
-            features_TD float32; frames add up to `grid.num_frames(total samples)`; nothing below one frame.
+            features_TD float32, `grid.num_frames(total samples)` frames in all; nothing if that is 0.
 
         Raises:
             UnitlangError: NaN or infinite samples or features.
@@ -129,14 +131,16 @@ class FeatureExtractor(Protocol):
         ...
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
-        """Features of many utterances, in batches where that is faster; the blocks may be read in another thread.
+        """Yield the features of many utterances, in batches if that is faster.
+
+        Another thread may read the blocks.
 
         Args:
-            utterances: a key and the blocks of each, as `stream` takes them.
+            utterances: a key and the blocks of each, as for `stream`.
 
         Yields:
             A key and features_TD of the next frames of its utterance, as an array or a tensor on the extractor's
-            device. One utterance's frames come in order, utterances in any.
+                device. The frames of one utterance come in order, the utterances in any order.
 
         Raises:
             UnitlangError: as `stream`.
@@ -144,12 +148,16 @@ class FeatureExtractor(Protocol):
         ...
 
     def extract(self, waveform_N: FloatArray) -> FloatArray:
-        """features_TD of a whole utterance: the values that `stream` yields, in one array."""
+        """Return features_TD of a whole utterance: the values that `stream` yields, in one array.
+
+        Raises:
+            UnitlangError: as `stream`.
+        """
         ...
 
 
 class Extractor(ABC):
-    """Base of the extractors: a subclass sets the attributes and implements `stream` or both streams.
+    """Base class of extractors: a subclass sets the attributes and implements `stream` or both streams.
 
     Attributes:
         grid: see `FeatureExtractor.grid`.
@@ -164,7 +172,7 @@ class Extractor(ABC):
         """See `FeatureExtractor.stream`."""
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
-        """See `FeatureExtractor.stream_many`; one by one, for extractors that gain nothing by batches."""
+        """See `FeatureExtractor.stream_many`; for extractors that gain nothing by batches."""
         return ((key, features_TD) for key, blocks in utterances for features_TD in self.stream(blocks))
 
     def extract(self, waveform_N: FloatArray) -> FloatArray:
@@ -174,15 +182,15 @@ class Extractor(ABC):
 
 
 def as_array(features_TD: Any) -> FloatArray:
-    """What `stream_many` yields, as an array."""
+    """Return features as `stream_many` yields them (array or tensor) as an array."""
     return features_TD if isinstance(features_TD, np.ndarray) else features_TD.cpu().numpy()
 
 
 def not_finite() -> UnitlangError:
-    """The error of an extractor that gave NaN or infinite values."""
+    """Return the error to raise for NaN or infinite features."""
     return UnitlangError("the feature extractor gave NaN or infinite values: is the checkpoint intact?")
 
 
 def fingerprint_of(parts: Mapping[str, object]) -> str:
-    """SHA-256 (hex) of `parts` as canonical JSON."""
+    """Return the SHA-256 (hex) of `parts` as canonical JSON."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Windows that go through a model together."""
+"""Batches of windows that go through a model together."""
 
 # Shapes: N = samples at 16 kHz.
 
@@ -10,11 +10,11 @@ from unitlang.grouping import grouped
 
 
 def batches(windows: Iterable[tuple[K, Window]], batch_samples: int) -> Iterator[list[tuple[K, Window]]]:
-    """Yield the windows in their order, in batches whose samples stay within a bound.
+    """Yield the windows in their order, in batches with a bounded number of samples.
 
     Args:
-        windows: with the key of their utterance.
-        batch_samples: bound of a batch; a longer window is a batch by itself.
+        windows: each with the key of its utterance.
+        batch_samples: most samples per batch; a longer window is a batch of its own.
     """
 
     def is_full(batch: list[tuple[K, Window]], item: tuple[K, Window]) -> bool:

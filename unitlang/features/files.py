@@ -1,4 +1,4 @@
-"""The files of a checkpoint and the hash of their contents, without loading them."""
+"""Find the files of a checkpoint and hash their contents without loading them."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ class CheckpointFiles:
 
     Attributes:
         weights: the file of tensors.
-        config: Hugging Face's `config.json`, where the checkpoint is a folder.
-        preprocessor: Hugging Face's `preprocessor_config.json`, where there is one.
+        config: Hugging Face's `config.json`, if the checkpoint is a folder.
+        preprocessor: Hugging Face's `preprocessor_config.json`, if there is one.
     """
 
     weights: Path
@@ -26,7 +26,7 @@ class CheckpointFiles:
     preprocessor: Path | None = None
 
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of the contents of all files; where they lie does not matter."""
+        """Return the SHA-256 (hex) of the contents of all files; their paths do not matter."""
         files = (self.weights, self.config, self.preprocessor)
         return hashlib.sha256(
             json.dumps([None if file is None else _sha256_of(file) for file in files]).encode()
@@ -37,8 +37,8 @@ def locate(checkpoint: str, remedy: str = "give a file of weights or a Hugging F
     """Find the files of a checkpoint.
 
     Args:
-        checkpoint: a file of weights, or a folder as Hugging Face lays it out.
-        remedy: what the error says to do where there is nothing.
+        checkpoint: a file of weights, or a folder in Hugging Face's layout.
+        remedy: advice in the error message if nothing is found.
 
     Raises:
         UnitlangError: there is no such file or folder, or the folder is not a checkpoint.

@@ -26,40 +26,40 @@ from unitlang.frames import HUBERT_GRID, SAMPLE_RATE, FrameGrid
 from unitlang.precision import full_precision
 
 REVISION = 4
-"""Raised with every change of the values, so that nothing computed before is mixed with them."""
+"""Raised with every change of the values, so that old results are never mixed with new ones."""
 
 BATCH_SECONDS = {"cpu": 16.0, "cuda": 320.0}
-"""Audio of a batch, by type of device: on a CPU only short utterances gain by company."""
+"""Seconds of audio per batch, by device type: on a CPU only short utterances gain by batching."""
 
 BATCHES_AHEAD = 2
 _STATISTICS_SAMPLES = 10 * SAMPLE_RATE
-"""Moments are summed in blocks of this size, so that they do not depend on how the audio comes."""
+"""Moments are summed in blocks of this size, so that they do not depend on the blocks of the input."""
 
 
 class HubertConfig(ExtractorConfig):
     """Features of one layer of a HuBERT model.
 
-    An utterance of up to `max_window_seconds` goes through the model whole. A longer one is cut into windows of
-    that length (`unitlang.features.windows`), which are all normalised by the statistics of the whole utterance.
+    An utterance of up to `max_window_seconds` goes through the model whole. A longer one is cut into windows of that
+    length (`unitlang.features.windows`), which are all normalised by the statistics of the whole utterance.
     """
 
     speed: ClassVar[float] = 6.0
     gains_by_gpu: ClassVar[bool] = True
 
     kind: Literal["hubert"] = "hubert"
-    """Which features."""
+    """Kind of features."""
     checkpoint: str
     """A fairseq, torchaudio or safetensors file, a Hugging Face folder, or a torchaudio bundle's name."""
     layer: int = Field(ge=1)
     """Transformer layer, from 1, as fairseq counts: 9 is the output of the ninth."""
     max_window_seconds: float = Field(default=60.0, ge=1.0, allow_inf_nan=False)
-    """Longest stretch that the model sees at once, context included, in seconds."""
+    """Longest stretch that the model processes at once, context included, in seconds."""
     context_seconds: float = Field(default=5.0, ge=0.0, allow_inf_nan=False)
-    """What a window of a long utterance sees before and after the frames it gives, at least, in seconds."""
+    """Least context before and after the frames that a window of a long utterance yields, in seconds."""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
-    """Of the matrix products; `auto` is bf16 where the machine that starts has the units for it, else fp32."""
+    """Precision of the matrix products; `auto` is bf16 if the starting machine has bf16 matrix units, else fp32."""
     download: bool = False
-    """Whether a torchaudio bundle may be fetched."""
+    """Allow the download of a torchaudio bundle."""
 
     @model_validator(mode="after")
     def _context_fits(self) -> Self:
@@ -69,7 +69,7 @@ class HubertConfig(ExtractorConfig):
 
     @classmethod
     def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-        """See `ExtractorConfig.missing_files`; with `download` nothing needs to be there."""
+        """See `ExtractorConfig.missing_files`; with `download` no file is required."""
         checkpoint = values.get("checkpoint")
         if values.get("download") is not True and isinstance(checkpoint, str) and checkpoint:
             try:
@@ -86,11 +86,11 @@ class HubertConfig(ExtractorConfig):
         return config.model_copy(update={"precision": precision}), f"precision: auto is {precision}: {reason}"
 
     def grid(self) -> FrameGrid:
-        """See `ExtractorConfig.grid`; models on another grid are refused when they are loaded."""
+        """See `ExtractorConfig.grid`; loading refuses models on another grid."""
         return HUBERT_GRID
 
     def fingerprint(self) -> str:
-        """See `ExtractorConfig.fingerprint`; imports torch only where `precision` is `auto`."""
+        """See `ExtractorConfig.fingerprint`; imports torch only if `precision` is `auto`."""
         bundle = self.checkpoint in BUNDLES
         if bundle and not self.download:
             raise UnitlangError(
@@ -114,11 +114,14 @@ class HubertConfig(ExtractorConfig):
 
 
 class HubertExtractor(Extractor):
-    """Runs a HuBERT model up to one layer; no layer beyond it is kept or computed.
+    """Runs a HuBERT model up to one layer; later layers are neither kept nor computed.
 
     Args:
-        config: which features.
-        device: torch's name of where the model runs.
+        config: the features to compute.
+        device: torch's name of the device that the model runs on.
+
+    Raises:
+        UnitlangError: the checkpoint is missing, is not a HuBERT model, or has no such layer.
     """
 
     def __init__(self, config: HubertConfig, device: str = "cpu") -> None:
@@ -151,7 +154,7 @@ class HubertExtractor(Extractor):
             yield as_array(features_TD)
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
-        """See `FeatureExtractor.stream_many`; reading and cutting run ahead in a thread of their own."""
+        """See `FeatureExtractor.stream_many`; a background thread reads and cuts the next utterances."""
         together = batches(self.cut(utterances), self._batch_samples)
         prepared = ((items, self.prepare([window for _, window in items])) for items in together)
         for items, batch in ahead(prepared, BATCHES_AHEAD):
@@ -159,9 +162,12 @@ class HubertExtractor(Extractor):
                 yield key, features_TD[window.first : window.last]
 
     def cut(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Window]]:
-        """Windows of the utterances, each with the moments of its whole utterance.
+        """Yield the windows of the utterances, each with the moments of its whole utterance.
 
         Every utterance is read twice: its moments must be known before its first window is computed.
+
+        Raises:
+            UnitlangError: NaN or infinite samples.
         """
         for key, blocks in utterances:
             with closing(Recording(blocks, self._window_samples)) as recording:
@@ -177,7 +183,7 @@ class HubertExtractor(Extractor):
                 yield from ((key, replace(window, moments=moments)) for window in cut)
 
     def prepare(self, windows: Sequence[Window]) -> Any:
-        """The batch (`hubert_model.Batch`) that these windows make, whatever their lengths."""
+        """Return the batch (`hubert_model.Batch`) of these windows, which may differ in length."""
         import torch
 
         from unitlang.features.hubert_parts.hubert_model import Batch
@@ -190,7 +196,7 @@ class HubertExtractor(Extractor):
         return batch.pin() if self._device.type == "cuda" else batch
 
     def compute(self, batch: Any) -> list[Any]:
-        """features_TD of each window of a batch, context included, as tensors on the device.
+        """Return features_TD of each window of a batch, context included, as tensors on the device.
 
         Raises:
             UnitlangError: NaN or infinite features.
@@ -205,7 +211,7 @@ class HubertExtractor(Extractor):
 
 
 def resolve_precision(config: HubertConfig) -> tuple[HubertConfig, str]:
-    """The config with `fp32` or `bf16` in place of `auto`, and the reason for the choice."""
+    """Return the config with `fp32` or `bf16` in place of `auto`, and the reason for the choice."""
     if config.precision != "auto":
         return config, "as configured"
     precision, reason = _precision_here()
@@ -213,7 +219,7 @@ def resolve_precision(config: HubertConfig) -> tuple[HubertConfig, str]:
 
 
 def _precision_here() -> tuple[Literal["fp32", "bf16"], str]:
-    """What this machine is made for: bf16 without matrix units for it is slower than fp32."""
+    """Choose the fastest precision of this machine: bf16 without matrix units for it is slower than fp32."""
     import torch
 
     if torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False):

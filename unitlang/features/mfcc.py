@@ -1,4 +1,4 @@
-"""39-dimensional MFCC on HuBERT's frame grid, as in its first iteration (arXiv 2106.07447, sec. IV-B)."""
+"""39-dimensional MFCC on HuBERT's frame grid, as in HuBERT's first iteration (arXiv 2106.07447, sec. IV-B)."""
 
 # Shapes: N = samples at 16 kHz, T = frames, C = cepstral coefficients, D = feature dims.
 
@@ -14,11 +14,11 @@ from unitlang.features.windows import windows
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE, FrameGrid
 
 REVISION = 1
-"""Raised with every change of the values, so that nothing computed before is mixed with them."""
+"""Raised with every change of the values, so that old results are never mixed with new ones."""
 
 _WINDOW_FRAMES = 3_000
 _DELTA_REACH = 4
-"""Frames that a delta of deltas sees to each side: twice the 2 of one regression window of 5."""
+"""Frames on each side that a delta of deltas depends on: twice the 2 of one regression window of 5."""
 
 
 class MfccConfig(ExtractorConfig):
@@ -27,7 +27,7 @@ class MfccConfig(ExtractorConfig):
     speed: ClassVar[float] = 400.0
 
     kind: Literal["mfcc"] = "mfcc"
-    """Which features."""
+    """Kind of features."""
 
     def grid(self) -> FrameGrid:
         """See `ExtractorConfig.grid`."""
@@ -43,9 +43,9 @@ class MfccConfig(ExtractorConfig):
 
 
 class MfccExtractor(Extractor):
-    """13 Kaldi MFCC with C0, their deltas and the deltas of these, without dither.
+    """Computes 13 Kaldi MFCC with C0, their deltas and the deltas of these, without dither.
 
-    The settings are fairseq's `dump_mfcc_feature.py` but for the frame shift: 20 ms here, 10 ms there.
+    The settings are those of fairseq's `dump_mfcc_feature.py`, except for the frame shift: 20 ms here, 10 ms there.
     """
 
     dim = 39

@@ -1,4 +1,4 @@
-"""A waveform that is read twice: kept in memory while it is short, in a temporary file beyond that."""
+"""A waveform that can be read more than once: in memory while it is short, in a temporary file beyond that."""
 
 # Shapes: N = samples at 16 kHz.
 
@@ -19,9 +19,9 @@ class Recording:
     """The samples of one utterance.
 
     Args:
-        blocks: waveform_N float32 arrays of any size, 16 kHz mono; read at once.
-        memory_samples: what is kept in memory; a longer waveform lies in the temporary folder (`TMPDIR`), 230 MB
-            an hour, until `close`.
+        blocks: waveform_N float32 arrays of any size, 16 kHz mono; read immediately.
+        memory_samples: most samples kept in memory; a longer waveform is stored in the temporary folder (`TMPDIR`),
+            230 MB per hour, until `close`.
 
     Raises:
         UnitlangError: blocks that are not one-dimensional, or hold NaN or infinite samples.
@@ -33,7 +33,7 @@ class Recording:
             self._file.write(block_N.tobytes())
 
     def blocks(self, samples: int) -> Iterator[FloatArray]:
-        """The waveform from its start, in blocks of `samples`, the last one shorter."""
+        """Yield the waveform from its start, in blocks of `samples`; the last one may be shorter."""
         self._file.seek(0)
         while data := self._file.read(samples * _SAMPLE_BYTES):
             yield np.frombuffer(data, np.float32)
@@ -44,10 +44,10 @@ class Recording:
 
 
 def checked(blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-    """The blocks as float32.
+    """Yield the blocks as float32.
 
     Raises:
-        UnitlangError: a block that is not one-dimensional, or holds NaN or infinite samples.
+        UnitlangError: a block is not one-dimensional, or holds NaN or infinite samples.
     """
     for block_N in blocks:
         if block_N.ndim != 1:

@@ -1,4 +1,4 @@
-"""Reading the tensors of a checkpoint's file; no code that the file may hold is run."""
+"""Read the tensors of a checkpoint's file without running code from it."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
@@ -17,14 +17,14 @@ def read_weights(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
     """Read a file of weights onto the CPU.
 
     Args:
-        path: a .safetensors file, or whatever `torch.save` wrote.
+        path: a .safetensors file, or a file written by `torch.save`.
         allowed: for `torch.serialization.safe_globals`: classes that the file may hold beside tensors.
 
     Returns:
-        What the file holds by name, usually tensors.
+        The contents by name, usually tensors.
 
     Raises:
-        UnitlangError: the file is of neither format, holds other classes, or holds no dict.
+        UnitlangError: the file has neither format, holds other classes, or holds no dict.
     """
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _torch_load(path, allowed)
     if not isinstance(content, dict):
@@ -33,7 +33,11 @@ def read_weights(path: Path, allowed: Sequence[Any] = ()) -> dict[str, Any]:
 
 
 def check_finite(tensors: Mapping[str, "Tensor"], source: str) -> None:
-    """Refuse damaged weights by name: not every kernel of torch carries a NaN through to the features.
+    """Refuse damaged weights and name the tensor: not every torch kernel carries a NaN through to the features.
+
+    Args:
+        tensors: by name.
+        source: checkpoint, for the error message.
 
     Raises:
         UnitlangError: a tensor holds NaN or infinite values.
@@ -67,5 +71,5 @@ def _torch_load(path: Path, allowed: Sequence[Any]) -> object:
             f"({str(error).splitlines()[0]}). Where you trust it, load it with the program that wrote it and "
             'save its weights alone: torch.save({"model": model.state_dict()}, "weights.pt")'
         ) from error
-    except Exception as error:  # on bytes that are no checkpoint the reader may raise nearly anything
+    except Exception as error:  # on bytes that are not a checkpoint the reader may raise nearly anything
         raise UnitlangError(f"{path} is not a torch checkpoint: {error or type(error).__name__}") from error

@@ -1,4 +1,4 @@
-"""Cutting an utterance of any length into overlapping windows of bounded size."""
+"""Cut an utterance of any length into overlapping windows of bounded size."""
 
 # Shapes: N = samples at 16 kHz.
 
@@ -17,13 +17,13 @@ FloatArray = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Window:
-    """A stretch of an utterance and which of its frames count.
+    """A stretch of an utterance and the range of its frames to keep.
 
     Attributes:
         waveform_N: float32 samples.
-        first: first of the window's own frames to keep; those before it are context.
+        first: first of the window's frames to keep; those before it are context.
         last: one after the last frame to keep.
-        moments: of the whole utterance, where the features depend on them.
+        moments: of the whole utterance, if the features depend on them.
     """
 
     waveform_N: FloatArray
@@ -37,19 +37,19 @@ def windows(
 ) -> Iterator[Window]:
     """Cut an utterance into windows whose kept frames are all its frames, each once, in order.
 
-    Up to `window_frames` frames the utterance is one window, whole. A longer one is cut into windows of
-    exactly `window_frames` frames that overlap by twice `context_frames` and are parted in the middle of the
-    overlap; the last one reaches back as far as it must to be full. So the cuts depend on the number of
-    samples alone, never on how the blocks come. Holds at most two windows of samples.
+    An utterance of up to `window_frames` frames is one window. A longer one is cut into windows of exactly
+    `window_frames` frames that overlap by twice `context_frames`; the middle of the overlap separates their kept
+    frames. The last window reaches back as far as needed to be full. The cuts depend only on the number of samples, not
+    on the blocks. Holds at most two windows of samples.
 
     Args:
         blocks: waveform_N float32 arrays of any size, 16 kHz mono.
-        grid: where the frames lie.
+        grid: the extractor's frame grid.
         window_frames: longest window, in frames; more than twice `context_frames`.
-        context_frames: least number of frames before and after the kept ones, in frames.
+        context_frames: least number of frames before and after the kept ones.
 
     Yields:
-        The windows; none where the utterance is shorter than one frame.
+        The windows; none if the utterance is shorter than one frame.
 
     Raises:
         UnitlangError: blocks that are not one-dimensional, or hold NaN or infinite samples.

@@ -1,1 +1,1 @@
-"""Units to words: learning a unit language, encoding, compression."""
+"""Units to words: training a unit language, encoding, compression."""

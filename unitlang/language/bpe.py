@@ -1,20 +1,21 @@
-"""Byte-pair encoding exactly as SentencePiece does it, several times as fast.
+"""Byte-pair encoding with exactly SentencePiece's results, several times as fast.
 
-SentencePiece joins two neighbouring symbols where their units together are a word: of all such neighbours those whose
-word has the best score, the leftmost of equal ones, until none are left. Here nothing is joined. Words are
-chosen from left to right, the longest first, and one is kept if BPE, given the units of the word before and of this
-one alone, makes just these two. Two facts make that exact and linear:
+SentencePiece merges two neighbouring symbols if their units together are a word. Of all such pairs it takes the one
+whose word has the best score, the leftmost of equal ones, until none are left. This encoder merges nothing. It chooses
+words from left to right, the longest first, and keeps a word if BPE of the units of the previous word and this one
+alone gives just these two. Two facts make that exact and linear:
 
-- Words are BPE's result if and only if each two neighbours are BPE's result for the units of the two. For as
-  long as nothing is joined across an edge, what happens on one side is the same whatever stands on the other; so the
-  first join across an edge, if there is one, happens in the two neighbours alone as well.
+- Words are BPE's result if and only if each two neighbours are BPE's result for the units of the two. As long as
+  nothing is merged across an edge, the merges on one side do not depend on the other side; so the first merge across an
+  edge, if there is one, also happens in the two neighbours alone.
 - So the words that lead to a position are BPE's result for all units before it, and there is only one such result. A
-  position from which no word leads on need not be tried a second time.
+  position that no word continues to the end never needs a second try.
 
-The first is how the `bpe` crate of github/rust-gems encodes, for merges of pairs. It holds for any order that looks at
-the neighbours alone, hence also for scores of words, where several pairs may be joined to one word. What two words do
-at their edge is read from how each was joined (`bpe_search`), which needs one more thing: that each word is joined
-after the two that it is joined of. All of 25,000 random languages that BPE had learnt were so; others are refused here.
+The `bpe` crate of github/rust-gems uses the first fact for merges of pairs. It holds for any order that depends on the
+neighbours alone, hence also for scores of words, where several pairs may merge to one word. How two words behave at
+their edge follows from how each was merged (`bpe_search`), which needs one more condition: each word is merged after
+the two words that it is made of. All of 25,000 random languages learnt by BPE fulfilled it; languages that do not are
+refused here.
 
 Shapes: R = units, N = sequences, W = words, V = words of the vocabulary, C = cuts of a word into two, E = entries.
 """
@@ -54,12 +55,12 @@ class BpeEncoder:
     """Byte-pair encoding by the scores of words. Picklable.
 
     Args:
-        words: units of each word in the order of its id: all different, each single unit among them; `<unk>` has none.
-        scores: of each word; the highest is joined first.
-        piece_units: sequences are cut after every so many units.
+        words: units of each word in the order of its id: all different, every single unit among them; `<unk>` has none.
+        scores: score of each word; the highest is merged first.
+        piece_units: sequences are cut after every `piece_units` units.
 
     Raises:
-        UnsearchableError: some word is joined before one of the two that it is joined of, or there are too many.
+        UnsearchableError: a word is merged before one of the two words that it is made of, or there are too many words.
     """
 
     def __init__(self, words: Sequence[Sequence[int]], scores: Sequence[float], piece_units: int) -> None:
@@ -70,20 +71,20 @@ class BpeEncoder:
         self._piece_units = piece_units
 
     def encode(self, units_R: Uint16Array, ends_N: Int64Array) -> tuple[Int32Array, Int64Array]:
-        """Words of many sequences.
+        """Encode many sequences.
 
         Args:
-            units_R: the units of all sequences, all of them words.
-            ends_N: where each sequence ends.
+            units_R: the units of all sequences, concatenated; each must be a word.
+            ends_N: end of each sequence in `units_R`.
 
         Returns:
-            The words of all sequences, `words_W`, and where those of each sequence end, of shape (N,).
+            The words of all sequences, `words_W`, and the end of each sequence in them, of shape (N,).
         """
         return encode(units_R, ends_N, self._piece_units, self._tables)
 
 
 def _tables(texts: list[str], ranks_V: NDArray[np.integer]) -> Tables:
-    """The tables of words that are written with the codepoint u for unit u."""
+    """Build the tables; `texts` write each word with the codepoint u for unit u."""
     words_V5 = np.full((len(texts), 5), NONE, np.int32)
     words_V5[:, LENGTH] = [len(text) for text in texts]
     words_V5[:, RANK] = np.where(words_V5[:, LENGTH] > 1, ranks_V, NONE)
@@ -98,7 +99,7 @@ def _tables(texts: list[str], ranks_V: NDArray[np.integer]) -> Tables:
 
 
 def _join(ids: dict[str, int], words_V5: Int32Array) -> Int64Array:
-    """`Tables.joined_S`; fills in which two words each word is joined of."""
+    """Build `Tables.joined_S` and fill in the two words that each word is merged from."""
     cuts_C3 = _rows(_cuts(ids))
     joined_S = _hash_table(len(cuts_C3))
     if not join(cuts_C3, words_V5, joined_S):
@@ -107,7 +108,7 @@ def _join(ids: dict[str, int], words_V5: Int32Array) -> Int64Array:
 
 
 def _cuts(ids: dict[str, int]) -> Iterator[tuple[int, int, int]]:
-    """Each word, the shorter ones first, and two words that it can be cut into; once for each cut."""
+    """Yield each word, the shorter ones first, with two words that it can be cut into; once for each cut."""
     for text in sorted(ids, key=len):
         for end in range(1, len(text)):
             left, right = ids.get(text[:end]), ids.get(text[end:])
@@ -116,7 +117,7 @@ def _cuts(ids: dict[str, int]) -> Iterator[tuple[int, int, int]]:
 
 
 def _nodes(ids: dict[str, int], num_words: int) -> Int64Array:
-    """`Tables.nodes_S`."""
+    """Build `Tables.nodes_S`."""
     nodes = dict(ids)
     for text in ids:
         for end in range(2, len(text)):
@@ -130,7 +131,7 @@ def _nodes(ids: dict[str, int], num_words: int) -> Int64Array:
 
 
 def _soonest(ids: dict[str, int], ranks: list[int]) -> Uint16Array:
-    """`Tables.soonest_S`."""
+    """Build `Tables.soonest_S`."""
     pairs = ((ord(one), ord(next_one), ranks[word]) for text, word in ids.items() for one, next_one in pairwise(text))
     soonest_S = np.full(SOONEST_SLOTS, NEVER, np.uint16)
     lower(soonest_S, _rows(pairs))
@@ -142,5 +143,5 @@ def _rows(rows: Iterable[tuple[int, int, int]]) -> Int64Array:
 
 
 def _hash_table(num_entries: int) -> Int64Array:
-    """A free hash table that becomes between a quarter and half full."""
+    """Return an empty hash table that `num_entries` entries fill to between a quarter and a half."""
     return np.full(2 << num_entries.bit_length(), NONE, np.int64)

@@ -1,4 +1,4 @@
-"""How far units are compressed: counts that add up exactly over batches and workers, and their ratios.
+"""Compression of units: counts that add up exactly over batches and workers, and their ratios.
 
 Shapes: W = words, V = words of the vocabulary, L = word lengths 0..K.
 """
@@ -18,16 +18,16 @@ Int64Array = NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class CompressionStats:
-    """Counts of utterances coded in one unit language. `a + b` is exact and the same in any order.
+    """Counts of utterances encoded in one unit language. `a + b` is exact and the same in any order.
 
-    Ratios and rates are 0 where there is nothing to divide by.
+    Ratios and rates are 0 if their denominator is 0.
 
     Attributes:
-        num_frames: frames before repeats were removed.
+        num_frames: frames before deduplication.
         num_runs: runs.
-        word_counts_V: how often each word of the vocabulary occurs.
-        length_counts_L: how often words of each length in units occur.
-        grid: frame grid of the quantizer; rates per second come from it.
+        word_counts_V: occurrences of each word of the vocabulary.
+        length_counts_L: occurrences of words of each length in units.
+        grid: frame grid of the quantizer; rates per second depend on it.
     """
 
     num_frames: int
@@ -45,17 +45,17 @@ class CompressionStats:
         word_lengths: NDArray[np.integer],
         grid: FrameGrid = HUBERT_GRID,
     ) -> "CompressionStats":
-        """Counts one utterance, or a batch of them concatenated; of nothing, it is the start of a sum.
+        """Count one utterance or a batch of concatenated ones; the counts of nothing can start a sum.
 
         Args:
-            num_frames: its frames.
-            num_runs: its runs.
-            words_W: its words.
+            num_frames: number of frames.
+            num_runs: number of runs.
+            words_W: ids of the words.
             word_lengths: units of each word of the vocabulary, of shape (V,).
             grid: frame grid of the quantizer.
 
         Raises:
-            UnitlangError: words not of the vocabulary, or of more or fewer units than there are runs.
+            UnitlangError: words not in the vocabulary, or with more or fewer units than there are runs.
         """
         word_counts_V = np.bincount(np.asarray(words_W, np.int64), minlength=len(word_lengths))
         if len(word_counts_V) != len(word_lengths):
@@ -81,7 +81,7 @@ class CompressionStats:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts as JSON values; words that do not occur are left out."""
+        """The counts as JSON values, without words that do not occur."""
         seen = np.flatnonzero(self.word_counts_V)
         return {
             "grid": self.grid.to_dict(),
@@ -95,10 +95,10 @@ class CompressionStats:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "CompressionStats":
-        """The inverse of `to_dict`; counts without a grid are on `HUBERT_GRID`.
+        """Return the counts of `to_dict`'s values; counts without a grid use `HUBERT_GRID`.
 
         Raises:
-            UnitlangError: the grid is none.
+            UnitlangError: the grid is not valid.
         """
         grid = FrameGrid.from_dict(values["grid"]) if "grid" in values else HUBERT_GRID
         word_counts_V = np.zeros(values["vocab_size"], np.int64)
@@ -108,17 +108,17 @@ class CompressionStats:
 
     @property
     def vocab_size(self) -> int:
-        """Words of the vocabulary, with `<unk>`."""
+        """Number of words in the vocabulary, with `<unk>`."""
         return len(self.word_counts_V)
 
     @property
     def num_words(self) -> int:
-        """Words that the utterances were written in."""
+        """Number of words that encode the utterances."""
         return int(self.word_counts_V.sum())
 
     @property
     def seconds(self) -> float:
-        """Length of the speech, a hop of the grid for each frame."""
+        """Length of the speech in seconds, one hop of the grid per frame."""
         return self.grid.seconds(self.num_frames)
 
     @property
@@ -153,7 +153,7 @@ class CompressionStats:
 
     @property
     def word_length_histogram(self) -> list[int]:
-        """How many words of each length in units occur: [n] of n units, up to the vocabulary's longest."""
+        """Number of words of each length in units: entry n counts words of n units, up to the vocabulary's longest."""
         return self.length_counts_L.tolist()
 
     @property
@@ -163,7 +163,7 @@ class CompressionStats:
 
     @property
     def bits_per_word(self) -> float:
-        """Entropy of the words' frequencies: what a word costs an ideal code without context."""
+        """Entropy of the word frequencies: bits per word of an ideal code without context."""
         counts = self.word_counts_V[self.word_counts_V > 0]
         shares = counts / max(1, self.num_words)
         return float(-(shares * np.log2(shares)).sum()) + 0.0  # + 0.0: no negative zero

@@ -1,4 +1,4 @@
-"""Has a unit language learnt anything? Its runs per word against what the commonest pairs alone would give.
+"""Check that a unit language has learnt something, against the runs per word of the commonest pairs alone.
 
 Shapes: R = runs.
 """
@@ -16,7 +16,7 @@ _EVIDENCE_RUNS = 1_000_000
 
 
 class Sample(Iterable[Uint16Array]):
-    """Sequences on their way to be learnt from: checked, counted, and the first ones kept to judge by.
+    """Training sequences: iterating checks and counts them and keeps the first runs for the plausibility check.
 
     Attributes:
         num_sequences: sequences so far.
@@ -42,14 +42,14 @@ class Sample(Iterable[Uint16Array]):
 
 
 def pairs_runs_per_word(sequences: Sequence[Uint16Array], k: int, num_pairs: int) -> float:
-    """Runs per word of a language of single units and the `num_pairs` commonest pairs that occur twice.
+    """Runs per word of a language of single units and the `num_pairs` commonest pairs that occur at least twice.
 
-    Pairs are taken greedily from the left, so that of n overlapping ones in a row every second counts.
+    Pairs are taken greedily from the left, so of n overlapping pairs in a row every second one counts.
 
     Args:
-        sequences: at least one run in all.
+        sequences: at least one run in total.
         k: units are below this.
-        num_pairs: how many words of two units the language may have.
+        num_pairs: most words of two units in the language.
     """
     units_R = np.concatenate(sequences).astype(np.int64)
     codes = units_R[:-1] * k + units_R[1:]
@@ -59,16 +59,16 @@ def pairs_runs_per_word(sequences: Sequence[Uint16Array], k: int, num_pairs: int
     common &= counts >= 2
     is_pair = common[which]
     ends = np.cumsum([len(units) for units in sequences])[:-1]
-    is_pair[ends[(ends > 0) & (ends < len(units_R))] - 1] = False  # no pair reaches into the next sequence
+    is_pair[ends[(ends > 0) & (ends < len(units_R))] - 1] = False  # pairs do not cross sequences
     edges = np.flatnonzero(np.diff(is_pair, prepend=False, append=False))
     pairs_in_a_row = edges[1::2] - edges[::2]
     return len(units_R) / (len(units_R) - int(((pairs_in_a_row + 1) // 2).sum()))
 
 
 def is_plausible(runs_per_word: float, pairs_runs_per_word: float) -> bool:
-    """Whether a language saves at least a quarter of what pairs alone would, where they would save something.
+    """Return whether a language saves at least a quarter of what pairs alone save, or pairs save next to nothing.
 
-    Measured: languages of real units save 1.1 to 5 times as much as pairs do. The unigram of SentencePiece
-    0.2.3, which is broken for units, saves less than 0.02 times as much on LibriSpeech's.
+    Measured: languages of real units save 1.1 to 5 times as much as pairs do. The unigram of SentencePiece 0.2.3, which
+    is broken for units, saves less than 0.02 times as much on LibriSpeech's.
     """
     return pairs_runs_per_word < 1.1 or runs_per_word - 1 >= (pairs_runs_per_word - 1) / 4

@@ -1,4 +1,4 @@
-"""SentencePiece on units: one codepoint a unit, settings that change nothing on the way, bounded pieces.
+"""SentencePiece on units: one codepoint per unit, settings that leave the units unchanged, bounded pieces.
 
 Shapes: R = runs, K = units of the quantizer.
 """
@@ -22,35 +22,35 @@ if TYPE_CHECKING:
 Algorithm = Literal["bpe", "unigram"]
 
 FIRST_CODEPOINT = 0x4E00
-"""Codepoint of unit 0: from here on lie 20,992 plain letters (CJK ideographs) of 3 bytes each in UTF-8."""
+"""Codepoint of unit 0, the first of 20,992 plain letters (CJK ideographs) of 3 bytes each in UTF-8."""
 
 MAX_K = 20_000
-"""Units that this range is used for."""
+"""Most units, within that range of codepoints."""
 
 PIECE_UNITS = 4_096
-"""Sequences are cut after every 4,096 units, to learn and to encode.
+"""Sequences are cut after every 4,096 units, for training and encoding.
 
-Learning holds positions in 16 bits. Encoding by BPE becomes 2 to 3 times slower between 16,000 and a million
-units. The cuts make less than 0.2 % more words (measured on one sequence of 2,000,000 units).
+Training keeps positions in 16 bits. BPE encoding becomes 2 to 3 times slower between 16,000 and a million units. The
+cuts add less than 0.2 % to the words (measured on one sequence of 2,000,000 units).
 """
 
 COMPILE_AFTER = 1_000_000
 """Units (11 hours of speech) that one `Segmenter` encodes by SentencePiece's BPE before it loads the compiled one.
 
-Loading takes a process one to two seconds of CPU time (a machine's first one 7 s more, to compile), as long as
+Loading costs a process one to two seconds of CPU time (7 s more for a machine's first one, to compile), as much as
 SentencePiece takes for 4 to 8 million units: see benchmarks/unit_language.py. Small jobs never pay that.
 """
 
 _TRAINING_THREADS = 16
-"""Fixed, whatever the machine: unigram adds up its expectations per thread, so it is part of the result."""
+"""Fixed, whatever the machine: unigram sums its expectations per thread, so the number affects the result."""
 
 _UTF8_BYTES = 3
 
 _ONCE = "\u3400\u3401"
-"""A pair of letters that are no units, put into what BPE learns from exactly once.
+"""A pair of letters that are not units, added to BPE's training lines exactly once.
 
-BPE merges the commonest pair first; among equally common ones the shortest, then the one of the lowest codepoints. So
-this pair is the first of those that occur once, and its place among the merges is where memorising begins.
+BPE merges the commonest pair first; of equally common pairs the shortest, then the one of the lowest codepoints. So
+this pair is the first of those that occur once, and marks the merge where memorising begins.
 """
 
 
@@ -61,9 +61,9 @@ def utf8_table(k: int) -> NDArray[np.uint8]:
 
 
 def training_lines(sequences: Iterable[Uint16Array], k: int) -> Iterator[bytes]:
-    """Lines to learn from: every unit once by itself, then the sequences in pieces of `PIECE_UNITS`.
+    """Yield the training lines: every unit once on a line of its own, then the sequences in pieces of `PIECE_UNITS`.
 
-    A line by itself makes a unit a word even if no sequence has it. `required_chars` does not: it only keeps
+    A line of its own makes a unit a word even if no sequence contains it. `required_chars` does not: it only keeps
     characters that occur in some line.
     """
     table_K3 = utf8_table(k)
@@ -78,16 +78,21 @@ def _pieces(text: bytes) -> list[bytes]:
 
 
 def train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
-    """Learns a model of at most `vocab_size` words (with `<unk>`) and returns it serialised.
+    """Train a model of at most `vocab_size` words (with `<unk>`) and return it serialised.
 
-    Every word but the single units is learnt from at least two occurrences. BPE ends before the first merge whose
-    pair occurs once (in x x x, x x occurs twice); unigram considers substrings that occur twice.
+    Every word except the single units is learnt from at least two occurrences. BPE ends before the first merge whose
+    pair occurs once (in x x x, x x occurs twice); unigram considers substrings that occur twice. The bytes depend only
+    on the lines, their order and the arguments: not on paths, time or the number of cores.
 
-    The bytes depend on the lines, their order and the arguments only: no path, no time, no number of cores.
+    Args:
+        lines: training lines, from `training_lines`.
+        algorithm: `bpe` or `unigram`.
+        vocab_size: most words, `<unk>` included.
+        max_word_units: most units of a word.
 
     Raises:
         RuntimeError: SentencePiece failed.
-        Exception: whatever iterating over `lines` raises.
+        Exception: any exception that iterating over `lines` raises.
     """
     if algorithm == "unigram":
         return fit(lines, algorithm, vocab_size, max_word_units)
@@ -96,14 +101,14 @@ def train(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_wor
 
 
 def _before_once(model: bytes) -> bytes:
-    """The BPE model of the merges that come before `_ONCE`: the same as if only so many had been learnt, without it."""
+    """Cut a BPE model to the merges before `_ONCE`, as if only these had been learnt, without the pair."""
     proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
     pieces = proto.pieces[1:]  # after <unk>: the merges in their order, then the single letters
     merges = takewhile(lambda piece: len(piece.piece) > 1 and piece.piece != _ONCE, pieces)
     units = (piece for piece in pieces if len(piece.piece) == 1 and piece.piece not in _ONCE)
     words = [*merges, *units]
     for rank, piece in enumerate(words):
-        piece.score = -float(rank)  # as SentencePiece numbers them, from -0.0 on
+        piece.score = -float(rank)  # SentencePiece's numbering, from -0.0 on
     shorter: Any = type(proto)()
     shorter.CopyFrom(proto)
     del shorter.pieces[1:]
@@ -113,7 +118,18 @@ def _before_once(model: bytes) -> bytes:
 
 
 def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_units: int) -> bytes:
-    """`train` without its rule: SentencePiece's BPE goes on merging pairs that occur once, up to whole lines."""
+    """Train like `train`, but let SentencePiece's BPE also merge pairs that occur once, up to whole lines.
+
+    Args:
+        lines: training lines, from `training_lines`.
+        algorithm: `bpe` or `unigram`.
+        vocab_size: most words, `<unk>` included.
+        max_word_units: most units of a word.
+
+    Raises:
+        RuntimeError: SentencePiece failed.
+        Exception: any exception that iterating over `lines` raises.
+    """
     model = io.BytesIO()
     guarded = _Guarded(_without_rare_letters(lines))
     try:
@@ -122,8 +138,8 @@ def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_
             model_writer=model,
             model_type=algorithm,
             vocab_size=vocab_size,
-            # Where the lines support only M < vocab_size words, the model has M. The hard limit fails there,
-            # "Vocabulary size too high (N). Please set it to a value <= M", and else gives the same words.
+            # If the lines support only M < vocab_size words, the model has M. The hard limit would fail instead,
+            # "Vocabulary size too high (N). Please set it to a value <= M", and otherwise gives the same words.
             hard_vocab_limit=False,
             max_sentencepiece_length=max_word_units,
             max_sentence_length=PIECE_UNITS * _UTF8_BYTES,  # bytes; longer lines would be dropped silently
@@ -149,10 +165,11 @@ def fit(lines: Iterator[bytes], algorithm: Algorithm, vocab_size: int, max_word_
 
 
 def _without_rare_letters(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines, and those of one letter again and again where SentencePiece would leave such letters out.
+    """Yield the lines, then the one-letter lines again, as often as SentencePiece needs to keep rare letters.
 
-    It does so with the rarest, of a share of at most 2^-25 together: then the others' share, a float32, is 1. All
-    letters become more frequent by the same, so their order stays; nothing is learnt from a letter by itself.
+    SentencePiece drops the rarest letters with a total share of at most 2^-25, because the share of the others, a
+    float32, is then 1. Repeating all letters equally keeps their order, and nothing is learnt from a line of one
+    letter.
     """
     num_bytes = 0
     letters: dict[bytes, None] = {}
@@ -166,7 +183,7 @@ def _without_rare_letters(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 class _Guarded(Iterator[bytes]):
-    """Keeps what the iterator raises: SentencePiece turns it into a RuntimeError without a type."""
+    """Keeps the iterator's exception, which SentencePiece turns into an untyped RuntimeError."""
 
     def __init__(self, lines: Iterator[bytes]) -> None:
         self._lines = lines
@@ -183,12 +200,13 @@ class _Guarded(Iterator[bytes]):
 
 
 class Segmenter:
-    """A trained model as a function from units to word ids. Picklable.
+    """A trained model that maps units to word ids. Picklable.
 
-    SentencePiece encodes BPE until `COMPILE_AFTER` units, then `unitlang.language.bpe` does; the ids are the same.
+    SentencePiece encodes the first `COMPILE_AFTER` units of BPE, then `unitlang.language.bpe` takes over; the ids are
+    the same.
 
     Raises:
-        UnitLanguageError: the bytes are no SentencePiece model.
+        UnitLanguageError: the bytes are not a SentencePiece model.
     """
 
     def __init__(self, model: bytes, k: int) -> None:
@@ -202,10 +220,10 @@ class Segmenter:
         self._compiled: BpeEncoder | None = None
 
     def words(self) -> list[list[int]]:
-        """Units of each word in the order of its id; none for `<unk>`.
+        """Return the units of each word in the order of its id; none for `<unk>`.
 
         Raises:
-            UnitLanguageError: a single unit is no word of the model, or a word is not made of units.
+            UnitLanguageError: a single unit is not a word of the model, or a word does not consist of units.
         """
         pieces = self._processor.IdToPiece(list(range(1, len(self._processor))))
         words = [[ord(letter) - FIRST_CODEPOINT for letter in piece] for piece in pieces]
@@ -216,7 +234,7 @@ class Segmenter:
         return [[], *words]
 
     def encode_batch(self, sequences: Sequence[Uint16Array]) -> list[NDArray[np.int32]]:
-        """Word ids of each sequence, parts of one array, on one thread.
+        """Return the word ids of each sequence, views of one array; uses one thread.
 
         Raises:
             UnitLanguageError: units of k or more.
@@ -228,7 +246,7 @@ class Segmenter:
         return [words_W[start:end] for start, end in pairwise([0, *word_ends_N.tolist()])]
 
     def _compiled_after(self, num_units: int) -> "BpeEncoder | None":
-        """The compiled encoder, from the batch on with which more than `COMPILE_AFTER` units are encoded."""
+        """Return the compiled encoder, from the batch with which the total exceeds `COMPILE_AFTER` units."""
         if self._until_compiled >= 0:
             self._until_compiled -= num_units
             if self._until_compiled < 0:
@@ -236,7 +254,7 @@ class Segmenter:
         return self._compiled
 
     def _compile(self) -> "BpeEncoder | None":
-        """None where the model is no BPE, or none that can be searched."""
+        """Return None if the model is not BPE or cannot be searched."""
         model = self._processor.serialized_model_proto()
         proto: Any = sentencepiece_model_pb2.ModelProto.FromString(model)  # pyright: ignore[reportAttributeAccessIssue]
         if proto.trainer_spec.model_type != proto.trainer_spec.BPE:
@@ -249,7 +267,7 @@ class Segmenter:
             return None
 
     def _encode(self, units_R: Uint16Array, ends_N: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """As `BpeEncoder.encode`, by SentencePiece."""
+        """Encode like `BpeEncoder.encode`, by SentencePiece."""
         text = self._table_K3[units_R].tobytes()
         bounds = pairwise([0, *(ends_N * _UTF8_BYTES).tolist()])
         pieces = [_pieces(text[start:end]) for start, end in bounds]

@@ -1,4 +1,4 @@
-"""The unit language: words of 1..K units, and the model that cuts runs into them without losing any.
+"""The unit language: words of 1..K units, and a model that segments runs into them without loss.
 
 Shapes: W = words, R = runs, V = words of the vocabulary, K = units of the quantizer.
 """
@@ -26,16 +26,16 @@ CARD_FILE = "card.json"
 
 
 class UnitLanguageConfig(FrozenConfig):
-    """How a unit language is learnt."""
+    """Training settings of a unit language."""
 
     algorithm: Algorithm = "bpe"
     """`bpe` merges the commonest pairs, in linear time; `unigram` is SentencePiece's EM, superlinear."""
     vocab_size: Annotated[int, Field(ge=3)] = 8_000
-    """Most words, `<unk>` and the k single units included; fewer where too little of the sample occurs twice."""
+    """Most words, `<unk>` and the k single units included; fewer if too little of the sample occurs twice."""
     max_word_units: Annotated[int, Field(ge=2, le=512)] = 16
     """K: most units of a word."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Chooses the sample where the corpus has more than `sample_hours`; learning itself is not random."""
+    """Seed of the sample, if the corpus has more than `sample_hours`; training itself is not random."""
     sample_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 500.0
     """Hours of speech to learn from."""
 
@@ -58,13 +58,12 @@ class _Card(FrozenConfig):
 class UnitLanguage:
     """A vocabulary of words over the units of one quantizer, and their segmentation. Lossless and picklable.
 
-    Word ids are SentencePiece's; 0 is `<unk>`, which no encoding contains. Made by `train_unit_language` or
-    `load`.
+    Word ids are SentencePiece's; 0 is `<unk>`, which no encoding contains. Made by `train_unit_language` or `load`.
 
     Attributes:
-        k: units are 0..k-1; each is a word by itself.
-        quantizer: fingerprint of the quantizer whose units these are.
-        fingerprint: sha256 (hex) of the model, k and the quantizer's fingerprint.
+        k: units are 0..k-1; each is also a word.
+        quantizer: fingerprint of the quantizer that these units come from.
+        fingerprint: SHA-256 (hex) of the model, k and the quantizer's fingerprint.
         vocab_size: word ids are below this.
         word_lengths: units per word id, of shape (V,); 0 for `<unk>`.
     """
@@ -84,38 +83,55 @@ class UnitLanguage:
 
     @property
     def card(self) -> dict[str, Any]:
-        """How the language was learnt: config, sizes requested and reached, sample, version (JSON values)."""
+        """Facts about the training: config, sizes requested and reached, sample, version (JSON values)."""
         return self._card.model_dump(mode="json")
 
     def encode(self, units_R: ArrayLike, *, quantizer: str | None = None) -> NDArray[np.int32]:
-        """Words of one sequence of runs' units, `words_W`; cut after every 4,096 units (`PIECE_UNITS`).
+        """Return the words of one sequence of runs' units, `words_W`; cut after every 4,096 units (`PIECE_UNITS`).
 
         Args:
-            units_R: integers in 0..k-1; repeated neighbours and no units at all are fine.
+            units_R: integers in 0..k-1; repeated neighbours and empty sequences are allowed.
             quantizer: fingerprint of the quantizer that made the units; checked if given.
 
         Raises:
-            UnitLanguageError: units that are not this language's, or another quantizer's.
+            UnitLanguageError: units outside 0..k-1, or of another quantizer.
+            UnitlangError: the units are not a row of integers.
         """
         return self.encode_batch([units_R], quantizer=quantizer)[0]
 
     def encode_batch(self, sequences: Sequence[ArrayLike], *, quantizer: str | None = None) -> list[NDArray[np.int32]]:
-        """`encode` for many sequences at once, on one thread and faster; the words are the same, parts of one array."""
+        """Encode many sequences at once, on one thread and faster than `encode`; the words are the same.
+
+        Args:
+            sequences: `units_R` of each utterance, as for `encode`.
+            quantizer: fingerprint of the quantizer that made the units; checked if given.
+
+        Returns:
+            `words_W` of each sequence, views of one array.
+
+        Raises:
+            UnitLanguageError: units outside 0..k-1, or of another quantizer.
+            UnitlangError: the units are not a row of integers.
+        """
         if quantizer is not None and quantizer != self.quantizer:
             made_by = f"units of quantizer {quantizer}, but the unit language was learnt on {self.quantizer}'s"
             raise UnitLanguageError(f"{made_by}: quantize again or learn another unit language")
         return self._segmenter.encode_batch([as_units(units_R) for units_R in sequences])
 
     def decode(self, words_W: ArrayLike) -> Uint16Array:
-        """Units of the runs that the words were made of, `units_R`.
+        """Return the units of the runs that the words encode, `units_R`.
 
         Raises:
-            UnitLanguageError: ids that are no words of the vocabulary, or `<unk>`.
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
         """
         return self._table.decode(words_W)
 
     def decode_batch(self, sequences: Sequence[ArrayLike]) -> list[Uint16Array]:
-        """`decode` for many sequences at once."""
+        """Decode many sequences at once.
+
+        Raises:
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
+        """
         if not sequences:
             return []
         ids = [self._table.check(words_W) for words_W in sequences]
@@ -123,33 +139,41 @@ class UnitLanguage:
         return np.split(self._table.decode(np.concatenate(ids)), ends[:-1])
 
     def words(self, ids_W: ArrayLike) -> list[str]:
-        """Words as text, units joined by `_`: `837_81_194`."""
+        """Return words as text, units joined by `_`: `837_81_194`.
+
+        Raises:
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
+        """
         return self._table.words(ids_W)
 
     def tokens(self, ids_W: ArrayLike) -> list[str]:
-        """Words as tokens of a language model: `<|unit_837_81_194|>`."""
+        """Return words as tokens of a language model: `<|unit_837_81_194|>`.
+
+        Raises:
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
+        """
         return self._table.tokens(ids_W)
 
     def parse(self, texts: Iterable[str]) -> NDArray[np.int32]:
-        """Ids of words or tokens, `words_W`: the inverse of `words` and of `tokens`.
+        """Return the ids of words or tokens, `words_W`: the inverse of `words` and of `tokens`.
 
         Raises:
-            UnitLanguageError: a text that is neither.
+            UnitLanguageError: a text is neither a word nor a token of this vocabulary.
         """
         return self._table.parse(texts)
 
     def dump(self) -> dict[str, bytes]:
-        """The language as files, name -> contents; the same bytes for the same language."""
+        """Return the language as files, name -> contents; equal languages give equal bytes."""
         card = json.dumps(self.card, indent=2, sort_keys=True) + "\n"
         return {MODEL_FILE: self._model, CARD_FILE: card.encode()}
 
     @classmethod
     def load(cls, files: Mapping[str, bytes], *, fingerprint: str | None = None) -> "UnitLanguage":
-        """The language of files as `dump` gives them.
+        """Load a language from files as returned by `dump`.
 
         Args:
             files: name -> contents.
-            fingerprint: the one expected; checked if given.
+            fingerprint: the expected one; checked if given.
 
         Raises:
             UnitLanguageError: missing, damaged or mismatched files, or another language.
@@ -174,22 +198,22 @@ def _fingerprint(model: bytes, k: int, quantizer: str) -> str:
 def train_unit_language(
     sequences: Iterable[ArrayLike], config: UnitLanguageConfig, *, k: int, quantizer: str
 ) -> UnitLanguage:
-    """Learns a unit language from sequences of runs' units.
+    """Train a unit language on sequences of runs' units.
 
-    The same sequences in the same order give the same bytes, on any number of cores. `config.vocab_size` is
-    an upper bound: a word of several units is learnt from at least two occurrences, so that a small sample gives
-    fewer words; the card states both numbers.
+    The same sequences in the same order give the same bytes, on any number of cores. `config.vocab_size` is an upper
+    bound: a word of several units is learnt from at least two occurrences, so a small sample gives fewer words; the
+    card states both numbers.
 
     Args:
         sequences: `units_R` of one utterance each; read once, one at a time.
-        config: how to learn. `seed` and `sample_hours` are for whoever draws the sample.
+        config: training settings. `seed` and `sample_hours` are for the caller that draws the sample.
         k: units are below this.
         quantizer: fingerprint of the quantizer that made the units.
 
     Raises:
-        UnitLanguageError: sizes that do not fit, units outside 0..k-1, no units at all, or a language
-            that has learnt implausibly little.
-        UnitlangError: sequences that are no rows of integers.
+        UnitLanguageError: sizes that do not fit, units outside 0..k-1, no units at all, or a language that has learnt
+            implausibly little.
+        UnitlangError: sequences that are not rows of integers.
     """
     _check_sizes(config, k)
     sample = Sample(sequences, k)

@@ -1,6 +1,6 @@
-"""The words of a unit language as one flat table: decoding, writing and reading them.
+"""The words of a unit language as one flat table, to decode, format and parse them.
 
-Shapes: W = words of an utterance, R = runs, V = words of the vocabulary (id 0 is `<unk>`: of no units, never
+Shapes: W = words of an utterance, R = runs, V = words of the vocabulary (id 0 is `<unk>`: it has no units and is never
 produced).
 """
 
@@ -19,11 +19,11 @@ UNKNOWN = 0
 
 
 class UnitLanguageError(UnitlangError):
-    """Units or words that do not belong to the unit language, or one that cannot be learnt or read."""
+    """Units or words that do not belong to the unit language, or a language that cannot be trained or loaded."""
 
 
 def units_below(k: int, units_R: ArrayLike) -> Uint16Array:
-    """Checks the units of one sequence against a quantizer of k units, and returns them as uint16.
+    """Check the units of one sequence against a quantizer of k units, and return them as uint16.
 
     Raises:
         UnitLanguageError: units of k or more.
@@ -51,7 +51,7 @@ class WordTable:
         return len(self.lengths_V)
 
     def check(self, words_W: ArrayLike) -> NDArray[np.integer]:
-        """Returns word ids as an array.
+        """Return word ids as an array.
 
         Raises:
             UnitLanguageError: ids that are not integers, not in the vocabulary, or `<unk>`.
@@ -65,10 +65,10 @@ class WordTable:
         return array_W.astype(np.int32, copy=False)
 
     def decode(self, words_W: ArrayLike) -> Uint16Array:
-        """Units of a sequence of words, `units_R`.
+        """Return the units of a sequence of words, `units_R`.
 
         Raises:
-            UnitLanguageError: unknown word ids.
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
         """
         ids_W = self.check(words_W)
         lengths_W = self.lengths_V[ids_W]
@@ -78,23 +78,31 @@ class WordTable:
         return self._units[np.arange(lengths_W.sum(dtype=np.int64)) + np.repeat(shifts_W, lengths_W)]
 
     def words(self, ids_W: ArrayLike) -> list[str]:
-        """Words as people write them: `837_81_194`."""
+        """Return words in their written form: `837_81_194`.
+
+        Raises:
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
+        """
         return [self._strings[word] for word in self.check(ids_W).tolist()]
 
     def tokens(self, ids_W: ArrayLike) -> list[str]:
-        """Words as tokens of a language model: `<|unit_837_81_194|>`."""
+        """Return words as tokens of a language model: `<|unit_837_81_194|>`.
+
+        Raises:
+            UnitLanguageError: ids that are not words of the vocabulary, or `<unk>`.
+        """
         return [_token(word) for word in self.words(ids_W)]
 
     def parse(self, texts: Iterable[str]) -> NDArray[np.int32]:
-        """Ids of words or tokens, `words_W`.
+        """Return the ids of words or tokens, `words_W`.
 
         Raises:
-            UnitLanguageError: a text that is neither a word nor a token of this vocabulary.
+            UnitLanguageError: a text is neither a word nor a token of this vocabulary.
         """
         try:
             return np.array([self._ids[text] for text in texts], np.int32)
         except KeyError as error:
-            raise UnitLanguageError(f"{error.args[0]!r} is no word of this unit language") from None
+            raise UnitLanguageError(f"{error.args[0]!r} is not a word of this unit language") from None
 
     @cached_property
     def _strings(self) -> list[str]:

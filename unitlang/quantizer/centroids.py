@@ -1,4 +1,4 @@
-"""Centroids that someone else made: .npy, safetensors, and scikit-learn's pickles without unpickling."""
+"""Read published centroids: .npy, safetensors, and scikit-learn's pickles without unpickling."""
 
 # Shapes: K = clusters, D = feature dims.
 
@@ -20,18 +20,18 @@ FloatArray = NDArray[np.float32]
 
 
 def read_centroids(path: str | Path) -> FloatArray:
-    """Read a codebook; no code that the file may hold is run.
+    """Read a codebook without running code from the file.
 
     Args:
-        path: path or fsspec URL of a .npy file, a safetensors file (tensor `centroids`, or the only one), or
-            a scikit-learn KMeans or MiniBatchKMeans as joblib or pickle wrote it, compressed or not.
+        path: path or fsspec URL of a .npy file, a safetensors file (tensor `centroids`, or the only one), or a
+            scikit-learn KMeans or MiniBatchKMeans saved by joblib or pickle, compressed or not.
 
     Returns:
         centroids_KD float32.
 
     Raises:
-        UnitlangError: the file is missing, of no such format, holds something other than arrays, or what it
-            holds is no codebook (shape, NaN, k out of range).
+        UnitlangError: the file is missing, has another format, holds something other than arrays, or its array is not a
+            codebook (shape, NaN, k out of range).
     """
     data = _read_bytes(str(path))
     try:
@@ -42,10 +42,10 @@ def read_centroids(path: str | Path) -> FloatArray:
 
 
 def check_centroids(array: NDArray[np.generic], source: str) -> FloatArray:
-    """`array` as centroids_KD float32.
+    """Check `array` and return it as centroids_KD float32.
 
     Raises:
-        UnitlangError: it is no matrix of finite numbers, or has too few or too many rows.
+        UnitlangError: it is not a matrix of finite numbers, or has too few or too many rows.
     """
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] == 0:
         raise UnitlangError(f"{source}: centroids must be a matrix of numbers, got {array.dtype} {array.shape}")

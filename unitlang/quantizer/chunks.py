@@ -1,4 +1,4 @@
-"""Work on many frames in chunks, by several threads, with results that do not depend on how many there are."""
+"""Process many frames in chunks by several threads, with results that do not depend on the number of threads."""
 
 # Shapes: N = frames, D = feature dims.
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Threads that each work on one chunk at a time.
+    """Threads that each process one chunk at a time.
 
     Attributes:
-        threads: how many.
+        threads: number of threads.
     """
 
     def __init__(self, pool: ThreadPoolExecutor, threads: int) -> None:
@@ -36,12 +36,12 @@ class Workers:
         self.threads = threads
 
     def each_chunk(self, work: Callable[[FloatArray, int], T], frames_ND: FrameArray) -> Iterator[T]:
-        """What `work` makes of each chunk, in the order of the chunks.
+        """Yield the result of `work` for each chunk, in the order of the chunks.
 
-        At most two chunks a thread are under way or wait to be taken.
+        At most two chunks per thread are in progress or waiting to be consumed.
 
         Args:
-            work: is given part_ND float32 of up to `CHUNK_FRAMES` frames, not to be written to, and the number of
+            work: called with part_ND float32 of up to `CHUNK_FRAMES` frames, which it must not change, and the index of
                 its first frame.
             frames_ND: any floating type.
         """
@@ -56,10 +56,10 @@ def _in_float32(work: Callable[[FloatArray, int], T], part_ND: FrameArray, start
 
 @contextmanager
 def start_workers(threads: int | None = None) -> Generator[Workers]:
-    """Threads for the length of a `with`; meanwhile numpy's matrix products take one thread each.
+    """Start threads for the length of a `with`; inside it numpy's matrix products use one thread each.
 
     Args:
-        threads: how many; by default as many as this process may use cores.
+        threads: number of threads; by default the number of cores that this process may use.
     """
     threads = threads or len(os.sched_getaffinity(0))
     with threadpool_limits(limits=1), ThreadPoolExecutor(threads) as pool:

@@ -11,13 +11,13 @@ from unitlang.quantizer.kmeans_start import start
 
 MIN_CLUSTERS = 2
 MAX_CLUSTERS = 20_000
-"""Units are written as CJK codepoints, of which U+4E00..U+9FFF holds 20,992, and stored as uint16."""
+"""Units are encoded as CJK codepoints, of which U+4E00..U+9FFF holds 20,992, and stored as uint16."""
 
 _SAMPLE_FRAMES_PER_CLUSTER = 48
 _SAMPLE_FRAMES_AT_LEAST = 24_000
 """Bounds of the sample that the start is chosen from and of the smallest subset that is iterated over.
 
-Centroids of fewer frames learn them by heart. The start costs as much as eight iterations over its sample.
+With fewer frames per cluster, centroids overfit. The start costs as much as eight iterations over its sample.
 """
 
 _SUBSET_STRIDE = 4
@@ -26,13 +26,17 @@ _TOLERANCE = 5e-4
 """Iterations end when one lowers the inertia by less than this share of it."""
 
 _PRODUCT_FRAMES = 512
-"""Frames of one matrix product: its result, 2 MB at k = 1000, stays in the cache until its minima are taken."""
+"""Frames per matrix product: its result, 2 MB at k = 1000, stays in the cache until its minima are taken."""
 
 _REPAIR_ROUNDS = 10
 
 
 def check_k(k: int) -> None:
-    """Raise UnitlangError unless `k` clusters can be told apart by units."""
+    """Check the number of clusters.
+
+    Raises:
+        UnitlangError: `k` is out of range.
+    """
     if not MIN_CLUSTERS <= k <= MAX_CLUSTERS:
         raise UnitlangError(f"k must be within {MIN_CLUSTERS}..{MAX_CLUSTERS}, got {k}")
 
@@ -40,29 +44,28 @@ def check_k(k: int) -> None:
 def fit_kmeans(
     features_ND: FrameArray, k: int, *, seed: int, iterations: int, threads: int | None = None
 ) -> FloatArray:
-    """Fit k centroids to the given frames.
+    """Fit k centroids to the given frames, on the CPU.
 
     Starts from greedy k-means++ on a random S = max(24,000, 48 k) frames. Lloyd's iterations follow: over every 4th,
-    16th, 64th, ... frame, the rarest that leaves S of them; then over four times as many, at last over all. At each
-    size they end when an iteration lowers the inertia by less than 0.05 %, or after `iterations`.
+    16th, 64th, ... frame, with the largest stride that leaves S of them; then over four times as many, at last over
+    all. At each size they end when an iteration lowers the inertia by less than 0.05 %, or after `iterations`.
 
-    The frames stay as they are: besides the S, which the start holds in float32, no more than 8,192 a thread are held
-    in other types at a time, and two arrays of k x D float64 a thread. The values depend on the data, k, seed and
-    iterations, but not on the number of threads: what each chunk gives is added up in the chunks' order. It runs on
-    the CPU only.
+    The frames are not converted as a whole: besides the S frames of the start in float32, at most 8,192 per thread are
+    held in another type at a time, and two arrays of k x D float64 per thread. The values depend on the data, k, seed
+    and iterations, but not on the number of threads: the sums of the chunks are added in the order of the chunks.
 
     Args:
         features_ND: float16 or float32.
         k: clusters, 2..20,000.
         seed: of the sample and of the start.
-        iterations: Lloyd's iterations at most, at each size.
-        threads: how many; by default as many as this process may use cores.
+        iterations: most Lloyd's iterations at each size.
+        threads: number of threads; by default the number of cores that this process may use.
 
     Returns:
-        centroids_KD float32, all different, each the nearest one of some of the frames.
+        centroids_KD float32, all different, each the nearest one of at least one frame.
 
     Raises:
-        UnitlangError: fewer frames than k that float32 distances tell apart, NaN or infinite values, or k out of range.
+        UnitlangError: fewer than k frames with distinct float32 distances, NaN or infinite values, or k out of range.
     """
     check_k(k)
     if features_ND.ndim != 2:
@@ -91,7 +94,7 @@ def _sample_frames(k: int) -> int:
 
 
 def _strides(frames: int, k: int) -> list[int]:
-    """Every how many-th frame counts, from the smallest subset of the frames to all of them."""
+    """Strides through the frames, from that of the smallest subset to 1, which takes all frames."""
     strides = [1]
     while frames // (strides[0] * _SUBSET_STRIDE) >= _sample_frames(k):
         strides.insert(0, strides[0] * _SUBSET_STRIDE)
@@ -99,7 +102,7 @@ def _strides(frames: int, k: int) -> list[int]:
 
 
 def _iterate(features_ND: FrameArray, centroids_KD: FloatArray, iterations: int, workers: Workers) -> FloatArray:
-    """Lloyd's iterations until they gain little; a cluster without frames keeps its centroid."""
+    """Run Lloyd's iterations until they gain little; a cluster without frames keeps its centroid."""
     last = np.inf
     for _ in range(iterations):
         sums_KD, counts_K, inertia = _sums(features_ND, centroids_KD, workers)
@@ -135,7 +138,7 @@ def _sums(
 
 
 def _nearest(part_ND: FloatArray, centroids_KD: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
-    """Each frame's nearest centroid and the squared distance from it."""
+    """Nearest centroid of each frame and the squared distance from it."""
     units_N = np.empty(len(part_ND), np.int64)
     distances_N = np.einsum("nd,nd->n", part_ND, part_ND)
     squares_K = np.einsum("kd,kd->k", centroids_KD, centroids_KD)
@@ -151,7 +154,7 @@ def _nearest(part_ND: FloatArray, centroids_KD: FloatArray) -> tuple[NDArray[np.
 
 
 def _repair(features_ND: FrameArray, centroids_KD: FloatArray, workers: Workers) -> FloatArray:
-    """Move centroids that double another one or have no frame to the frames that lie farthest from theirs."""
+    """Move centroids that equal another one or have no frame to the frames that lie farthest from their centroids."""
     k = len(centroids_KD)
     for _ in range(_REPAIR_ROUNDS):
         current_KD = centroids_KD
@@ -168,7 +171,7 @@ def _repair(features_ND: FrameArray, centroids_KD: FloatArray, workers: Workers)
 
 
 def _different(features_ND: FrameArray, order_N: NDArray[np.intp], count: int, taken_KD: FloatArray) -> FloatArray:
-    """The first `count` frames in `order_N` that equal neither each other nor a row of `taken_KD`."""
+    """Return the first `count` frames in `order_N` that equal neither each other nor a row of `taken_KD`."""
     seen = {row_D.tobytes() for row_D in taken_KD}
     rows: list[FloatArray] = []
     for n in order_N:

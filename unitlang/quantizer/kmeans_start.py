@@ -1,10 +1,10 @@
-"""Where k-means starts: greedy k-means++ (Arthur and Vassilvitskii, 2007), its candidates drawn in advance.
+"""Start of k-means: greedy k-means++ (Arthur and Vassilvitskii, 2007) with candidates drawn in advance.
 
-Greedy k-means++ chooses one frame after the other. Each time it draws a few candidates, every frame with a
-probability proportional to its squared distance from the nearest frame chosen so far, and keeps the candidate
-that lowers the sum of those distances most. The distances of a few candidates at a time are bound by memory. Here
-they are computed for many candidates at once, drawn by the distances of that moment; when its turn comes, a
-candidate is passed over with the probability that makes its distribution the present one (rejection sampling).
+Greedy k-means++ chooses one frame after the other. Each time it draws a few candidates, every frame with a probability
+proportional to its squared distance from the nearest frame chosen so far, and keeps the candidate that lowers the sum
+of those distances most. Computing distances for a few candidates at a time is bound by memory. So this module draws
+many candidates at once, by the current distances, and computes all their distances together; when its turn comes, a
+candidate is rejected with the probability that makes its distribution the present one (rejection sampling).
 """
 
 # Shapes: N = frames, D = feature dims, E = D + 2, K = clusters, C = candidates drawn at once, G = those of one choice.
@@ -15,19 +15,19 @@ from numpy.typing import NDArray
 from unitlang.quantizer.chunks import FloatArray, FrameArray, Workers
 
 _CANDIDATES = 8
-"""Of one choice, as many as scikit-learn's 2 + ln k for k = 500 and 1000."""
+"""Candidates per choice, as many as scikit-learn's 2 + ln k for k = 500 and 1000."""
 
 _DRAWN_AT_ONCE = 128
 
 
 def start(frames_ND: FrameArray, k: int, seed: int, workers: Workers) -> FloatArray:
-    """Choose k of the frames to start from; where frames are equal, the chosen ones may be.
+    """Choose k of the frames to start from; equal frames may be chosen twice.
 
     Args:
         frames_ND: float16 or float32, at least k.
         k: clusters.
         seed: of the choices.
-        workers: compute distances; how many they are changes nothing.
+        workers: compute the distances; their number does not change the result.
 
     Returns:
         centroids_KD float32.
@@ -61,7 +61,7 @@ class _Distances:
         np.einsum("nd,nd->n", centred_ND, centred_ND, out=self._frames_NE[:, dims])
 
     def __call__(self, rows_C: NDArray[np.int64]) -> FloatArray:
-        """distances_CN; rounding makes some of them slightly negative."""
+        """Return distances_CN; rounding makes some of them slightly negative."""
         distances_CN = np.empty((len(rows_C), len(self._frames_NE)), np.float32)
         frames_CE = self._frames_NE[rows_C]
         factors_CE = np.concatenate([-2 * frames_CE[:, :-2], frames_CE[:, -1:], frames_CE[:, -2:-1]], axis=1)

@@ -1,9 +1,9 @@
 """A reader of pickle and joblib files that builds arrays and nothing else.
 
-A pickle is a program: it names importable things and calls them. Here every name is looked up in a closed
-list of inert stand-ins, made anew for each file, and any other name is refused: nothing of the file runs. The
-layouts are those of numpy's `ndarray.__reduce__`, of `joblib.numpy_pickle.NumpyArrayWrapper` and of
-scikit-learn's estimators, whose state is a plain dict.
+A pickle is a program: it names importable objects and calls them. This reader looks up every name in a closed list of
+inert stand-ins, created anew for each file, and refuses all others, so no code of the file runs. It reads the layouts
+of numpy's `ndarray.__reduce__`, of `joblib.numpy_pickle.NumpyArrayWrapper` and of scikit-learn's estimators, whose
+state is a plain dict.
 """
 
 import bz2
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from unitlang.errors import UnitlangError
 
 MAX_BYTES = 2 << 30
-"""Largest content after decompression: ten times the largest codebook, little enough for any machine."""
+"""Largest content after decompression: ten times the largest codebook, and small enough for any machine."""
 
 _DTYPE = re.compile(r"[|<>=]?([fiu][1248]|b1)")
 _ESTIMATORS = ("KMeans", "MiniBatchKMeans")
@@ -30,7 +30,7 @@ _JOBLIB_MODULES = ("joblib.numpy_pickle", "sklearn.externals.joblib.numpy_pickle
 
 
 class _Inert:
-    """Takes what a pickle hands to it and does nothing."""
+    """Accepts the arguments and state of a pickled object and does nothing."""
 
     def __init__(self, *args: object) -> None:
         self.args = args
@@ -40,20 +40,20 @@ class _Inert:
 
 
 class Estimator(_Inert):
-    """Stands for a scikit-learn estimator."""
+    """Stand-in for a scikit-learn estimator."""
 
     @property
     def attributes(self) -> dict[str, object]:
-        """The estimator's attributes; arrays among them are `PickledArray`."""
+        """Attributes of the estimator; arrays among them are `PickledArray`."""
         state = getattr(self, "state", None)
         return cast("dict[str, object]", state) if isinstance(state, dict) else {}
 
 
 class PickledArray(_Inert):
-    """Stands for a numpy array."""
+    """Stand-in for a numpy array."""
 
     def value(self) -> NDArray[np.generic]:
-        """The array.
+        """Return the array.
 
         Raises:
             UnitlangError: it holds Python objects, or its bytes do not fit its shape.
@@ -67,7 +67,7 @@ class PickledArray(_Inert):
 
 
 class _BufferArray(PickledArray):
-    """An array as protocol 5 writes it: `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`."""
+    """An array in protocol 5: `numpy.core.numeric._frombuffer(bytes, dtype, shape, order)`."""
 
     def _layout(self) -> tuple[Any, Any, Any, Any]:
         data, dtype, shape, order = self.args
@@ -75,7 +75,7 @@ class _BufferArray(PickledArray):
 
 
 class _Dtype(_Inert):
-    """Stands for `numpy.dtype(name, align, copy)`, its state being (version, byte order, ...)."""
+    """Stand-in for `numpy.dtype(name, align, copy)` with the state (version, byte order, ...)."""
 
     def dtype(self) -> np.dtype[np.generic]:
         name = self.args[0]
@@ -87,7 +87,7 @@ class _Dtype(_Inert):
 
 
 class _Bytes:
-    """Stands for `_codecs.encode(text, "latin1")`: how protocol 2 writes bytes."""
+    """Stand-in for `_codecs.encode(text, "latin1")`, the form of bytes in protocol 2."""
 
     def __new__(cls, text: str, codec: str) -> Any:
         if codec != "latin1":
@@ -98,7 +98,7 @@ class _Bytes:
 
 
 def read_pickle(data: bytes) -> object:
-    """Read what a pickle or joblib file holds, with stand-ins for all that is not a plain value.
+    """Read the contents of a pickle or joblib file, with stand-ins for everything that is not a plain value.
 
     Args:
         data: the file, possibly compressed with zlib, gzip, bz2, xz or lzma.
@@ -107,7 +107,7 @@ def read_pickle(data: bytes) -> object:
         Plain values, `PickledArray` and `Estimator`.
 
     Raises:
-        UnitlangError: not a pickle, or it names something beyond arrays and k-means models.
+        UnitlangError: not a pickle, or it names something other than arrays and k-means models.
     """
     file = io.BytesIO(_decompress(data))
     try:
@@ -120,7 +120,7 @@ def read_pickle(data: bytes) -> object:
 
 class _Reader(pickle.Unpickler):
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)  # without `peek`, it reads no further than the instruction at hand
+        super().__init__(file)  # without `peek`, the unpickler reads no further than the current instruction
         self._stand_ins = _stand_ins(file)
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
@@ -135,10 +135,10 @@ class _Reader(pickle.Unpickler):
 
 
 def _stand_ins(file: BinaryIO) -> dict[str, type]:
-    """Everything that a file may name; fresh classes, so that no file can leave a mark on the next."""
+    """Return every allowed name and its stand-in; the classes are new, so that no file can affect the next."""
 
     class JoblibArray(PickledArray):
-        """joblib writes an array's bytes raw, right behind the wrapper that describes it."""
+        """A joblib array, whose raw bytes follow the pickled wrapper that describes it."""
 
         def __setstate__(self, state: Any) -> None:
             dtype, shape = _dtype(state["dtype"]), _shape(state["shape"])

@@ -21,7 +21,7 @@ from safetensors.numpy import save as save_tensors
 
 from unitlang.config import FrozenConfig
 from unitlang.errors import UnitlangError
-from unitlang.features import FeatureExtractor, FeaturesConfig, load_extractor
+from unitlang.features import FeatureExtractor, FeaturesConfig
 from unitlang.features.base import K
 from unitlang.frames import HUBERT_GRID, FrameGrid
 from unitlang.precision import full_precision
@@ -35,14 +35,14 @@ CENTROIDS_FILE = "centroids.safetensors"
 CARD_FILE = "card.json"
 
 _SEARCH_FRAMES = 256
-"""Frames per search, the last ones padded: FAISS rounds differently for other numbers, and below 20."""
+"""Frames per search; the last search is padded, because FAISS rounds differently for other numbers and below 20."""
 
 
 class QuantizerConfig(FrozenConfig):
-    """How many units there are and what they are learnt from."""
+    """Number of units and the training of their centroids."""
 
     k: int = Field(default=100, ge=MIN_CLUSTERS, le=MAX_CLUSTERS)
-    """Number of units. With `centroids`, what the codebook holds counts."""
+    """Number of units; with `centroids`, the size of the codebook is used instead."""
     seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of the sample and of k-means."""
     iterations: int = Field(default=20, ge=1)
@@ -50,20 +50,23 @@ class QuantizerConfig(FrozenConfig):
     sample_hours: float = Field(default=20.0, gt=0, allow_inf_nan=False)
     """Speech to learn from, in hours."""
     max_frames: int = Field(default=1_000_000, ge=MIN_CLUSTERS)
-    """Frames to keep of the sample; a million of 768 dims are 1.5 GB."""
+    """Most frames of the sample to keep; a million of 768 dims are 1.5 GB."""
     centroids: str | None = None
-    """Path or URL of a public codebook to use instead of learning one."""
+    """Path or URL of a published codebook to use instead of learning one."""
 
 
 class Quantizer:
     """Turns 16 kHz mono speech into one unit per frame of its extractor's grid.
 
     Attributes:
-        extractor: the features.
+        extractor: computes the features.
         centroids_KD: float32.
         k: number of units.
-        fingerprint: what tells this quantizer from any other.
-        fitted: how the centroids came about; for the card, as given.
+        fingerprint: identifies this quantizer.
+        fitted: facts about the training of the centroids, for the card.
+
+    Raises:
+        UnitlangError: the centroids are not a matrix of finite numbers of the features' dims, or k is out of range.
     """
 
     def __init__(
@@ -94,7 +97,7 @@ class Quantizer:
         return self.extractor.grid
 
     def assign(self, features_TD: FloatArray) -> UnitArray:
-        """The nearest centroid of each frame; a frame's unit does not depend on the frames around it.
+        """Return the nearest centroid of each frame; a frame's unit does not depend on the other frames.
 
         Args:
             features_TD: float32.
@@ -120,32 +123,40 @@ class Quantizer:
         return units_T
 
     def quantize(self, blocks: Iterable[FloatArray]) -> Iterator[UnitArray]:
-        """Units of one utterance that comes in blocks of any size, in bounded memory.
+        """Yield the units of one utterance that comes in blocks of any size, in bounded memory.
 
         Args:
             blocks: waveform_N float32 arrays, 16 kHz mono.
 
         Yields:
-            units_T uint16, `grid.num_frames(total samples)` in all; nothing below one frame.
+            units_T uint16, `grid.num_frames(total samples)` in all; nothing if that is 0.
+
+        Raises:
+            UnitlangError: NaN or infinite samples or features.
         """
         for _, units_T in self.quantize_many([(None, blocks)]):
             yield units_T
 
     def quantize_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, UnitArray]]:
-        """Units of many utterances, in batches where that is faster; the blocks may be read in another thread.
+        """Yield the units of many utterances, in batches if that is faster.
+
+        Another thread may read the blocks.
 
         Args:
-            utterances: a key and the blocks of each, as `quantize` takes them.
+            utterances: a key and the blocks of each, as for `quantize`.
 
         Yields:
-            A key and units_T uint16 of the next frames of its utterance. One utterance's frames come in order,
-            utterances in any.
+            A key and units_T uint16 of the next frames of its utterance. The frames of one utterance come in order, the
+                utterances in any order.
+
+        Raises:
+            UnitlangError: as `quantize`.
         """
         for key, features_TD in self.extractor.stream_many(utterances):
             yield key, self._units(features_TD)
 
     def _units(self, features_TD: Any) -> UnitArray:
-        """Units of an array or a tensor; those of a tensor on a GPU are found there, so that only units leave it."""
+        """Return the units of an array or a tensor; searches on the tensor's GPU, so that only units leave it."""
         if isinstance(features_TD, np.ndarray):
             return self.assign(features_TD)
         if features_TD.device.type == "cpu":
@@ -155,7 +166,7 @@ class Quantizer:
         return nearest(features_TD, self._centroids_on_device)
 
     def dump(self) -> dict[str, bytes]:
-        """The quantizer as files; equal quantizers give equal bytes."""
+        """Return the quantizer as files; equal quantizers give equal bytes."""
         card = {
             "kind": "quantizer",
             "fingerprint": self.fingerprint,
@@ -174,11 +185,11 @@ class Quantizer:
 
     @classmethod
     def load(cls, files: Mapping[str, bytes], device: str = "cpu") -> Self:
-        """Rebuild a quantizer from what `dump` gave.
+        """Load a quantizer from files as returned by `dump`.
 
         Args:
             files: contents by name.
-            device: torch's name of where the model runs.
+            device: torch's name of the device that the model runs on.
 
         Raises:
             UnitlangError: files are missing or damaged, or the checkpoint or the frame grid is not the one that the
@@ -192,7 +203,7 @@ class Quantizer:
             grid = grid_of_card(card)
         except (KeyError, ValueError, TypeError, SafetensorError, ValidationError) as error:
             raise UnitlangError(f"not a quantizer, or a damaged one: {error}") from error
-        extractor = load_extractor(features, device)
+        extractor = features.load(device)
         if extractor.fingerprint() != expected:
             raise UnitlangError(
                 "the features are not those that the quantizer was made with: another checkpoint lies at "
@@ -206,7 +217,7 @@ class Quantizer:
         return cls(extractor, centroids_KD, fingerprint, card.get("fitted"))
 
     def save(self, folder: str | Path) -> None:
-        """Write the quantizer's files into a folder, which is made where needed."""
+        """Write the quantizer's files into a folder, which is created if needed."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in self.dump().items():
@@ -214,7 +225,11 @@ class Quantizer:
 
     @classmethod
     def open(cls, folder: str | Path, device: str = "cpu") -> Self:
-        """Load a quantizer from a folder that `save` wrote; raises like `load`."""
+        """Load a quantizer from a folder that `save` wrote.
+
+        Raises:
+            UnitlangError: as `load`.
+        """
         folder = Path(folder)
         names = (CENTROIDS_FILE, CARD_FILE)
         missing = [name for name in names if not (folder / name).is_file()]
@@ -224,17 +239,17 @@ class Quantizer:
 
 
 def grid_of_card(card: Mapping[str, Any]) -> FrameGrid:
-    """Frame grid in a quantizer's card; cards that were written without one are on HuBERT's.
+    """Frame grid in a quantizer's card; cards without one use HuBERT's.
 
     Raises:
-        UnitlangError: the card holds something else in its place.
+        UnitlangError: the card's grid is not valid.
     """
     return FrameGrid.from_dict(card["grid"]) if "grid" in card else HUBERT_GRID
 
 
 @contextmanager
 def one_thread() -> Generator[None]:
-    """Run FAISS on one thread, so that its results do not depend on how many there are."""
+    """Run FAISS on one thread, so that its results do not depend on the number of threads."""
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
@@ -244,9 +259,13 @@ def one_thread() -> Generator[None]:
 
 
 def nearest(features_TD: Any, centroids_KD: Any) -> UnitArray:
-    """`Quantizer.assign` by one matrix product, for float32 tensors on any device.
+    """Assign float32 tensors on any device to centroids like `Quantizer.assign`, by one matrix product.
 
-    Equal to FAISS's units but for frames whose two nearest centroids are equally far within float32's rounding.
+    Equal to FAISS's units except for frames whose two nearest centroids are equally far within float32's rounding.
+
+    Args:
+        features_TD: float32 tensor.
+        centroids_KD: float32 tensor on the same device.
 
     Returns:
         units_T uint16, on the CPU.

@@ -147,5 +147,5 @@ def test_an_interrupted_build_says_how_to_go_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "interrupted; run the same command again to go on" in said
+    assert "interrupted; run the same command again to resume" in said
     assert "Traceback" not in said

@@ -371,10 +371,12 @@ def test_all_that_is_not_there_is_told_together(tmp_path: Path) -> None:
     first, *found = told(path)
     relative = f"(a relative path starts at the config file's folder, {tmp_path})"
     assert first == f"{path}:"
-    assert found[0] == f"  sources[0].path: {tmp_path}/absent: no such folder; mend the path {relative}"
-    assert found[1] == "  sources[1].path: /absent.csv: no such file; mend the path"
+    assert found[0] == f"  sources[0].path: {tmp_path}/absent: no such folder; correct the path {relative}"
+    assert found[1] == "  sources[1].path: /absent.csv: no such file; correct the path"
     assert found[2].startswith(f"  sources[2].path: {tmp_path}/empty is an empty folder; put the speech there")
-    assert found[3].startswith(f"  sources[3].path: {tmp_path}/list.csv is no folder; name a folder, or another `kind`")
+    assert found[3].startswith(
+        f"  sources[3].path: {tmp_path}/list.csv is not a folder; name a folder, or another `kind`"
+    )
     assert found[4].startswith(f"  sources[4].path: {tmp_path}/speech is a folder; name a file")
     assert found[5].startswith(f"  sources[5].audio_dir: {tmp_path}/absent: no such folder")
     assert found[6].startswith(f"  sources[6].path: {tmp_path}/absent: no such folder")
@@ -403,10 +405,10 @@ def test_a_key_that_comes_twice_is_refused_with_its_lines(tmp_path: Path) -> Non
     with pytest.raises(UserError) as error:
         load_config(path)
     assert str(error.value) == (
-        f"{path}: line 5: `k` stands in line 3 already; line 7: `path` stands in line 7 already; "
-        "line 8: `store` stands in line 1 already. Keep one of them."
+        f"{path}: line 5: `k` is already in line 3; line 7: `path` is already in line 7; "
+        "line 8: `store` is already in line 1. Keep one of them."
     )
-    with pytest.raises(UserError, match=r"^--set quantizer={k: 1, k: 2}: line 1: `k` stands in line 1 already"):
+    with pytest.raises(UserError, match=r"^--set quantizer={k: 1, k: 2}: line 1: `k` is already in line 1"):
         overridden("quantizer={k: 1, k: 2}")
 
 

@@ -122,7 +122,7 @@ def test_whole_files_that_cannot_be_read(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(UserError, match="no such file"):
         read(tmp_path / "absent.csv")
-    with pytest.raises(UserError, match="manifest is a"):
+    with pytest.raises(UserError, match="manifest must be a"):
         read(tmp_path / "m.xlsx")
 
 

@@ -17,7 +17,7 @@ from pipelines.steps.audio_files import audio_source, checksum, row_streams
 from pipelines.steps.quantize import quantize_rows
 from unitlang.audio.reading import load
 from unitlang.errors import AudioError
-from unitlang.features import MfccConfig, load_extractor
+from unitlang.features import MfccConfig
 from unitlang.quantizer.quantizer import Quantizer
 from unitlang.units import Runs, to_frames
 
@@ -113,7 +113,7 @@ def test_other_bytes_than_at_ingest_are_refused(rows: list[Row]) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_units_and_rejects_of_segments(rows: list[Row], threads: int) -> None:
     rows[1] |= {"offset_samples": 159_000}
-    extractor = load_extractor(MfccConfig())
+    extractor = MfccConfig().load()
     centroids_KD = np.random.default_rng(0).normal(0, 5, (20, extractor.dim)).astype(np.float32)
     quantizer = Quantizer(extractor, centroids_KD, "0" * 64)
     output = quantize_rows(rows, quantizer, threads)

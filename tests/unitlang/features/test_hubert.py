@@ -17,7 +17,7 @@ from torchaudio.models import wav2vec2_model
 
 from tests.unitlang.features.hubert_models import BASE, LARGE, make_model, noise, reference
 from unitlang.errors import UnitlangError
-from unitlang.features import HubertConfig, fingerprint_features, load_extractor
+from unitlang.features import HubertConfig
 from unitlang.frames import HUBERT_GRID
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def test_hugging_face(settings: dict[str, Any], normalize: bool | None, layer: i
     else:
         (tmp_path / "preprocessor_config.json").write_text(json.dumps({"do_normalize": normalize}))
         expected = normalize
-    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path), layer=layer))
+    extractor = HubertConfig(checkpoint=str(tmp_path), layer=layer).load()
     waveform_N = noise(20_123)
     features_TD = extractor.extract(waveform_N)
     assert features_TD.shape == (HUBERT_GRID.num_frames(20_123), extractor.dim) == (62, 128)
@@ -101,7 +101,7 @@ def test_every_layout_gives_the_same(settings: dict[str, Any], tmp_path: Path) -
     (tmp_path / "safe/model.safetensors").rename(tmp_path / "single.safetensors")
     layouts = ["cfg.pt", "args.pt", "old.pt", "tuned.pt", "hf.pt", "double.bin", "bin", "single.safetensors"]
     for name in layouts:
-        features_TD = load_extractor(HubertConfig(checkpoint=str(tmp_path / name), layer=2)).extract(waveform_N)
+        features_TD = HubertConfig(checkpoint=str(tmp_path / name), layer=2).load().extract(waveform_N)
         np.testing.assert_allclose(features_TD, expected, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
@@ -137,7 +137,7 @@ def test_torchaudio(large: bool, pretraining: bool, tmp_path: Path) -> None:
         given = torch.nn.functional.layer_norm(waveform, waveform.shape) if large else waveform
         layers, _ = model.extract_features(given)
     for layer in (1, 3):
-        extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "ta.pt"), layer=layer))
+        extractor = HubertConfig(checkpoint=str(tmp_path / "ta.pt"), layer=layer).load()
         np.testing.assert_allclose(extractor.extract(waveform[0].numpy()), layers[layer - 1][0], atol=1e-5)
 
 
@@ -149,7 +149,7 @@ def test_base_width(tmp_path: Path) -> None:
         "group_norm", shapes, False, 768, 0.0, 128, 16, 1, 12, 0.0, 3072, 0.0, 0.0, False, 0.0, None
     ).eval()
     torch.save(model.state_dict(), tmp_path / "base.pt")  # tells its 12 heads by its width alone
-    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "base.pt"), layer=1))
+    extractor = HubertConfig(checkpoint=str(tmp_path / "base.pt"), layer=1).load()
     waveform_N = noise(8_000)
     with torch.inference_mode():
         layers, _ = model.extract_features(torch.from_numpy(waveform_N)[None])
@@ -160,14 +160,14 @@ def test_the_callers_seed_is_left_alone(base: "HubertModel", folder: Path) -> No
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    load_extractor(HubertConfig(checkpoint=str(folder), layer=1))
+    HubertConfig(checkpoint=str(folder), layer=1).load()
     torch.testing.assert_close(torch.rand(3), expected)
 
 
 @pytest.fixture(scope="module")
 def cutting_extractor(base: "HubertModel", folder: Path) -> Any:
     config = HubertConfig(checkpoint=str(folder), layer=2, max_window_seconds=2.0, context_seconds=0.4)
-    return load_extractor(config)
+    return config.load()
 
 
 @pytest.mark.parametrize("samples", [0, 399, 400, 719, 720, 32_079, 32_399, 32_400, 100_000])
@@ -187,18 +187,18 @@ def test_long_audio_in_any_blocks(base: "HubertModel", cutting_extractor: Any, s
 def test_fingerprint(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     config = HubertConfig(checkpoint=str(folder), layer=2)
     base.save_pretrained(tmp_path)
-    print_ = fingerprint_features(config)
-    assert load_extractor(config).fingerprint() == print_
+    print_ = config.fingerprint()
+    assert config.load().fingerprint() == print_
     moved = config.model_copy(update={"checkpoint": str(tmp_path), "download": True})
-    assert fingerprint_features(moved) == print_
+    assert moved.fingerprint() == print_
     others = [{"layer": 1}, {"max_window_seconds": 30.0}, {"context_seconds": 1.0}]
-    prints = {print_, *(fingerprint_features(config.model_copy(update=other)) for other in others)}
+    prints = {print_, *(config.model_copy(update=other).fingerprint() for other in others)}
     changed = copy.deepcopy(base)
     torch.nn.init.zeros_(changed.encoder.layer_norm.bias)
     changed.save_pretrained(tmp_path)
-    prints.add(fingerprint_features(moved))
+    prints.add(moved.fingerprint())
     (tmp_path / "preprocessor_config.json").write_text('{"do_normalize": true}')
-    assert len(prints | {fingerprint_features(moved)}) == 6
+    assert len(prints | {moved.fingerprint()}) == 6
 
 
 class Call:
@@ -215,7 +215,7 @@ def test_code_in_a_checkpoint_is_refused(base: "HubertModel", zipped: bool, tmp_
     content = {"model": fairseq_names(base), "args": Call(tmp_path / "executed")}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
     with pytest.raises(UnitlangError, match="could run code"):
-        load_extractor(HubertConfig(checkpoint=str(path), layer=1))
+        HubertConfig(checkpoint=str(path), layer=1).load()
     assert not (tmp_path / "executed").exists()
 
 
@@ -239,7 +239,7 @@ def test_fairseq_dictionaries_are_passed_over(
             "best": np.float64(1.5),
         }
         torch.save(content, tmp_path / "dict.pt")
-    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "dict.pt"), layer=1))
+    extractor = HubertConfig(checkpoint=str(tmp_path / "dict.pt"), layer=1).load()
     np.testing.assert_allclose(
         extractor.extract(noise(4000)), reference(base, noise(4000), 1, normalize=False), atol=1e-5
     )
@@ -248,7 +248,7 @@ def test_fairseq_dictionaries_are_passed_over(
 def test_user_errors(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     def message(checkpoint: str | Path, layer: int = 1) -> str:
         with pytest.raises(UnitlangError) as caught:
-            load_extractor(HubertConfig(checkpoint=str(checkpoint), layer=layer))
+            HubertConfig(checkpoint=str(checkpoint), layer=layer).load()
         return str(caught.value)
 
     assert "has 3 layers: layer 4 does not exist" in message(folder, 4)
@@ -275,7 +275,7 @@ def test_user_errors(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
         assert "attention.k_proj.weight holds NaN or infinite values" in message(tmp_path / "damaged.pt")
     up = "encoder.layers.0.feed_forward.intermediate_dense.weight"
     torch.save(state | {up: torch.full_like(state[up], 3e38)}, tmp_path / "huge.pt")
-    extractor = load_extractor(HubertConfig(checkpoint=str(tmp_path / "huge.pt"), layer=1))
+    extractor = HubertConfig(checkpoint=str(tmp_path / "huge.pt"), layer=1).load()
     with pytest.raises(UnitlangError, match="is the checkpoint intact"):
         extractor.extract(noise(4000))
     kernels = make_model(BASE | {"conv_kernel": (10, 3, 3, 3, 3, 2, 4)})

@@ -15,8 +15,6 @@ from unitlang.features import (
     FeatureExtractor,
     MfccConfig,
     MfccExtractor,
-    fingerprint_features,
-    load_extractor,
 )
 from unitlang.features.windows import windows
 from unitlang.frames import HUBERT_GRID, FrameGrid
@@ -33,7 +31,7 @@ def cut(waveform_N: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def extractor() -> FeatureExtractor:
-    return load_extractor(MfccConfig())
+    return MfccConfig().load()
 
 
 @pytest.mark.parametrize("samples", [0, 1, 399, 400, 401, 719, 720, 1039, 1040, 16_000, 16_239, 16_240])
@@ -84,10 +82,10 @@ def test_bad_waveforms(extractor: FeatureExtractor) -> None:
 
 
 def test_fingerprint_is_stable_and_needs_no_torch(extractor: FeatureExtractor) -> None:
-    assert extractor.fingerprint() == fingerprint_features(MfccConfig())
+    assert extractor.fingerprint() == MfccConfig().fingerprint()
     program = (
         "import sys; from unitlang.features import *; "
-        "print(fingerprint_features(MfccConfig())); assert not {'torch', 'torchaudio'} & set(sys.modules)"
+        "print(MfccConfig().fingerprint()); assert not {'torch', 'torchaudio'} & set(sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == extractor.fingerprint()

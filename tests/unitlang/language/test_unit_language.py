@@ -95,7 +95,7 @@ def test_words_and_tokens_are_text_and_back(trained: UnitLanguage) -> None:
     assert [len(word.split("_")) for word in words] == trained.word_lengths[1:].tolist()
     units = [int(unit) for word in words for unit in word.split("_")]
     assert trained.decode(ids).tolist() == units
-    with pytest.raises(UnitLanguageError, match="'<unk>' is no word"):
+    with pytest.raises(UnitLanguageError, match="'<unk>' is not a word"):
         trained.parse(["<unk>"])
 
 

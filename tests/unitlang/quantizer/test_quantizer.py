@@ -15,7 +15,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from unitlang.errors import UnitlangError
-from unitlang.features import MfccConfig, load_extractor
+from unitlang.features import MfccConfig
 from unitlang.features.base import K
 from unitlang.frames import HUBERT_GRID
 from unitlang.quantizer.kmeans import fit_kmeans
@@ -61,7 +61,7 @@ def noise(samples: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def quantizer() -> Quantizer:
-    extractor = load_extractor(MfccConfig())
+    extractor = MfccConfig().load()
     centroids_KD = fit_kmeans(extractor.extract(noise(100_000)), 32, seed=0, iterations=5)
     return Quantizer(extractor, centroids_KD, "f" * 64, {"frames": 312})
 

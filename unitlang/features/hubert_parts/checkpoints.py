@@ -1,12 +1,12 @@
-"""HuBERT weights of fairseq, torchaudio and Hugging Face, read into torchaudio's model; no code runs.
+"""Read HuBERT weights of fairseq, torchaudio and Hugging Face into torchaudio's model; runs no code from the files.
 
-The layout is told by the names of the tensors, the sizes by their shapes. What no tensor tells is taken from
-the config that comes with the weights, or else from the three published sizes:
+The names of the tensors identify the layout, their shapes the sizes. Everything else comes from the config beside the
+weights, or else from the three published sizes:
 
 - attention heads: 16 at 1280 dims (X-Large), else one per 64 dims (Base, Large);
 - order of the norms: first in models with layer norm in the convolutions (Large, X-Large), else last (Base);
-- waveform normalised to mean 0 and variance 1: fairseq's `task.normalize`, Hugging Face's `do_normalize`,
-  else as published: Large and X-Large yes, Base no.
+- waveform normalised to mean 0 and variance 1: fairseq's `task.normalize`, Hugging Face's `do_normalize`, else as
+  published: Large and X-Large yes, Base no.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -32,12 +32,12 @@ from unitlang.features.hubert_parts.names import CONV, LAYERS, is_later, torchau
 from unitlang.features.weights import check_finite, read_weights
 
 _CONVOLUTIONS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
-"""Kernel and stride of the seven convolutions (arXiv 2106.07447, sec. IV-A): what makes a frame 20 ms."""
+"""Kernel and stride of the seven convolutions (arXiv 2106.07447, sec. IV-A), which make a frame 20 ms."""
 
 
 @dataclass(frozen=True)
 class _Stated:
-    """What the checkpoint's own config says; None where it does not."""
+    """Settings from the checkpoint's own config; None if it does not state them."""
 
     num_heads: int | None = None
     norm_first: bool | None = None
@@ -45,7 +45,7 @@ class _Stated:
 
 
 class _Ignored:
-    """Stands for what surrounds the weights in a fairseq file (dictionaries, settings); holds nothing."""
+    """Inert stand-in for objects that surround the weights in a fairseq file (dictionaries, settings)."""
 
     def __new__(cls, *_args: object) -> "_Ignored":
         return super().__new__(cls)
@@ -64,21 +64,21 @@ _IGNORED_GLOBALS = (
     "numpy._core.multiarray.scalar",
     "numpy.dtype",
 )
-"""Names that published fairseq files hold beside their tensors: `_Ignored` takes their place."""
+"""Classes in published fairseq files beside their tensors, which `_Ignored` replaces."""
 
 
 def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     """Build the model up to one layer.
 
-    For norm-first models (Large) the output of a layer is what fairseq's
-    `extract_features(output_layer=layer)` gives: before the encoder's final norm, also at the last layer.
+    For norm-first models (Large) the output of a layer is what fairseq's `extract_features(output_layer=layer)`
+    returns: before the encoder's final norm, also at the last layer.
 
     Args:
-        checkpoint: a file, a Hugging Face folder, or a torchaudio bundle's name (which is then fetched).
+        checkpoint: a file, a Hugging Face folder, or a torchaudio bundle's name (which is then downloaded).
         layer: number of transformer layers to keep, from 1.
 
     Returns:
-        The model in eval mode and float32, whether the waveform has to be normalised, and the model's dims.
+        The model in eval mode and float32, whether the waveform must be normalised, and the model's dims.
 
     Raises:
         UnitlangError: the file is missing, unreadable, not a 50 Hz HuBERT model, has fewer layers, or holds NaN or
@@ -87,12 +87,14 @@ def load_hubert(checkpoint: str, layer: int) -> tuple[Wav2Vec2Model, bool, int]:
     tensors, stated = _read_bundle(checkpoint) if checkpoint in BUNDLES else _read(locate(checkpoint))
     state = torchaudio_names(tensors, checkpoint)
     arguments = _arguments(state, stated, layer, checkpoint)
-    with torch.random.fork_rng(devices=[]):  # the initial weights are overwritten: leave the caller's seed alone
+    with torch.random.fork_rng(devices=[]):  # the random initial weights are overwritten: keep the caller's seed
         model = wav2vec2_model(**arguments)
     wanted = model.state_dict().keys()
     bad = sorted((wanted - state.keys()) | {key for key in state.keys() - wanted if not is_later(key, layer)})
     if bad:
-        raise UnitlangError(f"{checkpoint} is not a HuBERT model as known here: see {', '.join(bad[:5])}")
+        raise UnitlangError(
+            f"{checkpoint} is not a HuBERT model of a known layout: missing or unknown tensors {', '.join(bad[:5])}"
+        )
     check_finite({key: state[key] for key in wanted}, checkpoint)
     try:
         model.load_state_dict({key: state[key].float() for key in wanted})
@@ -146,7 +148,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _stated_by_fairseq(content: Mapping[str, Any]) -> _Stated:
-    """Settings of both generations: nested `cfg`, and before it one flat `args` namespace."""
+    """Read the settings of both fairseq generations: nested `cfg`, and the older flat `args` namespace."""
     cfg, args = content.get("cfg"), content.get("args")
     if isinstance(cfg, dict):
         model, task = _as_dict(cfg.get("model")), _as_dict(cfg.get("task"))
@@ -162,7 +164,7 @@ def _as_dict(settings: object) -> dict[str, Any]:
 
 
 def _arguments(state: Mapping[str, Tensor], stated: _Stated, layer: int, source: str) -> dict[str, Any]:
-    """Arguments of torchaudio's `wav2vec2_model`, read off the tensors."""
+    """Derive the arguments of torchaudio's `wav2vec2_model` from the tensors."""
     try:
         kernels = [state[f"{CONV}{i}.conv.weight"] for i in range(len(_CONVOLUTIONS))]
         dim = state["encoder.feature_projection.projection.weight"].shape[0]

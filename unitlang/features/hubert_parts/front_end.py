@@ -1,8 +1,8 @@
-"""HuBERT's convolutions for inference, a few seconds at a time, so that the memory between them is used again.
+"""HuBERT's convolutions for inference, a few seconds at a time to reuse the memory between them.
 
-They run as matrix products over [positions, channels], which needs no transposing. The group norm
-after the first one averages over the whole utterance: its statistics are known beforehand (`Moments`), and norm and
-normalisation of the waveform are folded into that convolution's weights, one set an utterance.
+They run as matrix products over [positions, channels], without transposing. The group norm after the first convolution
+averages over the whole utterance: its statistics are computed in advance (`Moments`). Norm and normalisation of the
+waveform are folded into that convolution's weights, one set per utterance.
 """
 
 # Shapes: N = samples at 16 kHz, L = positions of a convolution, P = those of the next, R = triples of these, K = taps,
@@ -22,19 +22,22 @@ from unitlang.frames import HUBERT_GRID
 from unitlang.products import product
 
 CHUNK_FRAMES = {"cpu": 100, "cuda": 3000}
-"""Frames that go through the convolutions at once, by type of device. On a CPU 50 to 200 were the fastest by trial: a
-whole utterance takes up to a fifth longer, mostly to map fresh memory."""
+"""Frames that go through the convolutions at once, by device type.
+
+On a CPU 50 to 200 were the fastest by trial: a whole utterance at once takes up to a fifth longer, mostly to map fresh
+memory.
+"""
 
 _LEVEL_EPSILON = 1e-5
-"""Added to the variance of the waveform, as fairseq's and torch's layer norm does."""
+"""Added to the variance of the waveform, as in the layer norms of fairseq and torch."""
 
 
 class FirstConvolution:
-    """The first convolution with all that normalises by statistics of a whole utterance folded in.
+    """The first convolution, with everything that normalises by statistics of a whole utterance folded in.
 
     Args:
         model: torchaudio's model.
-        normalize: whether it wants waveforms of mean 0 and variance 1.
+        normalize: whether the model expects waveforms of mean 0 and variance 1.
     """
 
     def __init__(self, model: Wav2Vec2Model, normalize: bool) -> None:
@@ -47,7 +50,7 @@ class FirstConvolution:
         self._normalize = normalize
 
     def folded(self, moments: Moments) -> tuple[Tensor, Tensor]:
-        """weight_KC and bias_C, float32, for the utterance of these moments."""
+        """Return weight_KC and bias_C, float32, for the utterance with these moments."""
         weight_CK, bias_C = self._weight_CK, self._bias_C
         if self._normalize:
             mean, variance = moments.level()
@@ -67,7 +70,7 @@ class FrontEnd(nn.Module):
 
     Args:
         model: torchaudio's model.
-        dtype: of the products after the first convolution.
+        dtype: precision of the products after the first convolution.
     """
 
     def __init__(self, model: Wav2Vec2Model, dtype: torch.dtype) -> None:
@@ -78,7 +81,14 @@ class FrontEnd(nn.Module):
         self.convolutions = nn.ModuleList(_convolution(block, dtype) for block in blocks[1:])
 
     def forward(self, waveform_N: Tensor, weight_KC: Tensor, bias_C: Tensor, frames: int) -> Tensor:
-        """So many frames_TC of a waveform, by its own weights of the first convolution."""
+        """Return the first frames_TC of a waveform.
+
+        Args:
+            waveform_N: float32.
+            weight_KC: weights of the first convolution for this waveform.
+            bias_C: its biases.
+            frames: number of frames, T.
+        """
         size = CHUNK_FRAMES[waveform_N.device.type]
         parts = [
             self._chunk(waveform_N[first * HUBERT_GRID.hop :], weight_KC, bias_C, min(size, frames - first))
@@ -89,7 +99,8 @@ class FrontEnd(nn.Module):
     def _chunk(self, waveform_N: Tensor, weight_KC: Tensor, bias_C: Tensor, frames: int) -> Tensor:
         needed = self._samples(frames)
         samples_N = waveform_N[:needed]
-        # The last sample, not zero: after an offset, a step would cost the last frame digits in `TripleConvolution`.
+        # Pads with the last sample, not zero: after an offset, a step would cost the last frame digits in
+        # `TripleConvolution`.
         samples_N = torch.cat([samples_N, samples_N[-1:].expand(needed - len(samples_N))])
         x_LC = torch.addmm(bias_C, samples_N.unfold(0, TAPS, HOP), weight_KC)
         if self.first_norm is not None:
@@ -100,7 +111,7 @@ class FrontEnd(nn.Module):
         return x_LC[:frames]
 
     def _samples(self, positions: int) -> int:
-        """Samples that make so many frames, and those that round up what lies between."""
+        """Number of samples for this many frames, rounded up to what the convolutions between them need."""
         convolutions: Any = self.convolutions
         for convolution in reversed(convolutions):
             positions = convolution.reach(positions)
@@ -108,7 +119,7 @@ class FrontEnd(nn.Module):
 
 
 class PlainConvolution(nn.Module):
-    """A convolution of stride 2 with two or three taps: the rows that a position sees lie in memory as one."""
+    """A convolution of stride 2 with two or three taps: the rows under one position are contiguous in memory."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
         super().__init__()
@@ -118,11 +129,11 @@ class PlainConvolution(nn.Module):
         self.finish = _Finish(block, dtype)
 
     def reach(self, positions: int) -> int:
-        """Rows of input that so many positions need."""
+        """Number of input rows that this many positions need."""
         return 2 * positions + self.taps - 2
 
     def forward(self, x_LI: Tensor) -> Tensor:
-        """As many positions as there are rows for; three taps overlap, so that their rows are copied."""
+        """Compute as many positions as there are rows for; three taps overlap, so their rows are copied."""
         x_LI = x_LI.to(self.weight.dtype).contiguous()
         length, channels = x_LI.shape
         positions = (length - self.taps) // 2 + 1
@@ -130,12 +141,12 @@ class PlainConvolution(nn.Module):
 
 
 class TripleConvolution(nn.Module):
-    """A convolution of stride 2 and three taps that makes three positions with 7 products where the plain sum has 9.
+    """A convolution of stride 2 and three taps that computes three positions with 7 products instead of 9.
 
-    The first and the third tap see the even rows alone. On these they are a filter of two taps, of which Winograd's
-    F(3, 2) makes three outputs with four products (arXiv 1509.09308, sec. 4.1, with the points 0, 1, -1 and
-    infinity). The odd rows and the second tap are multiplied as they are. Rounding is relative to the largest of the
-    four even rows that three positions see, and up to three times that of the plain sum (measured).
+    The first and the third tap see only the even rows. On these they are a filter of two taps, of which Winograd's
+    F(3, 2) computes three outputs with four products (arXiv 1509.09308, sec. 4.1, with the points 0, 1, -1 and
+    infinity). The odd rows and the second tap are multiplied directly. The rounding error is relative to the largest
+    of the four even rows under three positions, and up to three times that of the plain sum (measured).
     """
 
     def __init__(self, block: Any) -> None:
@@ -147,11 +158,11 @@ class TripleConvolution(nn.Module):
         self.finish = _Finish(block, torch.float32)
 
     def reach(self, positions: int) -> int:
-        """Rows of input for so many positions, rounded up to threes."""
+        """Number of input rows for this many positions, rounded up to a multiple of three."""
         return 6 * -(-positions // 3) + 1
 
     def forward(self, x_LI: Tensor) -> Tensor:
-        """As many positions as there are rows for, rounded down to threes."""
+        """Compute as many positions as there are rows for, rounded down to a multiple of three."""
         triples = (len(x_LI) - 1) // 6
         x_PO = product(x_LI[1 : 6 * triples : 2], self.second)
         a_RI, b_RI, c_RI, d_RI = (x_LI[start : 6 * triples + 1 : 6][:triples] for start in (0, 2, 4, 6))
@@ -167,7 +178,7 @@ class TripleConvolution(nn.Module):
 
 
 class _Finish(nn.Module):
-    """What follows a convolution: its bias and norm, if any, and GELU."""
+    """The operations after a convolution: its bias and norm, if any, and GELU."""
 
     def __init__(self, block: Any, dtype: torch.dtype) -> None:
         super().__init__()
@@ -182,13 +193,13 @@ class _Finish(nn.Module):
 
 
 def _convolution(block: Any, dtype: torch.dtype) -> nn.Module:
-    """Differences of rows would lose digits in less than float32."""
+    """Choose the convolution: differences of rows lose digits in less than float32."""
     fast = dtype == torch.float32 and block.conv.weight.shape[2] == 3
     return TripleConvolution(block) if fast else PlainConvolution(block, dtype)
 
 
 def plain_norm(norm: nn.LayerNorm) -> nn.LayerNorm:
-    """A layer norm over the last dimension: torchaudio's own for convolutions transposes first."""
+    """Return a layer norm over the last dimension; torchaudio's own for convolutions transposes first."""
     plain = nn.LayerNorm(list(norm.normalized_shape), norm.eps)
     plain.load_state_dict(norm.state_dict())
     return plain

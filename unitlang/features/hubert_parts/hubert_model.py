@@ -1,7 +1,7 @@
-"""HuBERT's encoder for inference: within rounding, each utterance of a batch gets the features that it gets alone.
+"""HuBERT's encoder for inference: batching changes an utterance's features only within rounding.
 
-Utterances lie one after another, without padding. What works frame by frame sees them all as one; convolutions and
-attention, which look around, are done for each by itself.
+Utterances are concatenated without padding. Frame-wise operations process them all as one; convolutions and attention,
+which look around, process each on its own.
 """
 
 # Shapes: B = windows of a batch, N = samples of them all at 16 kHz, K = taps of the first convolution, C = its
@@ -28,7 +28,7 @@ class Batch:
     """Windows that go through the model together.
 
     Attributes:
-        waveform_N: float32, one window after another.
+        waveform_N: float32, the windows concatenated.
         weight_BKC: weights of the first convolution, norms included.
         bias_BC: its biases.
         samples: samples of each window.
@@ -42,11 +42,11 @@ class Batch:
     frames: list[int]
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on a device; from pinned memory the copies are asynchronous."""
+        """Return the batch on a device; copies from pinned memory are asynchronous."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin(self) -> "Batch":
-        """The same in pinned memory."""
+        """Return the batch in pinned memory."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
@@ -59,7 +59,7 @@ class Batch:
 
 
 class Linear(nn.Module):
-    """A linear layer in its weight's precision."""
+    """A linear layer that computes in the precision of its weight."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__()
@@ -67,13 +67,13 @@ class Linear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias.detach().contiguous(), requires_grad=False)
 
     def forward(self, x_LI: Tensor) -> Tensor:
-        """Outputs y_LO of each row."""
+        """Return y_LO of each row."""
         y_LO = product(x_LI.to(self.weight.dtype), self.weight)
         return y_LO if self.bias is None else y_LO.add_(self.bias)
 
 
 class Layer(nn.Module):
-    """A transformer layer."""
+    """A transformer layer for inference."""
 
     def __init__(self, layer: Any) -> None:
         super().__init__()
@@ -92,7 +92,14 @@ class Layer(nn.Module):
         self.final_norm = plain_norm(layer.final_layer_norm)
 
     def forward(self, x_TD: Tensor, frames: Sequence[int]) -> Tensor:
-        """Windows of so many frames; the residual stream stays in float32 whatever the precision of the products."""
+        """Return y_TD of concatenated windows.
+
+        The residual stream stays in float32, whatever the precision of the products.
+
+        Args:
+            x_TD: float32, the windows concatenated.
+            frames: frames of each window.
+        """
         if self.norm_first:
             x_TD = x_TD + self._attend(self.norm(x_TD), frames)
             return x_TD + self._feed_forward(self.final_norm(x_TD))
@@ -114,11 +121,11 @@ class Layer(nn.Module):
 
 
 class HubertEncoder(nn.Module):
-    """From waveforms to the output of the last layer of `model`, which is taken apart.
+    """Computes the output of the last layer of `model` from waveforms; built from the weights of `model`.
 
     Args:
         model: torchaudio's model, in float32 and without weight norm.
-        dtype: of the matrix products; norms, softmax and the residual stream stay in float32.
+        dtype: precision of the matrix products; norms, softmax and the residual stream stay in float32.
     """
 
     def __init__(self, model: Wav2Vec2Model, dtype: torch.dtype = torch.float32) -> None:
@@ -136,7 +143,7 @@ class HubertEncoder(nn.Module):
                 module.to(dtype)
 
     def forward(self, batch: Batch) -> Tensor:
-        """features_TD, float32, of one window after another."""
+        """Return features_TD, float32, of the windows, concatenated."""
         waveforms = batch.waveform_N.split(batch.samples)
         each = zip(waveforms, batch.weight_BKC, batch.bias_BC, batch.frames, strict=True)
         x_TC = torch.cat([self.front_end(*window) for window in each])

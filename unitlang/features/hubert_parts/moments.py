@@ -1,4 +1,4 @@
-"""Sums over a waveform from which the norms of HuBERT's first layer follow, at any length, in one pass."""
+"""Sums over a waveform that determine the norms of HuBERT's first layer, at any length, in one pass."""
 
 # Shapes: N = samples at 16 kHz, L = positions of the first convolution, K = its taps.
 
@@ -13,11 +13,11 @@ HOP = 5
 
 
 class Moments:
-    """First and second moments of a waveform's samples and of what the first convolution's taps see.
+    """First and second moments of a waveform's samples and of the samples under the first convolution's taps.
 
-    That convolution is linear: over all its positions, the mean and variance of a channel with weights w_K are
-    w . m and w' C w, with m and C the mean and covariance of the ten samples under the taps. So the group norm
-    after it, one group a channel and over all time, is known before a single feature is computed.
+    The convolution is linear: over all its positions, the mean and variance of a channel with weights w_K are w . m and
+    w' C w, with m and C the mean and covariance of the ten samples under the taps. This determines the group norm after
+    it (one group per channel, over all time) before any feature is computed.
 
     Attributes:
         samples: samples so far.
@@ -33,7 +33,10 @@ class Moments:
         self._rest_N = np.empty(0)
 
     def add(self, waveform_N: FloatArray) -> None:
-        """Count the next samples; the last bits of the sums depend on how the waveform is cut, so cut it alike."""
+        """Add the next samples.
+
+        The last bits of the sums depend on the block boundaries, so use the same ones for the same waveform.
+        """
         block_N = waveform_N.astype(np.float64)
         self.samples += len(block_N)
         self._sums_2 += block_N.sum(), block_N @ block_N

@@ -1,4 +1,4 @@
-"""Names of a HuBERT model's tensors: fairseq's and Hugging Face's are turned into torchaudio's."""
+"""Rename the tensors of a HuBERT model from fairseq's and Hugging Face's names to torchaudio's."""
 
 import re
 from collections.abc import Mapping
@@ -33,15 +33,19 @@ _WEIGHT_NORM_NAMES = {
 
 
 def torchaudio_names(tensors: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """The encoder's tensors under torchaudio's names, without the heads of pretraining or fine-tuning.
+    """Return the encoder's tensors under torchaudio's names, without the heads of pretraining or fine-tuning.
+
+    Args:
+        tensors: by the names of fairseq, Hugging Face or torchaudio.
+        source: checkpoint, for the error message.
 
     Raises:
-        UnitlangError: there is no HuBERT encoder among the tensors.
+        UnitlangError: the tensors include no HuBERT encoder.
     """
     anchor = next((key for key in tensors if f"{CONV}0." in key), None)
     if anchor is None:
         raise UnitlangError(f"{source} is not a HuBERT model: it has no tensor {CONV}0.*")
-    prefix = anchor[: anchor.index(CONV)]  # of the encoder inside a pretraining or fine-tuned model
+    prefix = anchor[: anchor.index(CONV)]  # prefix of the encoder inside a pretraining or fine-tuned model
     own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
     if any(key.startswith("post_extract_proj.") for key in own):
         names = _FAIRSEQ_NAMES
@@ -62,6 +66,6 @@ def _rename(key: str, names: Mapping[str, str]) -> str:
 
 
 def is_later(key: str, layer: int) -> bool:
-    """Whether the tensor belongs to a transformer layer beyond `layer` (counted from 1)."""
+    """Return whether the tensor belongs to a transformer layer after `layer` (counted from 1)."""
     match = re.match(rf"{re.escape(LAYERS)}(\d+)\.", key)
     return match is not None and int(match[1]) >= layer

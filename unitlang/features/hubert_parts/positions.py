@@ -1,4 +1,4 @@
-"""HuBERT's positional convolution by Fourier transforms: 128 taps in each of 16 groups cost a tenth of the products."""
+"""HuBERT's positional convolution by Fourier transforms: a tenth of the products of 128 taps in each of 16 groups."""
 
 # Shapes: T = frames, D = model dims, G = groups, I = inputs of a group, O = its outputs, K = taps, M = blocks,
 # S = frames of a block, F = frequencies, X = frequencies of all groups, G within F.
@@ -15,10 +15,13 @@ from torch.nn import functional
 class PositionalConvolution(nn.Module):
     """The convolution and GELU, for several utterances at once; in float32.
 
-    By overlap-save: blocks of twice the taps, which overlap by all taps but one.
+    Uses overlap-save: blocks of twice the taps, which overlap by all taps but one.
 
     Args:
-        convolution: over (D, T), with zeros on both sides, as torchaudio holds it, without weight norm.
+        convolution: torchaudio's, over (D, T), with zeros on both sides and without weight norm.
+
+    Raises:
+        ValueError: the convolution has no bias.
     """
 
     def __init__(self, convolution: nn.Conv1d) -> None:
@@ -31,7 +34,7 @@ class PositionalConvolution(nn.Module):
         self.pad = int(convolution.padding[0])
         self.block = 2 * weight_OIK.shape[2]
         self.hop = self.block - weight_OIK.shape[2] + 1
-        # torch's convolution is a correlation: the spectrum of its taps is conjugated
+        # torch's convolution is a correlation: conjugate the spectrum of its taps
         weight_GOIF = torch.fft.rfft(weight_OIK, self.block).conj().unflatten(0, (self.groups, -1))
         weight_FGIO = weight_GOIF.permute(3, 0, 2, 1)
         weight_XIO = weight_FGIO.flatten(0, 1).resolve_conj().contiguous()
@@ -39,7 +42,12 @@ class PositionalConvolution(nn.Module):
         self.bias = nn.Parameter(bias_O.detach(), requires_grad=False)
 
     def forward(self, x_TD: Tensor, frames: Sequence[int]) -> Tensor:
-        """Of utterances of so many frames one after another; none sees its neighbours."""
+        """Return y_TD of concatenated utterances, each convolved on its own.
+
+        Args:
+            x_TD: the utterances concatenated.
+            frames: frames of each utterance.
+        """
         cut = [self._blocks(part_TD) for part_TD in x_TD.split(list(frames))]
         convolved = self._convolved(torch.cat(cut, 1)).split([blocks_DMS.shape[1] for blocks_DMS in cut], 1)
         parts = [y_DMS.flatten(1)[:, :count] for y_DMS, count in zip(convolved, frames, strict=True)]
