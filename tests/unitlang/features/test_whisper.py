@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.speech import voice
 from tests.unitlang.features.hubert_models import noise
+from tests.unitlang.features.whisper_models import POSITIONS, SIZES, make_whisper
 from unitlang.errors import UnitlangError
 from unitlang.features import EXTRACTORS, as_array
 from unitlang.features.whisper import WHISPER_GRID, WhisperConfig, WhisperExtractor
@@ -20,38 +21,6 @@ from unitlang.quantizer.quantizer import Quantizer
 
 if TYPE_CHECKING:
     from transformers import WhisperModel
-
-POSITIONS = 100
-"""Frames of the small model's window: 2 s in place of 30."""
-
-SIZES: dict[str, Any] = {
-    "d_model": 64,
-    "encoder_layers": 3,
-    "encoder_attention_heads": 4,
-    "encoder_ffn_dim": 96,
-    "decoder_layers": 1,
-    "decoder_attention_heads": 4,
-    "decoder_ffn_dim": 96,
-    "vocab_size": 300,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-    "decoder_start_token_id": 1,
-    "num_mel_bins": 80,
-    "max_source_positions": POSITIONS,
-}
-
-
-def make_whisper(folder: Path, **settings: Any) -> "WhisperModel":
-    from transformers import WhisperConfig as Settings
-    from transformers import WhisperModel
-
-    torch.manual_seed(0)
-    model = WhisperModel(Settings(**SIZES | settings))
-    for weight in model.encoder.parameters():  # make norms and biases count
-        torch.nn.init.normal_(weight, float(weight.ndim == 1 and weight.mean() > 0.5), 0.1)
-    model.save_pretrained(folder)
-    return model.eval()
 
 
 def reference(model: "WhisperModel", waveform_N: np.ndarray, layer: int) -> np.ndarray:
