@@ -2,9 +2,9 @@
 
     uv run --with pocketsphinx python benchmarks/phone_labels.py MANIFEST.tsv phones.jsonl
 
-MANIFEST.tsv has the columns `audio` (relative to its folder) and `text`. PocketSphinx aligns the text with the US English
-model that its package brings. The labels are automatic: good to compare units with each other, not to quote beside
-numbers on other labels. Clips with words that its dictionary lacks, and clips that cannot be aligned, are left out.
+MANIFEST.tsv has the columns `audio` (relative to its folder) and `text`. PocketSphinx aligns the text with the US
+English model that its package brings. The labels are automatic: good to compare units with each other, not to quote
+beside numbers on other labels. Clips with words that its dictionary lacks, or that cannot be aligned, are left out.
 Each line of the output: `{"audio": ..., "phones": [[phone, first frame of 10 ms, frames], ...]}`.
 """
 

@@ -12,8 +12,8 @@ layer, and with the encoder's final norm after the last one.
 `context`: the clips one after another as one recording; units that change when its windows overlap less.
 
 PNMI (arXiv 2106.07447, sec. V-D) is the mutual information of units and phones over the entropy of the phones, over
-frames; `--phones` is what `phone_labels.py` writes. A frame's phone is that at its centre: sample 320 t for Whisper, whose
-log-mel frames are centred, 320 t + 200 for MFCC.
+frames; `--phones` is what `phone_labels.py` writes. A frame's phone is that at its centre: sample 320 t for Whisper,
+whose log-mel frames are centred, 320 t + 200 for MFCC.
 """
 
 import argparse
@@ -159,7 +159,8 @@ def read_units(manifest: Manifest) -> dict[str, NDArray[np.integer]]:
     """The unit of each frame, by utterance."""
     store = Store.open(manifest.store)
     rows = [row for file in manifest.files("units") for row in read_table(store, file.path).to_pylist()]
-    return {row["utterance_id"].removeprefix("prompts/"): np.repeat(row["units"], row["durations"]) for row in rows}
+    names = [row["utterance_id"].removeprefix("prompts/").partition("#")[0] for row in rows]
+    return {name: np.repeat(row["units"], row["durations"]) for name, row in zip(names, rows, strict=True)}
 
 
 def corpus_pnmi(units: dict[str, NDArray[np.integer]], phones: Phones, centre: int) -> float:
@@ -228,7 +229,7 @@ def context(config: WhisperConfig, prompts: Path) -> None:
     """Compare overlaps on one long recording."""
     with (prompts / "en.tsv").open() as file:
         clips = [row["audio"] for row in csv.DictReader(file, delimiter="\t")]
-    waveform_N = np.concatenate([load(prompts / clip) for clip in clips[::8]])
+    waveform_N = np.concatenate([load(prompts / clip) for clip in clips[::4]])
     table = Table("context s", "CPU s / h", "error", "units changed")
     reference_TD = config.model_copy(update={"context_seconds": CONTEXTS[0]}).load().extract(waveform_N)
     centroids_KD = fit_kmeans(reference_TD, CLUSTERS, seed=0, iterations=20)

@@ -6,7 +6,6 @@
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field
@@ -15,9 +14,8 @@ from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
 from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, K, as_array, fingerprint_of, not_finite
 from unitlang.features.hugging_face import load_weights, locate_folder, read_settings
-from unitlang.features.recording import Recording
 from unitlang.features.windows import Window, windows
-from unitlang.frames import SAMPLE_RATE, FrameGrid
+from unitlang.frames import FrameGrid
 from unitlang.precision import full_precision
 
 REVISION = 1
@@ -30,17 +28,16 @@ WHISPER_GRID = FrameGrid(hop=320, view=320)
 _MEL_HOP, _MEL_VIEW = 160, 400
 _MEL_PER_FRAME = 2
 _MEL_RANGE = 8.0
-"""Log-mel values lie at most this far (in powers of ten) below the highest one."""
+"""Log-mel values of a window lie at most this far (in powers of ten) below the highest one."""
 
 _WINDOWS_AHEAD = 4
-_BLOCK_SAMPLES = 10 * SAMPLE_RATE
 
 
 class WhisperConfig(ExtractorConfig):
     """Features of one layer of a Whisper encoder, from a local Hugging Face folder.
 
     An utterance of up to 30 s goes through the encoder as it is, without padding. A longer one is cut into windows of
-    30 s (`unitlang.features.windows`), whose log-mel values have one floor, that of the whole utterance.
+    30 s (`unitlang.features.windows`), each with the floor of its own log-mel values, as the model was trained.
     """
 
     speed: ClassVar[float] = 30.0
@@ -138,23 +135,12 @@ class WhisperExtractor(Extractor):
             yield key, self._compute(mel_ML)[window.first : window.last]
 
     def _prepare(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Window, Any]]:
-        """Windows of the utterances and the encoder's input for each.
-
-        Every utterance is read twice: the highest log-mel value must be known before its first window is computed.
-        """
+        """Windows of the utterances and the encoder's input for each."""
         for key, blocks in utterances:
-            with closing(Recording(blocks, self._window_samples)) as recording:
-                highest = max((float(self._log_mel(window).max()) for window in self._windows(recording)), default=0.0)
-                for window in self._windows(recording):
-                    yield key, window, (self._log_mel(window).clamp(min=highest - _MEL_RANGE) + 4.0) / 4.0
-
-    def _windows(self, recording: Recording) -> Iterator[Window]:
-        return windows(
-            recording.blocks(_BLOCK_SAMPLES),
-            grid=self.grid,
-            window_frames=self._window_frames,
-            context_frames=self._context_frames,
-        )
+            cut = windows(
+                blocks, grid=self.grid, window_frames=self._window_frames, context_frames=self._context_frames
+            )
+            yield from ((key, window, self._log_mel(window)) for window in cut)
 
     def _log_mel(self, window: Window) -> Any:
         """mel_ML of a window padded to its full length as Whisper wants it, but for the frames after the speech."""
@@ -167,7 +153,8 @@ class WhisperExtractor(Extractor):
             waveform_N = torch.nn.functional.pad(waveform_N, (0, padding))
             spectrum_FL = torch.stft(waveform_N, _MEL_VIEW, _MEL_HOP, window=self._hann_N, return_complex=True)
             power_FL = spectrum_FL[:, : _MEL_PER_FRAME * frames].abs() ** 2
-            return (self._filters_MF @ power_FL).clamp(min=1e-10).log10()
+            mel_ML = (self._filters_MF @ power_FL).clamp(min=1e-10).log10()
+            return (mel_ML.clamp(min=float(mel_ML.max()) - _MEL_RANGE) + 4.0) / 4.0
 
     def _compute(self, mel_ML: Any) -> Any:
         """features_TD of a window, context included, as a tensor on the device.
