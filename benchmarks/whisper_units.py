@@ -189,19 +189,28 @@ def padding(config: WhisperConfig, prompts: Path, phones: Phones) -> None:
 def padded(
     config: WhisperConfig, waveforms: list[FloatArray], frames: list[int], seconds: float
 ) -> Iterator[tuple[str, float, FloatArray]]:
-    """Layer, CPU seconds and features_TD of the frames of speech: the configured layer, then the last one."""
-    last: int = WhisperModel.from_pretrained(config.checkpoint, local_files_only=True).config.encoder_layers
-    for layer in (config.layer, last) if seconds == 0.0 else (config.layer,):
-        extractor = config.model_copy(update={"layer": layer}).load()
-        began = time.process_time()
-        parts: list[FloatArray] = []
-        for waveform_N, count in zip(waveforms, frames, strict=True):
-            samples = min(len(waveform_N) + int(seconds * SAMPLE_RATE), WINDOW_SECONDS * SAMPLE_RATE)
-            parts.append(extractor.extract(np.pad(waveform_N, (0, samples - len(waveform_N))))[:count])
-        features_TD = np.concatenate(parts)
-        yield str(layer), time.process_time() - began, features_TD
+    """Layer, CPU seconds and features_TD of the frames of speech; without silence also of the last layer."""
+    cpu_seconds, features_TD = speech_features(config, waveforms, frames, seconds)
+    yield str(config.layer), cpu_seconds, features_TD
     if seconds == 0.0:
-        yield f"{last} + norm", 0.0, normed(config, features_TD)
+        last: int = WhisperModel.from_pretrained(config.checkpoint, local_files_only=True).config.encoder_layers
+        last_config = config.model_copy(update={"layer": last})
+        cpu_seconds, features_TD = speech_features(last_config, waveforms, frames, seconds)
+        yield str(last), cpu_seconds, features_TD
+        yield f"{last} + norm", cpu_seconds, normed(config, features_TD)
+
+
+def speech_features(
+    config: WhisperConfig, waveforms: list[FloatArray], frames: list[int], seconds: float
+) -> tuple[float, FloatArray]:
+    """CPU seconds, and features_TD of so many frames of each clip with seconds of silence at its end."""
+    extractor = config.load()
+    began = time.process_time()
+    parts: list[FloatArray] = []
+    for waveform_N, count in zip(waveforms, frames, strict=True):
+        samples = min(len(waveform_N) + int(seconds * SAMPLE_RATE), WINDOW_SECONDS * SAMPLE_RATE)
+        parts.append(extractor.extract(np.pad(waveform_N, (0, samples - len(waveform_N))))[:count])
+    return time.process_time() - began, np.concatenate(parts)
 
 
 def normed(config: WhisperConfig, features_TD: FloatArray) -> FloatArray:

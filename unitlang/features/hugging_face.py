@@ -35,7 +35,7 @@ def locate_folder(checkpoint: str, model_type: str) -> CheckpointFiles:
         raise UnitlangError(f"checkpoint: {path} has no {' and no '.join(missing)}: {remedy}")
     preprocessor = path / _PREPROCESSOR
     files = CheckpointFiles(path / _WEIGHTS, path / _CONFIG, preprocessor if preprocessor.is_file() else None)
-    found = _json_object(files.config).get("model_type")
+    found = _json_object(path / _CONFIG).get("model_type")
     if found != model_type:
         raise UnitlangError(f"checkpoint: {files.config}: model_type is {found!r}, not {model_type!r}: {remedy}")
     return files
