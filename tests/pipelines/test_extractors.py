@@ -9,11 +9,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from pipelines.encode_audio import Encoder
 
 from pipelines.build.commit import Built
 from pipelines.build.statistics import from_manifest, overall
 from pipelines.build.verify import verify
-from pipelines.encode_audio import Encoder
 from pipelines.steps.quantize import WrongFrames
 from storage.manifests import Manifest, resolve
 from storage.schemas import SCHEMAS
