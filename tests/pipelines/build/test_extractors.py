@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from pipelines.encode_audio import Encoder
 
 from pipelines.build.commit import Built
+from pipelines.build.encode_audio import Encoder
 from pipelines.build.statistics import from_manifest, overall
 from pipelines.build.verify import verify
 from pipelines.steps.quantize import WrongFrames
