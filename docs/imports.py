@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))
 from tests.imports import PACKAGES, folder_edges  # noqa: E402
 
 WIDTH, ROW, BOX, MARGIN, LABEL = 1280, 64, 24, 20, 110
-COLOURS = dict(zip(PACKAGES, ("#7c3aed", "#2563eb", "#059669", "#b45309", "#be123c"), strict=True))
+COLOURS: dict[str, str] = dict(zip(PACKAGES, ("#7c3aed", "#2563eb", "#059669", "#b45309", "#be123c"), strict=True))
 Place = tuple[float, float, float]
 """Left edge, top edge and width of a box."""
 
@@ -26,7 +26,9 @@ def graph() -> "nx.DiGraph[str]":
     Raises:
         networkx.NetworkXUnfeasible: there is a circle.
     """
-    return nx.transitive_reduction(nx.DiGraph({name: sorted(others) for name, others in folder_edges().items()}))
+    found = nx.DiGraph({name: sorted(others) for name, others in folder_edges().items()})
+    found.remove_nodes_from(PACKAGES)  # their `__init__.py` are empty
+    return nx.transitive_reduction(found)
 
 
 def rows(imports: "nx.DiGraph[str]") -> list[list[str]]:
@@ -82,7 +84,7 @@ def _box(name: str, place: Place) -> str:
     return (
         f'<g><rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{BOX}" rx="5" fill="{COLOURS[package]}"/>'
         f'<text x="{left + width / 2:.0f}" y="{top + 16:.0f}" fill="white" text-anchor="middle">'
-        f"{child or package}</text></g>"
+        f"{child}</text></g>"
     )
 
 

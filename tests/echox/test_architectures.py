@@ -1,6 +1,5 @@
 """Architectures by name and from files."""
 
-import importlib
 from pathlib import Path
 
 import pytest
@@ -62,9 +61,3 @@ def test_a_file_with_old_names_is_read_with_warnings(tmp_path: Path, caplog: pyt
     assert load_architecture(str(path)) == ARCHITECTURES["echox-3b"]
     for names in (("width", "hidden_size"), ("feed_forward", "intermediate_size"), ("text_width", "text_hidden_size")):
         assert f"{path}: {names[0]} is now called {names[1]};" in caplog.text
-
-
-def test_the_old_module_warns() -> None:
-    with pytest.warns(FutureWarning, match=r"echox\.presets is now called echox\.architectures"):
-        presets = importlib.import_module("echox.presets")
-    assert presets.PRESETS is ARCHITECTURES
