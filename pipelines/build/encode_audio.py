@@ -1,4 +1,4 @@
-"""Units and words of new audio with the quantizer and unit language of a corpus."""
+"""Encode new audio with the quantizer and unit language of a corpus."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -24,16 +24,21 @@ class Encoder:
 
     @classmethod
     def of(cls, corpus: str) -> Self:
-        """The encoder of `STORE[@VERSION]`."""
+        """Load the encoder of `STORE[@VERSION]`.
+
+        Raises:
+            StorageError: the store, the version or one of its artifacts cannot be read.
+            UnitlangError: the model of the quantizer cannot be loaded.
+        """
         store, manifest = resolve(corpus)
         names = {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
         return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
 
     def __call__(self, path: str) -> dict[str, Any]:
-        """Units, durations in frames, and words of one audio.
+        """Units, durations in frames, and words of one audio file.
 
         Raises:
-            AudioError: when it is not usable speech.
+            AudioError: the file is not usable speech.
         """
         encoder = RunEncoder()
         for units_T in self.quantizer.quantize(stream(audio_source(path))):

@@ -1,6 +1,6 @@
-"""Entry point of the Ray jobs that `pipelines.cluster.jobs` submits, with the request in an environment variable.
+"""Entry point of the Ray jobs that `pipelines.cluster.jobs` submits.
 
-Its log is JSON lines, among them what it made or why it failed.
+An environment variable holds the request. The job logs JSON lines, which include its results or its error.
 """
 
 import json
@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def run_steps(arguments: Values) -> Iterator[Values]:
-    """Steps of a build, one after the other, on the cluster that runs this job; what each hands over."""
+    """Run steps of a build on the cluster of this job; yield the handover of each as JSON values.
+
+    Raises:
+        UserError: config or sources are invalid, or too many entries are rejected.
+        StorageError: the store cannot be read or written, or another build committed first.
+    """
     from pipelines.build.handover import Handover, advance
     from pipelines.engine.execution import ExecutionConfig
     from pipelines.engine.ray import THIS_CLUSTER
@@ -41,8 +46,13 @@ def run_steps(arguments: Values) -> Iterator[Values]:
             yield handover.to_dict()
 
 
-def train_stage(arguments: Values) -> Iterator[Values]:
-    """One training stage, on the cluster that runs this job; its result."""
+def run_training(arguments: Values) -> Iterator[Values]:
+    """Train one stage on the cluster of this job; yield the result as JSON values.
+
+    Raises:
+        UserError: the config is invalid or the cluster lacks the resources.
+        EchoxError: the training refuses its request or its data.
+    """
     from echox.training import TrainingRequest
     from pipelines.cluster.training import TrainingConfig, train_on_ray
     from pipelines.engine.ray import THIS_CLUSTER
@@ -51,12 +61,16 @@ def train_stage(arguments: Values) -> Iterator[Values]:
     yield asdict(train_on_ray(config, TrainingRequest(**arguments["request"]), THIS_CLUSTER))
 
 
-WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": train_stage}
-"""What a job can be asked for."""
+WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": run_training}
+"""Functions by the kind of work that a request names."""
 
 
 def answer(request: Values) -> None:
-    """Do what is asked for, and log each thing that is made, or the error."""
+    """Do the requested work; log each result, or the error.
+
+    Raises:
+        Exception: the error of the work, after it is logged.
+    """
     try:
         check_environment(request["environment"])
         for made in WORK[request["work"]](request["arguments"]):
@@ -68,13 +82,13 @@ def answer(request: Values) -> None:
 
 
 def main() -> None:
-    """Answer the request."""
+    """Set up logging and answer the request of the environment."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("echox", "pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.DEBUG)
-    log.setLevel(logging.DEBUG)  # it runs as `__main__`
+    log.setLevel(logging.DEBUG)  # named `__main__`, so not below the loggers above
     guarded(lambda: answer(json.loads(os.environ[REQUEST])))
 
 
