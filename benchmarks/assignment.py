@@ -1,15 +1,15 @@
-"""Assignment: how many frames a second of one core get their unit, and how many of them get another than in float64.
+"""Measure the assignment of units: frames per CPU second of one core, and the share of units that differ from float64.
 
     uv run python benchmarks/assignment.py [--data FOLDER] [--frames N]
 
-768 dims: published mHuBERT centroids (the first k of 1,000) and HuBERT features, repeated with noise of a tenth of
-their standard deviation; FOLDER has units/. 39 dims: both drawn from a normal distribution. Rates are of CPU time on
-one thread, the best of three; each ratio is to `Quantizer.assign`, which must give a frame the same unit whatever
-frames are around it. The others need not: FAISS rounds differently for other numbers of frames.
+768 dims: the first k of 1,000 published mHuBERT centroids, and HuBERT features repeated with noise of a tenth of their
+standard deviation; FOLDER has units/. 39 dims: both drawn from a normal distribution. Rates are frames per second of
+CPU time on one thread, the best of three. Ratios compare with `Quantizer.assign`, which must give a frame the same unit
+whatever the other frames are. The other methods need not: FAISS rounds differently for other numbers of frames.
 """
 
 # Shapes: T = frames, D = feature dims, K = clusters.
-# scikit-learn's annotations deny what its own documentation allows: n_init as a number, init as an array
+# scikit-learn's annotations reject what its documentation allows: n_init as a number, init as an array
 # pyright: reportArgumentType=false
 
 import argparse
@@ -38,34 +38,34 @@ BLOCKS = (256, 512, 20_000)
 
 
 class Dims:
-    """Stands for an extractor where there is only its `dim` to know."""
+    """Substitute for an extractor where only its `dim` is used."""
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
 
 
 def in_blocks(assign: Assign, size: int) -> Assign:
-    """The same, so many frames at a time."""
+    """Apply an assignment to blocks of `size` frames."""
     return lambda features_TD: np.concatenate(
         [assign(features_TD[first : first + size]) for first in range(0, len(features_TD), size)]
     )
 
 
 def by_faiss(centroids_KD: FloatArray) -> Assign:
-    """Plain search."""
+    """Assignment by exhaustive search with FAISS."""
     index = faiss.IndexFlatL2(centroids_KD.shape[1])
     index.add(centroids_KD)
     return lambda features_TD: index.search(features_TD, 1)[1][:, 0]
 
 
 def by_numpy(centroids_KD: FloatArray) -> Assign:
-    """The argmin of |c|^2 - 2 x c."""
+    """Assignment by the argmin of |c|^2 - 2 x c."""
     squares_K, factors_DK = (centroids_KD**2).sum(1), -2 * centroids_KD.T
     return lambda features_TD: (features_TD @ factors_DK + squares_K).argmin(1)
 
 
 def by_numpy_in_place(centroids_KD: FloatArray, size: int) -> Assign:
-    """The same in blocks, with one array for all their scores."""
+    """`by_numpy` in blocks of `size` frames, with one array for the scores of all blocks."""
     squares_K, factors_DK = (centroids_KD**2).sum(1), -2 * centroids_KD.T
     scores_TK = np.empty((size, len(centroids_KD)), np.float32)
 
@@ -78,7 +78,7 @@ def by_numpy_in_place(centroids_KD: FloatArray, size: int) -> Assign:
 
 
 def by_torch(centroids_KD: FloatArray) -> Assign:
-    """Formula of fairseq: the argmin of |x|^2 - 2 x c + |c|^2."""
+    """Assignment by fairseq's formula, the argmin of |x|^2 - 2 x c + |c|^2."""
     centroids_DK = torch.from_numpy(centroids_KD).T.contiguous()
     squares_1K = (centroids_DK**2).sum(0, keepdim=True)
 
@@ -91,7 +91,7 @@ def by_torch(centroids_KD: FloatArray) -> Assign:
 
 
 def by_scikit_learn(centroids_KD: FloatArray) -> Assign:
-    """`KMeans.predict`."""
+    """Assignment by `KMeans.predict`."""
     model = KMeans(len(centroids_KD), init=centroids_KD, n_init=1, max_iter=1).fit(centroids_KD)
     model.cluster_centers_ = centroids_KD
     predict: Any = model.predict
@@ -99,7 +99,7 @@ def by_scikit_learn(centroids_KD: FloatArray) -> Assign:
 
 
 def methods(centroids_KD: FloatArray) -> Iterator[tuple[str, Assign]]:
-    """Name and function of each way."""
+    """Yield name and function of each method."""
     extractor = cast("FeatureExtractor", Dims(centroids_KD.shape[1]))
     yield "Quantizer.assign", Quantizer(extractor, centroids_KD, "benchmark").assign
     for size in BLOCKS:
@@ -119,7 +119,7 @@ def exact(features_TD: FloatArray, centroids_KD: FloatArray) -> UnitArray:
 
 
 def real(data: Path, frames: int) -> tuple[FloatArray, FloatArray]:
-    """Features and centroids of published models."""
+    """Features and centroids of published models, from files in `data`."""
     features_TD = np.load(data / "units/fairseq_hubert_tests/sample.base.L9.npy").astype(np.float32)
     generator = np.random.default_rng(0)
     many_TD = np.resize(features_TD, (frames, features_TD.shape[1]))
@@ -129,13 +129,13 @@ def real(data: Path, frames: int) -> tuple[FloatArray, FloatArray]:
 
 
 def drawn(dim: int, frames: int) -> tuple[FloatArray, FloatArray]:
-    """Features and centroids of a normal distribution."""
+    """Features and centroids drawn from a normal distribution."""
     generator = np.random.default_rng(0)
     return generator.standard_normal((frames, dim), np.float32), generator.standard_normal((KS[-1], dim), np.float32)
 
 
 def cpu_seconds(assign: Assign, features_TD: FloatArray) -> float:
-    """Of the fastest of some runs."""
+    """CPU seconds of the fastest of `REPEATS` calls."""
     seconds: list[float] = []
     for _ in range(REPEATS):
         start = time.process_time()
@@ -145,7 +145,7 @@ def cpu_seconds(assign: Assign, features_TD: FloatArray) -> float:
 
 
 def table(features_TD: FloatArray, centroids_KD: FloatArray) -> None:
-    """Prints the rates for one k."""
+    """Print the rates for one k."""
     exact_T = exact(features_TD, centroids_KD)
     print(f"\n{f'{features_TD.shape[1]} dims, k = {len(centroids_KD)}':34} thousand frames/s  ratio  other units, %")
     ours = 0.0
@@ -157,7 +157,7 @@ def table(features_TD: FloatArray, centroids_KD: FloatArray) -> None:
 
 
 def main() -> None:
-    """Reads the arguments and prints a table for each size."""
+    """Parse the arguments and print a table for each size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--frames", type=int, default=20_000)

@@ -1,19 +1,20 @@
-"""A whole build: where the wall time goes, how much of it HuBERT has, what Ray costs.
+"""Measure a whole build: wall time by step, the share of HuBERT, and the cost of Ray.
 
     python benchmarks/build.py [--minutes 20] [--features mfcc] [--layer 9] [--workers 2] [--data FOLDER]
 
-A HuBERT-base with random weights; speech of FOLDER (default: ../shared/data, where it is there) and, where it is too
-short, noise, as FLAC of 2 to 20 s in a temporary folder. The quantizer is learnt from a quarter of it.
+The model is a HuBERT-base with random weights. The corpus is speech of FOLDER (default: ../shared/data if it exists),
+extended by noise if it is too short, as FLAC of 2 to 20 s in a temporary folder. The quantizer is learnt from a quarter
+of it.
 
-Steps: wall seconds; "in the model" are those inside `HubertExtractor.compute`, summed over the workers and divided by
-their number, so that 100 % of the wall is all workers computing all the time. "CPU s / h" is CPU time in work units,
-per hour of the corpus: what a large build costs, in which starts and fits vanish. Its last line, "every hour", leaves
-out the sample for k-means, which does not grow with the corpus.
+Table of steps: "wall s" is wall time. "model s" is time inside `HubertExtractor.compute`, summed over the workers and
+divided by their number: 100 % of the wall time means that all workers compute all the time. "CPU s / h" is CPU time in
+work units per hour of the corpus, the cost of a large build, in which starts and fits are negligible. The last line,
+"every hour", leaves out the sample for k-means, which does not grow with the corpus.
 
-`quantize`: the time before the first work unit begins (Ray, processes, model); from then on, the model's share of the
-workers' wall time; and a plain loop that does the same: as many processes, each decoding, extracting and assigning one
-work unit after the other, without Ray, tables or checksums. Its start is not compared: it imports other things.
-Wall times need a quiet machine; shares of CPU time do not.
+Table of `quantize`: the time before the first work unit begins (Ray, processes, model), then the model's share of the
+workers' wall time, beside a plain loop without Ray, tables or checksums: the same number of processes, each of which
+decodes, extracts and assigns one work unit after another. The start of the loop is not compared, because it imports
+other modules. Wall times need a quiet machine; shares of CPU time do not.
 """
 
 import argparse
@@ -51,20 +52,20 @@ from unitlang.frames import SAMPLE_RATE
 DATA = Path(__file__).parents[2] / "shared" / "data"
 CLUSTERS = 500
 WORK_UNITS = 24
-STEP_OF_TASKS = {"fit_quantizer": "sample_features"}
-"""Steps whose work units go by another name."""
+STEP_OF_WORK_UNITS = {"fit_quantizer": "sample_features"}
+"""Steps whose work units belong to a step of another name."""
 TABLES = ("utterances", "units", "unit_language", "s2t", "t2c", "echo")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One step of the build, or what comes after the steps.
+    """Times of one step of the build, of its commit, or of the plain loop.
 
     Attributes:
-        name: of the step.
-        wall: seconds.
-        began: seconds of the wall clock.
-        timings: of its work units.
+        name: name of the step.
+        wall: wall seconds.
+        began: start in seconds of the wall clock.
+        timings: times of its work units.
     """
 
     name: str
@@ -74,12 +75,12 @@ class Part:
 
     @property
     def cpu(self) -> float:
-        """CPU seconds of the processes while they did work units."""
+        """CPU seconds of the processes during work units."""
         return sum(timing.cpu for timing in self.timings)
 
     @property
     def model(self) -> float:
-        """Seconds in the model, summed over the workers."""
+        """Wall seconds in the model, summed over the workers."""
         return sum(timing.model for timing in self.timings)
 
     @property
@@ -112,7 +113,7 @@ def main() -> None:
 
 
 def write_speech(folder: Path, minutes: float, data: Path | None) -> float:
-    """Utterances as FLAC files; returns their length in hours."""
+    """Write utterances as FLAC files; return their length in hours."""
     folder.mkdir()
     samples = 0
     for number, waveform_N in enumerate(utterances(60 * minutes, data)):
@@ -123,14 +124,21 @@ def write_speech(folder: Path, minutes: float, data: Path | None) -> float:
 
 
 def hubert(folder: Path, layer: int) -> dict[str, Any]:
-    """The features of a model with random weights."""
+    """Write a HuBERT-base with random weights; return the config of its features."""
     torch.manual_seed(0)
     HubertModel(HuggingFaceConfig()).save_pretrained(folder / "model")
     return {"kind": "hubert", "checkpoint": "model", "layer": layer}
 
 
 def build_config(folder: Path, minutes: float, features: dict[str, Any], workers: int) -> BuildConfig:
-    """Work units that all workers get the same number of; what takes longest runs on Ray, also the sample."""
+    """Config of a build with `WORK_UNITS` work units, whose sampling and quantization run on Ray.
+
+    Args:
+        folder: folder of the speech and the model.
+        minutes: length of the speech.
+        features: config of the extractor.
+        workers: number of workers.
+    """
     values = {
         "store": "store",
         "sources": [{"kind": "folder", "path": "speech", "dataset": "speech"}],
@@ -143,14 +151,14 @@ def build_config(folder: Path, minutes: float, features: dict[str, Any], workers
 
 
 def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
-    """`pipelines.build.build.build` with the time of each step."""
+    """Run the steps and the commit as `pipelines.build.build.build` does; return the times of each."""
     parts: list[Part] = []
     with TimedSession(Store.open(config.store, create=True), config.run, console) as session:
         state = BuildState(config, session, None)
         for name, step in steps().items():
             began = time.time()
             step.run(state)
-            timings = session.timings.get(STEP_OF_TASKS.get(name, name), [])
+            timings = session.timings.get(STEP_OF_WORK_UNITS.get(name, name), [])
             parts.append(Part(name, time.time() - began, began, timings))
         began = time.time()
         built = finish(state)
@@ -159,20 +167,20 @@ def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
 
 
 def plain_loop(store: Store, manifest: Manifest, workers: int) -> Part:
-    """Decode, extract and assign the same work units in as many processes."""
+    """Decode, extract and assign the same work units in `workers` processes."""
     quantizer = manifest.artifacts["quantizer"].fingerprint
     jobs = [(store.uri, quantizer, file.path) for file in manifest.files("utterances")]
     began = time.time()
     with get_context("spawn").Pool(workers, prepare_device) as pool:
-        timings = list(pool.imap_unordered(one_unit, jobs, chunksize=1))
+        timings = list(pool.imap_unordered(time_work_unit, jobs, chunksize=1))
     return Part("plain loop", time.time() - began, began, timings)
 
 
 _quantizers = {}
 
 
-def one_unit(job: tuple[str, str, str]) -> Timing:
-    """Time of one work unit of the plain loop, in a process that keeps its model."""
+def time_work_unit(job: tuple[str, str, str]) -> Timing:
+    """Time one work unit of the plain loop, in a process that keeps its model."""
     uri, name, path = job
     store = Store.open(uri)
     if name not in _quantizers:
@@ -184,7 +192,7 @@ def one_unit(job: tuple[str, str, str]) -> Timing:
 
 
 def steps_table(parts: Sequence[Part], workers: int, hours: float) -> Table:
-    """Wall and CPU time by step."""
+    """Table of wall and CPU time by step."""
     table = Table("step", "wall s", "share", "model s", "of wall", "CPU s / h", "model")
     wall = sum(part.wall for part in parts)
     for part in parts:
@@ -196,7 +204,14 @@ def steps_table(parts: Sequence[Part], workers: int, hours: float) -> Table:
 
 
 def step_cells(parts: Sequence[Part], wall: float, workers: int, hours: float) -> list[str]:
-    """A row for some steps together."""
+    """Cells of a row for one or several steps.
+
+    Args:
+        parts: the steps.
+        wall: wall seconds of the whole build.
+        workers: number of workers.
+        hours: hours of the corpus.
+    """
     own = sum(part.wall for part in parts)
     model = sum(part.model for part in parts) / workers
     cpu = sum(part.cpu for part in parts)
@@ -206,7 +221,7 @@ def step_cells(parts: Sequence[Part], wall: float, workers: int, hours: float) -
 
 
 def quantize_table(quantize: Part, loop: Part, workers: int) -> Table:
-    """The step beside the loop without Ray."""
+    """Table of `quantize` on Ray beside the plain loop."""
     table = Table("quantize", "on Ray", "plain loop", "ratio", title=f"{workers} workers")
     first = min(timing.began for timing in quantize.timings)
     table.add_row("wall s before the first work unit", f"{first - quantize.began:.1f}", "", "")
@@ -224,23 +239,23 @@ def quantize_table(quantize: Part, loop: Part, workers: int) -> Table:
 
 
 def model_share(part: Part) -> float:
-    """The model's share of the time from each worker's first work unit to its last."""
+    """Share of the model in the wall time from each worker's first work unit to its last."""
     workers = {timing.process for timing in part.timings}
     return part.model / sum(presence([t for t in part.timings if t.process == worker]) for worker in workers)
 
 
 def presence(timings: Sequence[Timing]) -> float:
-    """Seconds from the beginning of the first work unit to the end of the last one."""
+    """Seconds from the start of the first work unit to the end of the last one."""
     return max(timing.ended for timing in timings) - min(timing.began for timing in timings)
 
 
 def model_share_of_cpu(part: Part) -> float:
-    """The model's share of the CPU time in work units."""
+    """Share of the model in the CPU time of the work units."""
     return part.model_cpu / part.cpu
 
 
 def storage_table(manifest: Manifest, hours: float) -> Table:
-    """Bytes of the tables."""
+    """Table of the size of each corpus table per hour of audio."""
     table = Table("table", "kB / h of audio")
     for name in TABLES:
         files = manifest.files(name)

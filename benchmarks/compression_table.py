@@ -1,4 +1,4 @@
-"""Writes docs/compression.md: how far unit languages compress real units that they have not learnt from.
+"""Write docs/compression.md: the compression of real units, held out and learnt from, by unit languages.
 
     python benchmarks/compression_table.py [--data FOLDER] [--output FILE]
 
@@ -39,7 +39,7 @@ language fits the units it was *learnt from* better, above all with unigram's la
 
 @dataclass(frozen=True)
 class Corpus:
-    """Real units; `has_frames` is false where repeats were removed before publication."""
+    """Real units; `has_frames` is false if repeats were removed before publication."""
 
     title: str
     note: str
@@ -48,29 +48,29 @@ class Corpus:
     utterances: list[Runs]
 
     def held_out(self) -> list[Runs]:
-        """Every fifth utterance, from the first on."""
+        """The held-out utterances: every fifth, starting with the first."""
         return self.utterances[::HOLD_OUT_EVERY]
 
     def learnt_from(self) -> list[Runs]:
-        """All others."""
+        """The utterances to learn from: all that are not held out."""
         return [runs for index, runs in enumerate(self.utterances) if index % HOLD_OUT_EVERY]
 
 
 def read(path: Path, field: str) -> list[Runs]:
-    """One utterance a line, its units in `field`, separated by spaces."""
+    """Read a JSONL file with one utterance per line, whose `field` has its units separated by spaces."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     return [to_runs(np.array(row[field].split(), np.uint16)) for row in rows]
 
 
 def count(language: UnitLanguage, utterances: list[Runs]) -> CompressionStats:
-    """Compression of some utterances."""
+    """Compression statistics of some utterances."""
     words_W = np.concatenate(language.encode_batch([runs.units_R for runs in utterances]))
     num_frames = sum(runs.num_frames for runs in utterances)
     return CompressionStats.of(num_frames, sum(map(len, utterances)), words_W, language.word_lengths)
 
 
 def split(corpus: Corpus) -> Iterator[str]:
-    """Markdown lines: what was learnt from and what was held out."""
+    """Yield Markdown lines on the split: utterances and runs learnt from and held out."""
     learnt, held_out = corpus.learnt_from(), corpus.held_out()
     num_runs = sum(map(len, held_out))
     num_frames = sum(runs.num_frames for runs in held_out)
@@ -83,7 +83,7 @@ def split(corpus: Corpus) -> Iterator[str]:
 
 
 def table(corpus: Corpus) -> Iterator[str]:
-    """Markdown lines of one corpus: its split, then a row for each algorithm and vocabulary size."""
+    """Yield Markdown lines of one corpus: its split, then a row for each algorithm and vocabulary size."""
     yield from split(corpus)
     columns = ["method", "vocabulary asked", "got", "runs per word, held out", "(learnt from)"]
     columns += ["frames per word", "words/s", "bits/s"] if corpus.has_frames else []
@@ -98,7 +98,7 @@ def table(corpus: Corpus) -> Iterator[str]:
 
 
 def row(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> list[str]:
-    """Cells of one unit language."""
+    """Cells of the row of one unit language."""
     language = learn(corpus, algorithm, vocab_size)
     held_out, learnt = (count(language, part) for part in (corpus.held_out(), corpus.learnt_from()))
     cells = [algorithm, f"{vocab_size:,}", f"{language.vocab_size:,}"]
@@ -110,14 +110,14 @@ def row(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> list[str]:
 
 
 def learn(corpus: Corpus, algorithm: Algorithm, vocab_size: int) -> UnitLanguage:
-    """A unit language of the part of a corpus that is there to learn from."""
+    """Train a unit language on the utterances that are not held out."""
     config = UnitLanguageConfig(algorithm=algorithm, vocab_size=vocab_size)
     sequences = [runs.units_R for runs in corpus.learnt_from()]
     return train_unit_language(sequences, config, k=corpus.k, quantizer=corpus.title)
 
 
 def page(data: Path) -> Iterator[str]:
-    """All lines of docs/compression.md."""
+    """Yield all lines of docs/compression.md."""
     units = data / "units"
     libri = read(units / "LibriSpeech_hubert500.jsonl", "units")
     stream = read(units / "StreamSpeech_mhubert_km1000.jsonl", "units_ref")
@@ -133,7 +133,7 @@ def page(data: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Reads the arguments and writes the page."""
+    """Parse the arguments and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("ECHOX_TEST_DATA"))
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "docs" / "compression.md")

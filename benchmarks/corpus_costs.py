@@ -1,12 +1,13 @@
-"""What a corpus costs besides the model: decoding by codec, preparing batches, bytes of its tables.
+"""Measure the costs of a corpus besides the model: decoding by codec, preparing batches, and bytes of its tables.
 
     python benchmarks/corpus_costs.py [--seconds 120] [--data FOLDER]
 
-FOLDER (default: ../shared/data, where it is there) has audio_manifest.jsonl, audio/ and
-units/LibriSpeech_hubert500.jsonl; decoding takes noise where there is none, bytes of tables need it. Decoding is mono,
-at two rates to 16 kHz; "prepare" is what a HuBERT worker does in one thread between decoding and the model: statistics
-of the utterance, cutting. All are the best of three rounds. Tables are those of one work unit with HuBERT's
-units of real utterances; the unit language is learnt from those same utterances. It has at most as many words as runs.
+FOLDER (default: ../shared/data if it exists) has audio_manifest.jsonl, audio/ and units/LibriSpeech_hubert500.jsonl.
+Without it, decoding uses noise and the bytes of tables are left out. Decoding is of mono files at two rates to 16 kHz.
+"prepare" is the work of a HuBERT worker in one thread between decoding and the model: it computes the statistics of the
+utterance and cuts it into windows. All times are the best of three rounds. The tables are those of one work unit with
+HuBERT's units of real utterances; the unit language is learnt from the same utterances, and encodes them as at most as
+many words as runs.
 """
 
 import argparse
@@ -67,7 +68,7 @@ def main() -> None:
 
 
 def decoding_table(waveforms: list[FloatArray]) -> Table:
-    """Speed by codec and rate, and of what follows."""
+    """Table of the speed of decoding by codec and rate, and of preparing batches."""
     table = Table("decode", "rate, Hz", "audio s / CPU s", "kbit/s")
     seconds = sum(map(len, waveforms)) / SAMPLE_RATE
     for codec in CODECS:
@@ -81,7 +82,7 @@ def decoding_table(waveforms: list[FloatArray]) -> Table:
 
 
 def prepare_row(waveforms: list[FloatArray]) -> list[str]:
-    """Speed of the thread that feeds a model; no layer of it matters."""
+    """Row with the speed of the thread that prepares batches; a model of one layer suffices for it."""
     with TemporaryDirectory() as folder:
         HubertModel(HuggingFaceConfig(num_hidden_layers=1)).save_pretrained(folder)
         extractor = HubertExtractor(HubertConfig(checkpoint=folder, layer=1))
@@ -95,7 +96,7 @@ def prepare_row(waveforms: list[FloatArray]) -> list[str]:
 
 
 def encoded(waveform_N: FloatArray, codec: str, rate: int) -> bytes:
-    """A file; for another rate than 16 kHz, samples are interpolated."""
+    """Encode a waveform of N samples at 16 kHz as a file; other rates are interpolated linearly."""
     if rate != SAMPLE_RATE:
         places = np.arange(len(waveform_N) * rate // SAMPLE_RATE) * SAMPLE_RATE / rate
         waveform_N = np.interp(places, np.arange(len(waveform_N)), waveform_N).astype(np.float32)
@@ -106,7 +107,7 @@ def encoded(waveform_N: FloatArray, codec: str, rate: int) -> bytes:
 
 
 def cpu_of_decoding(files: list[bytes]) -> float:
-    """CPU seconds to 16 kHz."""
+    """CPU seconds of decoding the files to 16 kHz."""
     start = time.process_time()
     for file in files:
         load(file)
@@ -114,7 +115,7 @@ def cpu_of_decoding(files: list[bytes]) -> float:
 
 
 def bytes_table(path: Path) -> Table:
-    """Bytes per hour of the tables without audio."""
+    """Table of the bytes per hour of the corpus tables without audio."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     frames = sum(len(row["units"].split()) for row in rows)
     hours = HUBERT_GRID.seconds(frames) / 3600
@@ -126,7 +127,7 @@ def bytes_table(path: Path) -> Table:
 
 
 def corpus_tables(rows: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Rows as `ingest`, `quantize` and `encode` write them."""
+    """Yield names and rows of the tables that `ingest`, `quantize` and `encode` write."""
     runs = [to_runs(np.array(row["units"].split(), np.uint16)) for row in rows]
     config = UnitLanguageConfig(vocab_size=8000)
     language = train_unit_language([each.units_R for each in runs], config, k=K, quantizer="benchmark")
@@ -150,7 +151,7 @@ def corpus_tables(rows: list[dict[str, Any]]) -> Iterator[tuple[str, list[dict[s
 
 
 def ingested(row: dict[str, Any], num_frames: int) -> dict[str, Any]:
-    """What `utterances` holds besides names; digests are random."""
+    """Columns of the table `utterances` besides id and dataset; digests are random."""
     return {
         "split": "train",
         "task": "asr",

@@ -1,14 +1,15 @@
-"""HuBERT features: speed of the ways to extract them, and what each does to the units.
+"""Compare methods of extracting HuBERT features: their speed, and the share of units that they change.
 
     python benchmarks/extraction.py [--seconds 60] [--layer 9] [--data FOLDER] [--rounds 3] [--bf16]
 
-A HuBERT-base with random weights on one thread; speech of FOLDER (default: ECHOX_TEST_DATA), else noise, cut into
-utterances of 2 to 20 s. Times are CPU seconds, the best of several rounds in which the ways take turns: ratios within
-the table hold on a busy machine, speeds only on a quiet one. "of GEMM peak": operations of the layers up to the
-wanted one, by the plain sums, a second, as a share of the best float32 matrix product of the run. It is no utilisation:
-a way that computes layers beyond has less, one with faster algorithms (ours: convolutions by Winograd, positions by
-FFT) more. Units: k-means of the reference's own features. Weights are random: rates of changed units rank the ways,
-they do not predict those of a trained model.
+The model is a HuBERT-base with random weights on one thread. The input is speech of FOLDER (default: ECHOX_TEST_DATA),
+or else noise, cut into utterances of 2 to 20 s. Times are CPU seconds, the best of several rounds in which the methods
+alternate: ratios within the table are valid on a busy machine, speeds only on a quiet one. "of GEMM peak" is the number
+of operations per second of the layers up to the wanted one, by the direct formulas, divided by the rate of the fastest
+float32 matrix product of the run. It is not a utilisation: methods that compute further layers have a lower value,
+methods with faster algorithms (ours: convolutions by Winograd, positions by FFT) a higher one. Units are those of
+k-means on the features of the reference. Because the weights are random, shares of changed units rank the methods but
+do not predict those of a trained model.
 """
 
 import argparse
@@ -44,7 +45,7 @@ CLUSTERS = 500
 CONVOLUTION_GFLOP = 4.9
 LAYER_GFLOP = 0.71
 OTHER_GFLOP = 0.51
-"""HuBERT-base, per second of audio at 10 s: convolutions; a layer with its attention; projection and positions."""
+"""GFLOP of HuBERT-base per second of audio, at 10 s: convolutions; a layer with attention; projection and positions."""
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def utterances(seconds: float, data: Path | None) -> Iterator[FloatArray]:
-    """Waveforms of 2 to 20 s."""
+    """Yield waveforms of 2 to 20 s, `seconds` in total."""
     rng = np.random.default_rng(0)
     speech_N = np.concatenate(list(speech(seconds, data)))[: int(seconds * SAMPLE_RATE)]
     while len(speech_N):
@@ -75,7 +76,7 @@ def utterances(seconds: float, data: Path | None) -> Iterator[FloatArray]:
 
 
 def speech(seconds: float, data: Path | None) -> Iterator[FloatArray]:
-    """At least so much speech, or noise where there is none."""
+    """Yield waveforms of at least `seconds` in total: speech of `data`, then noise if that is too short."""
     lines = (data / "audio_manifest.jsonl").read_text().splitlines() if data else []
     held = 0
     for clip in map(json.loads, lines):
@@ -88,7 +89,7 @@ def speech(seconds: float, data: Path | None) -> Iterator[FloatArray]:
 
 
 def make_ways(folder: Path, layer: int, bf16: bool) -> dict[str, Way]:
-    """What is compared; all have the same weights."""
+    """The methods to compare, by name; all have the same weights."""
     torch.manual_seed(0)
     hugging_face = HubertModel(HuggingFaceConfig()).eval()
     hugging_face.save_pretrained(folder / "model")
@@ -107,19 +108,19 @@ def make_ways(folder: Path, layer: int, bf16: bool) -> dict[str, Way]:
 
 
 def torchaudio_way(model: Any, waveforms: list[FloatArray], layer: int) -> list[FloatArray]:
-    """As fairseq's dump_hubert_feature.py, but that it computes the layers beyond the wanted one too."""
+    """Extract as fairseq's dump_hubert_feature.py does; the layers after the wanted one are computed too."""
     with torch.inference_mode():
         return [model.extract_features(torch.from_numpy(w)[None])[0][layer - 1][0].numpy() for w in waveforms]
 
 
 def transformers_way(model: HubertModel, waveforms: list[FloatArray]) -> list[FloatArray]:
-    """One by one, in a model cut off after the wanted layer."""
+    """Extract one utterance at a time with a model that ends after the wanted layer."""
     with torch.inference_mode():
         return [model(torch.from_numpy(w)[None]).last_hidden_state[0].numpy() for w in waveforms]
 
 
 def transformers_batches(model: HubertModel, waveforms: list[FloatArray]) -> list[FloatArray]:
-    """Four at a time, padded, with the attention mask."""
+    """Extract four utterances at a time, padded, with an attention mask."""
     features: list[FloatArray] = []
     for start in range(0, len(waveforms), 4):
         part = [torch.from_numpy(waveform_N) for waveform_N in waveforms[start : start + 4]]
@@ -133,7 +134,7 @@ def transformers_batches(model: HubertModel, waveforms: list[FloatArray]) -> lis
 
 
 def our_way(extractor: HubertExtractor) -> Way:
-    """Packed batches."""
+    """Extract in packed batches."""
 
     def extract(waveforms: list[FloatArray]) -> list[FloatArray]:
         found = dict(extractor.stream_many((number, [wave]) for number, wave in enumerate(waveforms)))
@@ -145,7 +146,7 @@ def our_way(extractor: HubertExtractor) -> Way:
 def measure(
     ways: dict[str, Way], waveforms: list[FloatArray], rounds: int
 ) -> tuple[dict[str, list[FloatArray]], dict[str, float]]:
-    """Features of each way, and its CPU seconds in the best round."""
+    """Features of each method, and its CPU seconds in the best round."""
     features = {name: way(waveforms[:1]) for name, way in ways.items()}  # warm
     best: dict[str, float] = {}
     for _ in range(rounds):
@@ -157,7 +158,7 @@ def measure(
 
 
 def gemm_peaks() -> dict[str, float]:
-    """GFLOP/s of the best of many float32 matrix products on one thread, by library."""
+    """GFLOP/s of the fastest of 100 float32 matrix products on one thread, by library."""
     a, b = torch.randn(512, 768), torch.randn(768, 768)
     ways = {"torch": lambda: torch.mm(a, b), "numpy": lambda: np.matmul(a.numpy(), b.numpy())}
     best = dict.fromkeys(ways, np.inf)
@@ -176,7 +177,16 @@ def print_table(
     layer: int,
     folder: Path,
 ) -> None:
-    """The table, and what it was measured on."""
+    """Print the table and the conditions of the measurement.
+
+    Args:
+        ways: the methods by name; the first is the reference.
+        waveforms: the utterances.
+        features: features of each utterance by method.
+        cpu_seconds: CPU seconds by method.
+        layer: the extracted layer.
+        folder: folder of the model.
+    """
     seconds = sum(map(len, waveforms)) / SAMPLE_RATE
     peaks = gemm_peaks()
     peak, gflop = max(peaks.values()), CONVOLUTION_GFLOP + OTHER_GFLOP + layer * LAYER_GFLOP

@@ -1,21 +1,21 @@
-"""k-means: ours against scikit-learn's Lloyd and fairseq's MiniBatchKMeans, on held-out speech.
+"""Compare our k-means with scikit-learn's Lloyd and fairseq's MiniBatchKMeans on held-out speech.
 
     uv run python benchmarks/kmeans.py                          # MFCC of FOLDER/audio
     uv run python benchmarks/kmeans.py --features hubert        # a layer of a HuBERT-base with random weights
     uv run python benchmarks/kmeans.py --frames 10_000_000      # memory and time alone, synthetic frames
 
-FOLDER (`--data`) has audio_manifest.jsonl and audio/. Of recordings that it holds in several formats one counts. Every
+FOLDER (`--data`) has audio_manifest.jsonl and audio/. A recording that it holds in several formats is used once. Every
 fifth utterance is held out.
 
-A line is a method: CPU seconds on one thread, and divided by those of Lloyd's 20 iterations; held-out squared distance
-per frame, and how far it lies above that of Lloyd's 20 iterations; centroids that have no frame or double another one;
-centroids without a held-out frame; perplexity of the held-out units. Ours and Lloyd's 20 iterations are means over
-`--seeds`, for held-out distances vary by some 0.2 % with the seed. fairseq's line takes minutes with MFCC and half an
-hour with HuBERT: `--skip-fairseq`.
+Each line is a method. Its columns: CPU seconds on one thread; their ratio to those of Lloyd with 20 iterations;
+held-out squared distance per frame; its difference from that of Lloyd with 20 iterations; centroids without a frame or
+equal to another one; centroids without a held-out frame; perplexity of the held-out units. The lines of ours and of
+Lloyd with 20 iterations are means over `--seeds`, because held-out distances vary by about 0.2 % with the seed.
+fairseq's line takes minutes with MFCC and half an hour with HuBERT; `--skip-fairseq` leaves it out.
 """
 
 # Shapes: N = frames, D = feature dims, K = clusters.
-# scikit-learn's annotations deny what its own documentation allows: n_init as a number
+# scikit-learn's annotations reject what its documentation allows: n_init as a number
 # pyright: reportArgumentType=false
 
 import argparse
@@ -43,7 +43,7 @@ from unitlang.quantizer.kmeans import fit_kmeans
 
 FloatArray = NDArray[np.float32]
 Fit = Callable[[FloatArray, int, int], FloatArray]
-"""Features, k and seed to centroids."""
+"""Function of features, k and seed that returns centroids."""
 
 ITERATIONS = 20
 HOLD_OUT_EVERY = 5
@@ -53,7 +53,7 @@ BLOCK = 8_192
 
 @dataclass(frozen=True)
 class Result:
-    """What one fit took and gave."""
+    """Cost and quality of one fit; the columns of a line."""
 
     cpu_seconds: float
     held_out: float
@@ -63,22 +63,22 @@ class Result:
 
 
 def ours(features_ND: FloatArray, k: int, seed: int) -> FloatArray:
-    """`unitlang`'s, from half precision, as a build gives it."""
+    """Fit with `unitlang`, to features in half precision as in a build."""
     return fit_kmeans(features_ND.astype(np.float16), k, seed=seed, iterations=ITERATIONS, threads=1)
 
 
 def lloyd_of_20(features_ND: FloatArray, k: int, seed: int) -> FloatArray:
-    """scikit-learn's Lloyd, 20 iterations."""
+    """Fit with scikit-learn's Lloyd, 20 iterations."""
     return KMeans(k, n_init=1, max_iter=ITERATIONS, tol=0, random_state=seed).fit(features_ND).cluster_centers_
 
 
 def lloyd_as_it_comes(features_ND: FloatArray, k: int, seed: int) -> FloatArray:
-    """scikit-learn's Lloyd with its own tolerance (1e-4) and bound (300 iterations)."""
+    """Fit with scikit-learn's Lloyd and its default tolerance (1e-4) and limit (300 iterations)."""
     return KMeans(k, n_init=1, random_state=seed).fit(features_ND).cluster_centers_
 
 
 def fairseq(features_ND: FloatArray, k: int, seed: int) -> FloatArray:
-    """As fairseq's examples/hubert/simple_kmeans/learn_kmeans.py sets it."""
+    """Fit with the settings of fairseq's examples/hubert/simple_kmeans/learn_kmeans.py."""
     model = MiniBatchKMeans(
         k,
         init="k-means++",
@@ -96,12 +96,12 @@ def fairseq(features_ND: FloatArray, k: int, seed: int) -> FloatArray:
 
 
 def recordings(data: Path) -> Iterator[FloatArray]:
-    """Waveforms of the manifest, of each reading one."""
+    """Yield the waveforms of the manifest, one of each recording; report unusable files and skip them."""
     seen: set[tuple[Path, str]] = set()
     for line in (data / "audio_manifest.jsonl").read_text().splitlines():
         row = json.loads(line)
         path = Path(row["path"])
-        # the spoken digits repeat their texts, other recordings their texts in other formats
+        # the same text is another recording among the spoken digits, and another format elsewhere
         key = (path, "") if "fsdd" in path.parts else (Path(path.parts[0]), row["text"])
         if key not in seen:
             seen.add(key)
@@ -112,7 +112,7 @@ def recordings(data: Path) -> Iterator[FloatArray]:
 
 
 def extractor_of(kind: str, folder: Path) -> FeatureExtractor:
-    """MFCC, or a HuBERT-base with random weights that is written into the folder."""
+    """An MFCC extractor, or one of a HuBERT-base with random weights, which is written into the folder."""
     if kind == "mfcc":
         return MfccConfig().load()
     torch.manual_seed(0)
@@ -121,7 +121,7 @@ def extractor_of(kind: str, folder: Path) -> FeatureExtractor:
 
 
 def features_of(kind: str, data: Path) -> tuple[FloatArray, FloatArray]:
-    """Features to learn from and held-out ones."""
+    """Features to learn from, and held-out features."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         extractor = extractor_of(kind, Path(folder))
@@ -131,7 +131,7 @@ def features_of(kind: str, data: Path) -> tuple[FloatArray, FloatArray]:
 
 
 def nearest(features_ND: FloatArray, centroids_KD: FloatArray) -> tuple[NDArray[np.int64], float]:
-    """Units in float64, and the mean squared distance."""
+    """Units of N frames, computed in float64, and their mean squared distance to the centroids."""
     centroids_DK = centroids_KD.T.astype(np.float64)
     units: list[NDArray[np.int64]] = []
     total = 0.0
@@ -144,7 +144,15 @@ def nearest(features_ND: FloatArray, centroids_KD: FloatArray) -> tuple[NDArray[
 
 
 def measure(fit: Fit, learnt_ND: FloatArray, held_out_ND: FloatArray, k: int, seed: int) -> Result:
-    """Fit once, and look at the centroids."""
+    """Fit once and measure cost and quality.
+
+    Args:
+        fit: the method.
+        learnt_ND: features to fit to.
+        held_out_ND: held-out features.
+        k: number of clusters.
+        seed: seed of the method.
+    """
     with threadpool_limits(1), warnings.catch_warnings(action="ignore"):
         start = time.process_time()
         centroids_KD = np.asarray(fit(learnt_ND, k, seed), np.float32)
@@ -159,12 +167,12 @@ def measure(fit: Fit, learnt_ND: FloatArray, held_out_ND: FloatArray, k: int, se
 
 
 def mean(results: list[Result]) -> Result:
-    """Mean of each number."""
+    """Mean of each field."""
     return Result(*(float(np.mean([getattr(result, field.name) for result in results])) for field in fields(Result)))
 
 
 def compare(arguments: argparse.Namespace) -> None:
-    """Prints a table for each k."""
+    """Print a table for each k."""
     learnt_ND, held_out_ND = features_of(arguments.features, arguments.data)
     print(f"{arguments.features}: {len(learnt_ND):,} frames x {learnt_ND.shape[1]}, {len(held_out_ND):,} held out")
     methods: list[tuple[str, Fit, int]] = [
@@ -193,7 +201,7 @@ def row(name: str, result: Result, lloyd: Result) -> str:
 
 
 def memory(frames: int, dim: int, k: int) -> None:
-    """Prints time and memory of a fit to synthetic frames in half precision, on all cores."""
+    """Print time and memory of a fit to synthetic frames in half precision, on all cores."""
     generator = np.random.default_rng(0)
     centers_KD = generator.normal(size=(2 * k, dim)).astype(np.float32)
     sample_ND = np.empty((frames, dim), np.float16)
@@ -211,12 +219,12 @@ def memory(frames: int, dim: int, k: int) -> None:
 
 
 def peak_gb() -> float:
-    """Largest memory of this process so far, in 10^9 bytes."""
+    """Peak memory of this process so far, in 10^9 bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def main() -> None:
-    """Reads the arguments and prints."""
+    """Parse the arguments and print the tables."""
     default_data = Path(__file__).parents[2] / "shared" / "data"
     options: dict[str, Any] = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(description=__doc__, **options)
@@ -225,8 +233,8 @@ def main() -> None:
     parser.add_argument("--k", type=int, nargs="+", default=[500, 1000])
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--skip-fairseq", action="store_true")
-    parser.add_argument("--frames", type=int, help="measure memory with so many synthetic frames, and nothing else")
-    parser.add_argument("--dim", type=int, default=39, help="of the synthetic frames")
+    parser.add_argument("--frames", type=int, help="measure only time and memory, with this number of synthetic frames")
+    parser.add_argument("--dim", type=int, default=39, help="dimensions of the synthetic frames")
     arguments = parser.parse_args()
     if arguments.frames is None:
         compare(arguments)

@@ -1,10 +1,10 @@
-"""What Prefect and Ray's job server cost: the sample build run directly, as a job, and as a Prefect run of a job.
+"""Measure the cost of Prefect and Ray's job server: run the sample build directly, as a job, and as a Prefect flow.
 
     python benchmarks/orchestration.py [--repeats 3]
 
-A Prefect server and a Ray cluster of a head and two workers are started on this machine first; their start is not
-counted. Each build is a command of its own, with all its imports, into a new folder. Seconds of the wall clock, the
-best of the repeats; on a busy machine only the order of the rows means something.
+A Prefect server and a Ray cluster with a head and two workers are started on this machine first; their start is not
+counted. Each build is a separate command, with all its imports, into a new folder. Times are wall seconds, the best of
+the repeats; on a busy machine only the order of the rows is meaningful.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COMMAND = [sys.executable, "-c", "from flows.cli import main; main()", "build", 
 
 
 def main() -> None:
-    """Start the servers, build, print the table."""
+    """Start the servers, run the builds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def seconds(arguments: list[str], environment: Mapping[str, str]) -> float:
-    """Wall clock of one build."""
+    """Wall seconds of one build."""
     began = time.monotonic()
     subprocess.run([*COMMAND, *arguments], env={**os.environ, **environment}, check=True, capture_output=True)
     return time.monotonic() - began

@@ -1,6 +1,6 @@
-"""Steps that note in their receipts where their time went; for `build.py`.
+"""Steps that record the times of their work units in receipts; used by `build.py`.
 
-A module of its own, because Ray's workers must import it by its name.
+This is a separate module because Ray's workers must import it by name.
 """
 
 import os
@@ -23,15 +23,15 @@ from unitlang.features import HubertExtractor
 
 @dataclass(frozen=True)
 class Timing:
-    """One work unit.
+    """Times of one work unit.
 
     Attributes:
-        process: id of the process that did it.
+        process: id of the process that computed it.
         began, ended: seconds of the wall clock.
-        cpu: CPU seconds of the whole process meanwhile.
+        cpu: CPU seconds of the whole process in between.
         model: wall seconds inside `HubertExtractor.compute`.
-        model_cpu: CPU seconds of the thread that was there.
-        memory: peak of the process so far, in MB.
+        model_cpu: CPU seconds of the thread inside it.
+        memory: peak memory of the process so far, in MB.
     """
 
     process: int
@@ -45,7 +45,7 @@ class Timing:
 
 @dataclass
 class Clock:
-    """Time inside the model, of this process: wall and CPU seconds."""
+    """Wall and CPU seconds that this process spent inside the model."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -53,7 +53,7 @@ class Clock:
 
 @cache
 def model_clock() -> Clock:
-    """The clock; it runs from the first call on."""
+    """The clock of this process; the first call makes `HubertExtractor.compute` update it."""
     clock, compute = Clock(), HubertExtractor.compute
 
     def timed(self: HubertExtractor, batch: Any) -> list[Any]:
@@ -68,7 +68,7 @@ def model_clock() -> Clock:
 
 
 def timing_of(work: Callable[[], Any]) -> tuple[Any, Timing]:
-    """What `work` returns, and how long it took."""
+    """The result of `work`, and its times."""
     clock = model_clock()
     model, model_cpu = clock.wall, clock.cpu
     began, cpu = time.time(), time.process_time()
@@ -87,7 +87,7 @@ def timing_of(work: Callable[[], Any]) -> tuple[Any, Timing]:
 
 @dataclass(frozen=True)
 class TimedStep:
-    """A step whose receipts say how long each work unit took; its outputs and fingerprints stay the same."""
+    """A step that adds the times of each work unit to its receipt; outputs and fingerprints stay the same."""
 
     inner: Step[Any]
 

@@ -1,17 +1,18 @@
-"""How fast unit languages are learnt and speech is encoded, how much memory it takes, and whether both are linear.
+"""Measure speed and memory of learning unit languages and of encoding, and whether both grow linearly.
 
     uv run python benchmarks/unit_language.py [--hours 6000] [--train-hours 25 100 500] [--data FOLDER]
 
-1. Learning: CPU seconds and peak memory of BPE, and of unigram for a few hours, each in a process of its own and less
-   what making the speech takes.
+1. Learning: CPU seconds and peak memory of BPE, and of unigram for a few hours. Each runs in a separate process, and
+   the cost of synthesising the units is subtracted.
 2. Encoding and decoding: units per CPU second of one core by the compiled encoder, by SentencePiece and by HF
    tokenizers' BPE of the same words, the best of three; on synthetic and, if FOLDER has them, real units.
-3. All hours encoded in batches of 25: the time per hour of speech and the peak memory must not grow.
+3. Encoding of all hours in batches of 25: time per hour of speech and peak memory must not grow.
 
-Compare within one run, by the ratios: times depend on the machine, and CPU time is not free of its load either. Runs
-are 25 a second, 750 (30 s) a sequence. Synthetic ones are of spoken words, chosen by Zipf's law, in four
-pronunciations each, of phones of 1 to 4 units, of which 15 % are confused. BPE of 4.5 hours then gives held-out speech
-3.2 runs per word at 8,000 words and 3.4 at 16,000, as it does on HuBERT's units of LJSpeech and VCTK. Six minutes.
+Compare ratios within one call: times depend on the machine, and CPU time depends on its load too. There are 25 runs per
+second and 750 (30 s) per sequence. Synthetic units are made of spoken words, chosen by Zipf's law, with four
+pronunciations each, of phones of 1 to 4 units; 15 % of the units are confused. BPE of 4.5 hours of them gives held-out
+speech 3.2 runs per word at 8,000 words and 3.4 at 16,000, as on HuBERT's units of LJSpeech and VCTK. The benchmark
+takes six minutes.
 """
 
 import argparse
@@ -43,7 +44,7 @@ SEEDS_OF_LEARNING, SEEDS_OF_ENCODING = 1, 1_000_000
 
 @dataclass
 class Speech:
-    """Synthetic runs; see the top of the file."""
+    """Generator of synthetic deduplicated units; the docstring of the module describes them."""
 
     units: NDArray[np.int64] = field(init=False)
     lengths: NDArray[np.int64] = field(init=False)
@@ -67,13 +68,13 @@ class Speech:
         self.cumulated = np.cumsum(weights) / weights.sum()
 
     def batches(self, hours: float, first_seed: int) -> Iterator[list[Uint16Array]]:
-        """Sequences of so many hours, by at most `BATCH_HOURS`."""
+        """Yield the sequences of `hours` of speech in batches of at most `BATCH_HOURS`."""
         for seed in range(int(np.ceil(hours / BATCH_HOURS))):
             num_runs = round(min(BATCH_HOURS, hours - seed * BATCH_HOURS) * RUNS_PER_HOUR)
             yield cut(self.runs(num_runs, np.random.default_rng(first_seed + seed)))
 
     def runs(self, num_runs: int, rng: np.random.Generator) -> Uint16Array:
-        """So many runs in a row."""
+        """One sequence of at most `num_runs` runs."""
         mean = np.diff(self.cumulated, prepend=0) @ self.lengths
         forms = np.searchsorted(self.cumulated, rng.random(int(1.1 * num_runs / mean) + 100))
         lengths = self.lengths[forms]
@@ -85,17 +86,21 @@ class Speech:
 
 
 def cut(units: Uint16Array) -> list[Uint16Array]:
-    """Sequences of 30 s."""
+    """Cut units into sequences of 30 s."""
     return [units[start : start + SEQUENCE] for start in range(0, len(units), SEQUENCE)]
 
 
 def megabytes() -> float:
-    """Peak memory of this process so far."""
+    """Peak memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def learn(hours: float, algorithm: Algorithm, vocab_size: int) -> tuple[UnitLanguage, float, float]:
-    """A language of so many hours, its CPU seconds without making the speech, and by how much the peak memory grew."""
+    """Train a unit language on `hours` of synthetic units.
+
+    Returns:
+        the language, the CPU seconds without those of making the units, and the growth of the peak memory in MB.
+    """
     speech, making = Speech(), 0.0
 
     def sequences() -> Iterator[Uint16Array]:
@@ -106,7 +111,7 @@ def learn(hours: float, algorithm: Algorithm, vocab_size: int) -> tuple[UnitLang
             yield from batch
             start = time.process_time()
 
-    next(speech.batches(BATCH_HOURS, SEEDS_OF_LEARNING))  # as much memory as making any of the batches takes
+    next(speech.batches(BATCH_HOURS, SEEDS_OF_LEARNING))  # peak memory before training includes making a batch
     before, start = megabytes(), time.process_time()
     config = UnitLanguageConfig(algorithm=algorithm, vocab_size=vocab_size)
     language = train_unit_language(sequences(), config, k=K, quantizer="synthetic")
@@ -114,23 +119,23 @@ def learn(hours: float, algorithm: Algorithm, vocab_size: int) -> tuple[UnitLang
 
 
 def in_process(function: Callable[..., Any], *arguments: object) -> Any:
-    """The result of a function in a process of its own."""
+    """Call a function in a new process; return its result."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(function, arguments)
 
 
 def table(title: str, columns: Sequence[str]) -> None:
-    """Prints a heading."""
+    """Print the title and header of a Markdown table."""
     print(f"\n{title}\n\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
 
 
 def row(*cells: object) -> None:
-    """Prints a row."""
+    """Print a row of a Markdown table."""
     print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 def learning(train_hours: Sequence[float], unigram_hours: Sequence[float]) -> dict[int, UnitLanguage]:
-    """Prints the first table; returns the BPE languages of the most hours, by vocabulary size."""
+    """Print the table of learning; return the BPE languages of the most hours by vocabulary size."""
     columns = ["method", "vocabulary", "hours", "CPU s", "CPU s an hour", "against the first", "peak memory, MB"]
     table("Learning", columns)
     languages: dict[int, UnitLanguage] = {}
@@ -152,12 +157,12 @@ def learning(train_hours: Sequence[float], unigram_hours: Sequence[float]) -> di
 
 
 def by_tokenizers(language: UnitLanguage) -> Callable[[list[Uint16Array]], list[list[int]]]:
-    """HF's BPE of the same words: each is joined of any two words, in the order of SentencePiece's scores."""
+    """HF tokenizers' BPE of the same words: merges of all pairs, in the order of SentencePiece's scores."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer, models
 
     texts = ["".join(chr(0x4E00 + int(unit)) for unit in language.decode([i])) for i in range(1, language.vocab_size)]
-    known = set(texts)  # in the order of their ids: the order in which BPE has learnt them, then single units
+    known = set(texts)  # `texts` is in the order of ids: words in the order of BPE's merges, then single units
     cuts = ((text[:end], text[end:]) for text in texts for end in range(1, len(text)))
     merges = [(left, right) for left, right in cuts if left in known and right in known]
     tokenizer = Tokenizer(models.BPE({text: i + 1 for i, text in enumerate(texts)}, merges))
@@ -170,7 +175,7 @@ def by_tokenizers(language: UnitLanguage) -> Callable[[list[Uint16Array]], list[
 
 
 def as_sentencepiece(language: UnitLanguage) -> UnitLanguage:
-    """The same language, never compiled."""
+    """A copy of the language that never uses the compiled encoder."""
     before = sentencepiece_io.COMPILE_AFTER
     sentencepiece_io.COMPILE_AFTER = 2**62
     copy = UnitLanguage.load(language.dump())
@@ -179,7 +184,7 @@ def as_sentencepiece(language: UnitLanguage) -> UnitLanguage:
 
 
 def best(function: Callable[[], object]) -> float:
-    """CPU seconds, the least of three times."""
+    """CPU seconds of the fastest of three calls."""
     seconds: list[float] = []
     for _ in range(3):
         start = time.process_time()
@@ -189,12 +194,12 @@ def best(function: Callable[[], object]) -> float:
 
 
 def speed(name: str, language: UnitLanguage, sequences: list[Uint16Array]) -> None:
-    """Prints the rows of one language."""
+    """Print the rows of one language."""
     num_runs = sum(map(len, sequences))
     plain = as_sentencepiece(language)
     methods: dict[str, Callable[[list[Uint16Array]], Sequence[Any]]] = {"SentencePiece": plain.encode_batch}
     if language.card["config"]["algorithm"] == "bpe":
-        language.encode_batch(sequences)  # now compiled
+        language.encode_batch(sequences)  # compiles the encoder
         methods |= {"compiled": language.encode_batch, "HF tokenizers": by_tokenizers(language)}
     expected = plain.encode_batch(sequences)
     reference = 0.0
@@ -214,7 +219,7 @@ def speed(name: str, language: UnitLanguage, sequences: list[Uint16Array]) -> No
 
 
 def real(path: Path) -> tuple[UnitLanguage, list[Uint16Array]]:
-    """A language of the real units of minutes, and these repeated."""
+    """A language of minutes of real units, and sequences that repeat these units."""
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     utterances = [to_runs(np.array(row["units"].split(), np.uint16)).units_R for row in rows]
     language = train_unit_language(utterances, UnitLanguageConfig(), k=K, quantizer="real")
@@ -222,7 +227,7 @@ def real(path: Path) -> tuple[UnitLanguage, list[Uint16Array]]:
 
 
 def first_use(language: UnitLanguage) -> float:
-    """CPU seconds until the compiled encoder is there."""
+    """CPU seconds that a process needs to load the compiled encoder."""
     units = np.zeros(sentencepiece_io.COMPILE_AFTER + 1, np.uint16)
     plain = best(lambda: as_sentencepiece(language).encode(units))
     start = time.process_time()
@@ -231,7 +236,7 @@ def first_use(language: UnitLanguage) -> float:
 
 
 def encoding(languages: dict[int, UnitLanguage], data: Path) -> None:
-    """Prints the second table."""
+    """Print the table of encoding."""
     table("Encoding", ["units", "vocabulary", "by", "M units/s", "times SentencePiece", "runs/word", "same sequences"])
     sequences = cut(Speech().runs(SPEED_RUNS, np.random.default_rng(SEEDS_OF_ENCODING)))
     for language in languages.values():
@@ -245,7 +250,11 @@ def encoding(languages: dict[int, UnitLanguage], data: Path) -> None:
 
 
 def everything(language: UnitLanguage, hours: float) -> list[tuple[float, int, int, float, float]]:
-    """Encodes all hours; gives hours, runs, words, CPU seconds and peak memory at a hundredth, a tenth and the end."""
+    """Encode all hours.
+
+    Returns:
+        hours, runs, words, CPU seconds and peak memory in MB, at a hundredth, a tenth and the end of the hours.
+    """
     speech, rows = Speech(), []
     language.encode(np.zeros(sentencepiece_io.COMPILE_AFTER + 1, np.uint16))  # loads the encoder
     done, num_runs, num_words, seconds = 0.0, 0, 0, 0.0
@@ -261,7 +270,7 @@ def everything(language: UnitLanguage, hours: float) -> list[tuple[float, int, i
 
 
 def main() -> None:
-    """Reads the arguments and prints the tables."""
+    """Parse the arguments and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hours", type=float, default=6_000.0, help="speech to encode (6000)")
     parser.add_argument("--train-hours", type=float, nargs="+", default=[25.0, 100.0, 500.0], help="samples for BPE")

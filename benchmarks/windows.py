@@ -1,11 +1,12 @@
-"""Long audio: units that change when an utterance is cut into windows, by window and context.
+"""Measure the share of units that change when long audio is processed in windows, by window and context.
 
     python benchmarks/windows.py [--seconds 150] [--layer 9] [--data FOLDER]
 
-A HuBERT-base with random weights; speech of FOLDER (default: ECHOX_TEST_DATA), else noise, as one utterance. Its
-features in one piece are the reference, and units are those of k-means on them. "Each alone" is what tools do that cut
-the file beforehand: every piece is normalised by its own statistics and sees nothing of its neighbours. Weights are
-random, so rates rank the ways; attention of a trained model looks less far.
+The model is a HuBERT-base with random weights. The input is one utterance of speech of FOLDER (default:
+ECHOX_TEST_DATA), or else noise. The reference is its features without windows, and units are those of k-means on them.
+"each alone" is the method of tools that cut the file beforehand: each piece is normalised by its own statistics and has
+no context. Because the weights are random, the shares only rank the methods; attention of a trained model reaches less
+far.
 """
 
 import argparse
@@ -61,7 +62,7 @@ def main() -> None:
 def ways(
     whole: HubertConfig, extractor: HubertExtractor, waveform_N: FloatArray
 ) -> Iterator[tuple[tuple[float, str], FloatArray]]:
-    """Windows, how their context is called, and the features that they give."""
+    """Yield window in seconds, label of the context, and features of each method."""
     for window, context in WINDOWS:
         cut = HubertExtractor(whole.model_copy(update={"max_window_seconds": window, "context_seconds": context}))
         yield (window, f"{context:.0f}"), cut.extract(waveform_N)
@@ -70,7 +71,7 @@ def ways(
 
 
 def pieces(extractor: HubertExtractor, waveform_N: FloatArray, seconds: float) -> FloatArray:
-    """Features of pieces that know nothing of each other, as many frames as the whole has."""
+    """Features of pieces that are extracted separately; together they have as many frames as the whole."""
     samples, overlap = int(seconds * SAMPLE_RATE), HUBERT_GRID.view - HUBERT_GRID.hop
     starts = range(0, len(waveform_N) - overlap, samples)
     return np.concatenate([extractor.extract(waveform_N[start : start + samples + overlap]) for start in starts])

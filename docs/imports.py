@@ -1,8 +1,8 @@
-"""Draws `docs/imports.svg`: which folders and modules import which.
+"""Draw `docs/imports.svg`: the imports between folders and modules.
 
     uv run python docs/imports.py
 
-Every package is a band, and every import points down. Imports that follow from others are left out.
+Each package is a band, and every import points down. Imports that others imply are left out.
 """
 
 import sys
@@ -21,10 +21,10 @@ Place = tuple[float, float, float]
 
 
 def graph() -> "nx.DiGraph[str]":
-    """Imports between folders, without those that follow from others.
+    """Imports between folders, without those that others imply.
 
     Raises:
-        networkx.NetworkXUnfeasible: there is a circle.
+        networkx.NetworkXUnfeasible: the imports have a circle.
     """
     found = nx.DiGraph({name: sorted(others) for name, others in folder_edges().items()})
     found.remove_nodes_from(PACKAGES)  # their `__init__.py` are empty
@@ -32,7 +32,7 @@ def graph() -> "nx.DiGraph[str]":
 
 
 def rows(imports: "nx.DiGraph[str]") -> list[list[str]]:
-    """Boxes from the top row to the bottom one: a package after the other, importers above what they import."""
+    """Names of the boxes by row, from the top: package after package, with importers above the modules they import."""
     found: list[list[str]] = []
     for package in PACKAGES:
         inside = imports.subgraph([name for name in imports if name.partition(".")[0] == package])
@@ -41,7 +41,7 @@ def rows(imports: "nx.DiGraph[str]") -> list[list[str]]:
 
 
 def placed(found: list[list[str]]) -> dict[str, Place]:
-    """Where each box stands."""
+    """Place of each box."""
     places: dict[str, Place] = {}
     for number, row in enumerate(found):
         share = (WIDTH - LABEL - 2 * MARGIN) / len(row)
@@ -53,7 +53,7 @@ def placed(found: list[list[str]]) -> dict[str, Place]:
 
 
 def svg() -> str:
-    """The drawing."""
+    """The drawing as SVG."""
     imports = graph()
     found = rows(imports)
     places = placed(found)
@@ -89,7 +89,7 @@ def _box(name: str, place: Place) -> str:
 
 
 def _labels(found: list[list[str]]) -> list[str]:
-    """Names of the packages, each beside its first row."""
+    """Labels with the names of the packages, each beside its first row."""
     first = {row[0].partition(".")[0]: number for number, row in reversed(list(enumerate(found)))}
     return [
         f'<text x="{MARGIN}" y="{MARGIN + number * ROW + 16}" font-weight="bold" fill="{COLOURS[name]}">{name}</text>'

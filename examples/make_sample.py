@@ -1,11 +1,11 @@
-"""Speak the sample corpus: `python examples/make_sample.py` writes examples/sample/ from sample_texts.yaml.
+"""Synthesise the sample corpus: `python examples/make_sample.py` writes examples/sample/ from sample_texts.yaml.
 
-Needs espeak-ng on the path (Debian: `apt-get install espeak-ng`) besides the project's own packages.
+It needs espeak-ng on the path (Debian: `apt-get install espeak-ng`) and the packages of the project.
 
-The files hold no dates, so the same versions give the same bytes. The committed sample was made with
-espeak-ng 1.51 (Debian 12), scipy 1.17 and soundfile 0.14 (libsndfile 1.2.2, libFLAC 1.4.3). Another espeak-ng
-speaks a little differently; another libFLAC writes its own name into each file and may pack the same samples
-differently. The texts and the number of files stay the same.
+The files hold no dates, so the same versions give the same bytes. The committed sample was made with espeak-ng 1.51
+(Debian 12), scipy 1.17 and soundfile 0.14 (libsndfile 1.2.2, libFLAC 1.4.3). Other versions of espeak-ng give slightly
+different speech; other versions of libFLAC write their name into each file and may compress it differently. The texts
+and the number of files stay the same.
 """
 
 import json
@@ -28,13 +28,13 @@ HERE = Path(__file__).parent
 SAMPLE = HERE / "sample"
 SAMPLE_RATE = 16_000
 AMPLITUDE = "50"
-"""Of espeak-ng's 200 (default 100): half as loud is one bit per sample less to store."""
+"""Amplitude for espeak-ng, 0 to 200. Half its default of 100 saves one bit per sample."""
 
 Voice = dict[str, Any]
 
 
 def main() -> None:
-    """Write all of examples/sample/ anew."""
+    """Replace examples/sample/."""
     if shutil.which("espeak-ng") is None:
         sys.exit("espeak-ng is needed (Debian: apt-get install espeak-ng)")
     texts = yaml.safe_load((HERE / "sample_texts.yaml").read_text("utf-8"))
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def make_readings(folder: Path, sentences: list[tuple[str, str]], voices: dict[str, Voice]) -> None:
-    """One audio file per sentence, its text beside it."""
+    """Write one audio file per sentence, with its text in a file beside it."""
     for number, (speaker, text) in enumerate(sentences, start=1):
         audio = folder / f"{number:02d}-{speaker}.flac"
         speak(audio, text, voices[speaker])
@@ -57,7 +57,7 @@ def make_readings(folder: Path, sentences: list[tuple[str, str]], voices: dict[s
 
 
 def make_dialogues(folder: Path, dialogues: list[dict[str, Any]], voices: dict[str, Voice]) -> None:
-    """One audio file per spoken turn, and dialogues.json."""
+    """Write one audio file per spoken turn, and dialogues.json."""
     records: list[dict[str, Any]] = []
     for number, dialogue in enumerate(dialogues, start=1):
         name = f"dialogue-{number:02d}"
@@ -75,7 +75,11 @@ def make_dialogues(folder: Path, dialogues: list[dict[str, Any]], voices: dict[s
 
 
 def speak(path: Path, text: str, voice: Voice) -> None:
-    """Write a text, spoken, as 16-bit FLAC, 16 kHz, mono."""
+    """Synthesise a text and write it as 16-bit FLAC, 16 kHz, mono.
+
+    Raises:
+        subprocess.CalledProcessError: espeak-ng failed.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         spoken = Path(folder) / "spoken.wav"
@@ -87,7 +91,7 @@ def speak(path: Path, text: str, voice: Voice) -> None:
 
 
 def to_16_khz(speech_N: NDArray[np.float64], rate: int) -> NDArray[np.int16]:
-    """The waveform at 16 kHz, rounded to 16 bits."""
+    """Resample a waveform of N samples to 16 kHz and round it to 16 bits."""
     divisor = np.gcd(rate, SAMPLE_RATE)
     resampled_N = resample_poly(speech_N, SAMPLE_RATE // divisor, rate // divisor)
     return np.round(np.clip(resampled_N, -1.0, 1.0) * 32_767).astype(np.int16)

@@ -1,6 +1,6 @@
-"""Rows, payloads and statistics that pass between steps as JSON values or Parquet rows, with their types.
+"""Types of the rows, payloads and statistics that steps exchange as JSON values or Parquet rows.
 
-The tables themselves are described in `storage.schemas`; lengths are in samples at 16 kHz or in frames, as named.
+`storage.schemas` describes the tables. Lengths are in samples at 16 kHz or in frames, as their names say.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,7 +21,7 @@ class Audio(TypedDict):
 
 
 class UtteranceRow(TypedDict):
-    """A row of the table `utterances`; without audio, the numbers of its audio are 0 or None."""
+    """A row of the table `utterances`; the audio columns of an utterance without audio are 0 or None."""
 
     utterance_id: str
     dataset: str
@@ -68,7 +68,7 @@ class FilePayload(TypedDict):
 
 
 class SampledFile(FilePayload):
-    """A file of utterances, and the pieces of it that are in a sample: row, offset and length in samples."""
+    """A file of utterances with its sampled pieces: row, offset and length in samples."""
 
     pieces: list[tuple[int, int, int]]
 
@@ -80,33 +80,37 @@ class SamplePayload(TypedDict):
 
 
 class ShardFiles(TypedDict):
-    """Paths of a work unit's utterances and of their words."""
+    """Paths of the utterances of one work unit and of their words."""
 
     utterances: str
     words: str
 
 
 class ShardPayload(TypedDict):
-    """Payload of `shard`."""
+    """Payload of `shard`.
+
+    Attributes:
+        units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
+    """
 
     units: list[ShardFiles]
 
 
 class DatasetCounts(TypedDict):
-    """Size of one dataset within a work unit: utterances with audio, and their length in samples."""
+    """Utterances with audio of one dataset in a work unit, and their total length in samples."""
 
     utterances: int
     samples: int
 
 
 class StepStatistics(TypedDict):
-    """Statistics in a receipt; each step writes those that its table calls for.
+    """Statistics in a receipt; each step writes its own subset.
 
     Attributes:
-        datasets: sizes by dataset (ingest, quantize).
+        datasets: counts by dataset (ingest, quantize).
         seconds: seconds of audio in each file of utterances (ingest).
         examples: training examples by stage (shard).
-        unused: utterances in no example, by reason (shard).
+        unused: number of utterances in no example, by reason (shard).
         skipped: sampled utterances that could not be decoded (sample_features).
     """
 
@@ -118,18 +122,18 @@ class StepStatistics(TypedDict):
 
 
 def statistics_of(receipt: Receipt) -> StepStatistics:
-    """The statistics of a receipt, with their types."""
+    """The typed statistics of a receipt."""
     return cast(StepStatistics, receipt.stats)
 
 
 def dataset_counts(receipts: Iterable[Receipt]) -> Iterator[tuple[str, DatasetCounts]]:
-    """Size of each dataset in each receipt of `ingest` or `quantize`."""
+    """Yield name and counts of each dataset in each receipt of `ingest` or `quantize`."""
     for receipt in receipts:
         yield from statistics_of(receipt).get("datasets", {}).items()
 
 
 def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
-    """Size of each dataset."""
+    """Count the utterances and samples of each dataset."""
     totals: dict[str, DatasetCounts] = {}
     for row in rows:
         counts = totals.setdefault(row["dataset"], DatasetCounts(utterances=0, samples=0))
@@ -139,7 +143,7 @@ def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
 
 
 class CameWith(TypedDict):
-    """The version that an artifact first appeared in, and how much speech (samples) that version held."""
+    """The version in which an artifact first appeared, and the speech of that version in samples."""
 
     version: int
     samples: int
@@ -149,9 +153,9 @@ class Lineage(TypedDict):
     """Origin of a version.
 
     Attributes:
-        specs: by artifact or step, a fingerprint of what was asked for.
-        versions: versions of the packages that values depend on.
-        came_with: origin of each artifact; programs before 0.1 did not record it.
+        specs: fingerprint of the requested configuration, by artifact or step.
+        versions: versions of the packages that affect the values.
+        came_with: origin of each artifact; missing in versions written before 0.1.
     """
 
     specs: dict[str, str]
@@ -160,7 +164,14 @@ class Lineage(TypedDict):
 
 
 class VersionStatistics(TypedDict):
-    """Statistics of a version: entries of the sources, datasets (`DatasetStatistics.to_dict`), training examples."""
+    """Statistics of a version.
+
+    Attributes:
+        entries: entries of the sources.
+        datasets: values of `DatasetStatistics.to_dict`, by dataset.
+        examples: training examples by stage.
+        unused: number of utterances in no example, by reason.
+    """
 
     entries: int
     datasets: dict[str, dict[str, object]]
@@ -170,12 +181,12 @@ class VersionStatistics(TypedDict):
 
 @dataclass(frozen=True)
 class UtteranceFile:
-    """A file of the table `utterances`: the speech of one work unit of every step after `ingest`.
+    """A file of the table `utterances`; each step after `ingest` processes one file as one work unit.
 
     Attributes:
-        path: in the store.
-        sha256: of the file; names its contents in later fingerprints.
-        rows: utterances in it.
+        path: path in the store.
+        sha256: digest of the file, which later fingerprints include.
+        rows: number of utterances.
         seconds: seconds of audio.
     """
 
@@ -186,7 +197,7 @@ class UtteranceFile:
 
 
 def utterance_files(receipts: Iterable[Receipt]) -> list[UtteranceFile]:
-    """The files of utterances that these receipts of `ingest` list, in order."""
+    """The utterance files that these receipts of `ingest` list, in order."""
     found: list[UtteranceFile] = []
     for receipt in receipts:
         files = [file for file in receipt.files if file.table == "utterances"]

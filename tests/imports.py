@@ -7,19 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("flows", "pipelines", "echox", "storage", "unitlang")
-"""From the top floor to the bottom; those below may not import those above."""
+"""From the top layer to the bottom; a package may only import packages below it."""
 
 
 @dataclass(frozen=True)
 class Import:
-    """An import statement: the module it stands in and the dotted name that it asks for."""
+    """An import statement: the module that contains it, and the dotted name that it imports."""
 
     module: str
     name: str
 
 
 def modules(root: Path = ROOT) -> dict[str, Path]:
-    """Every module of the packages by its dotted name."""
+    """Paths of all modules of the packages by dotted name."""
     found: dict[str, Path] = {}
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -29,7 +29,7 @@ def modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def imports_of(module: str, source: str) -> Iterator[Import]:
-    """Yield the imports of a module wherever they stand, but for those under `if TYPE_CHECKING`."""
+    """Yield all imports of a module, also those inside functions, except those under `if TYPE_CHECKING`."""
     tree = ast.parse(source)
     guarded = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
     skipped = {id(node) for block in guarded for inner in block.body for node in ast.walk(inner)}
@@ -49,7 +49,7 @@ def all_imports() -> list[Import]:
 
 
 def edges() -> dict[str, set[str]]:
-    """By module, the modules of ours that it imports; a package does not count as importing its own modules."""
+    """Imported modules of the packages by importing module; a package's imports of its own modules are left out."""
     known = modules()
     graph: dict[str, set[str]] = {name: set() for name in known}
     for found in all_imports():
@@ -60,7 +60,7 @@ def edges() -> dict[str, set[str]]:
 
 
 def folder_edges() -> dict[str, set[str]]:
-    """`edges` between folders: `package.folder`, or `package.module` for modules that lie in no folder of a package."""
+    """`edges` between folders: `package.folder`, or `package.module` for modules directly in a package."""
     graph: dict[str, set[str]] = {}
     for module, imported in edges().items():
         others = {_folder(name) for name in imported} - {_folder(module)}

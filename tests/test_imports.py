@@ -1,4 +1,4 @@
-"""The rules of ARCHITECTURE.md, held against the imports of every module."""
+"""Check the imports of every module against the rules of ARCHITECTURE.md."""
 
 import re
 from graphlib import CycleError, TopologicalSorter
@@ -16,7 +16,7 @@ MAY_IMPORT = {
 }
 ONLY_IN = {"ray": "pipelines", "prefect": "flows", "fairseq2": "echox"}
 MOST_MODULES = 15
-"""In a folder, besides `__init__.py`."""
+"""Largest number of modules in a folder, without `__init__.py`."""
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -44,7 +44,7 @@ def test_no_folder_is_crowded() -> None:
 
 
 def named_folders() -> set[str]:
-    """Folders in ARCHITECTURE's tree, whose lines are indented by two spaces a level."""
+    """Folders in the tree of ARCHITECTURE.md, whose lines are indented by two spaces per level."""
     page = (ROOT / "ARCHITECTURE.md").read_text("utf-8")
     (tree,) = re.findall(r"## Repository layout\n+```\n(.*?)```", page, re.DOTALL)
     found: set[str] = set()

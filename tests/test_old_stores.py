@@ -1,4 +1,4 @@
-"""A corpus that an earlier revision built opens, verifies, needs no work, and grows."""
+"""Check that a corpus built by an earlier revision opens, verifies, is up to date, and grows."""
 
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,7 @@
-"""Openness: a step, an extractor, a reader and a training stage are one new file each, and nothing else names them.
+"""Check that a new step, extractor and reader are one file each, which no other module names.
 
-The packages are copied, the files of `tests/toys` are added to the copy, and a corpus that an earlier revision built is
-built on there.
+The tests copy the packages, add the files of `tests/toys` to the copy, and build with it on top of a corpus of an
+earlier revision.
 """
 
 import json
@@ -28,7 +28,7 @@ Echox = Callable[..., str]
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program with the toys in it."""
+    """Folder of a copy of the packages with the toys."""
     root = tmp_path_factory.mktemp("program")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
@@ -42,7 +42,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def echox(program: Path) -> Echox:
-    """Runs a command of that program; returns what it prints."""
+    """A function that runs a command of that copy and returns its output."""
 
     def run(*arguments: str) -> str:
         command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]

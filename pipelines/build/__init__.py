@@ -1,1 +1,1 @@
-"""A corpus build: its state between steps, accounts, commit, statistics and verification."""
+"""Build, commit and verify a corpus, and compute its statistics."""

@@ -1,4 +1,4 @@
-"""Accounts of a version: every utterance that left a step entered the next one."""
+"""Check that every utterance that left a step entered the next one."""
 
 from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts
@@ -6,13 +6,13 @@ from pipelines.steps import steps as registered
 
 
 def check_accounts(steps: Receipts) -> None:
-    """Compare the rows that entered each step with what the steps before it gave.
+    """Compare the number of rows that entered each step with the number that the steps before it wrote.
 
     Args:
-        steps: receipts of a version; steps that it never ran are not checked.
+        steps: receipts of a version; steps that the version lacks are skipped.
 
     Raises:
-        AssertionError: an utterance was lost or doubled; a bug, never the user's mistake.
+        AssertionError: a step lost or duplicated an utterance; this is a bug, never a mistake of the user.
     """
     for name, step in registered().items():
         expected = step.expected_rows(steps) if name in steps and issubclass(step, TableStep) else None

@@ -1,8 +1,7 @@
-"""A corpus build: the steps one after the other, then one commit.
+"""Build a corpus: run the steps in order, then commit once.
 
-Each step asks first what is done already: by the last version (its receipts stand in the manifest), by a build that
-did not come to its end (its receipts lie in the store). So a build that was killed goes on where it was, one that is
-finished does nothing, and new audio costs only itself.
+Each step skips work that the last version has (receipts in its manifest) or that an unfinished build did (receipts in
+the store). So a killed build resumes where it stopped, a finished one does nothing, and new audio costs only itself.
 """
 
 from collections.abc import Generator
@@ -29,14 +28,15 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
     """Build the corpus of `config`, or bring it up to date.
 
     Args:
-        config: what to build.
-        console: where progress is shown.
-        ray_address: `HOST:PORT` of a Ray cluster, which this process then drives; `http://HOST:PORT` of its job
-            server, where the whole build then runs as a job; None for a Ray of this machine's own.
+        config: configuration of the build.
+        console: shows the progress.
+        ray_address: `HOST:PORT` of a Ray cluster that this process drives, or `http://HOST:PORT` of its job server,
+            which then runs the whole build as a job; None starts Ray on this machine when needed.
 
     Raises:
-        UserError: something in the config, the sources or the rejects is not as it must be, or no Ray is there.
-        StorageError: the store refuses.
+        UserError: config or sources are invalid, too many entries are rejected, or no Ray cluster answers.
+        StorageError: the store cannot be read or written, or another build committed first.
+        AssertionError: a step lost or duplicated an utterance.
     """
     if is_job_server(ray_address):
         return _build_by_jobs(config, console, ray_address)
@@ -47,17 +47,19 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
 
 
 def run_until(config: BuildConfig, console: Console, last: str, ray_address: str | None = None) -> BuildState:
-    """Run the steps up to `last`, skipping finished work, and commit nothing; return what they made.
+    """Run the steps up to and including `last` without a commit; return the state of the build.
+
+    Finished work is skipped, as in `build`.
 
     Args:
-        config: what to build.
-        console: where progress is shown.
+        config: configuration of the build.
+        console: shows the progress.
         last: name of the last step to run.
-        ray_address: `HOST:PORT` of a Ray cluster, or None for a Ray of this machine's own.
+        ray_address: `HOST:PORT` of a Ray cluster; None starts Ray on this machine when needed.
 
     Raises:
-        UserError: there is no such step, or it cannot run as a job; else as `build`.
-        StorageError: as `build`.
+        UserError: no step has that name, `ray_address` is a job server, or a reason that `build` lists.
+        StorageError: the store cannot be read or written.
     """
     if last not in steps():
         raise UserError(f"--until {last}: no such step; {nearest(last, steps())}")
@@ -73,7 +75,7 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
 
 @contextmanager
 def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[BuildState]:
-    """A build before its first step."""
+    """Yield the state of a build before its first step."""
     if ray_address is not None:
         check_address(ray_address)
     store = Store.open(config.store, create=True)

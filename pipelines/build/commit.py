@@ -1,4 +1,4 @@
-"""The last act of a build: accounts, statistics, and the manifest that makes the new version visible."""
+"""Finish a build: check its accounts, compute its statistics and commit the manifest of the new version."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,16 +12,17 @@ from pipelines.build.statistics import ByDataset, Coding, counted_steps, from_ma
 from pipelines.config.build import BuildConfig
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState
-from pipelines.records import CameWith, Lineage, VersionStatistics, statistics_of
+from pipelines.records import CameWith, Lineage, Receipts, VersionStatistics, statistics_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict
 from storage.manifests import Manifest, commit, load
+from storage.receipts import Receipt
 
 PACKAGES = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
-"""Packages that values depend on; a version's lineage records which versions of them made it."""
+"""Packages that affect the values; the lineage of a version records their versions."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,9 @@ class Built:
 
     Attributes:
         manifest: the corpus version.
-        new: whether this build made it; otherwise nothing had changed.
-        kept: its entries that the version before has as they are.
-        added: its new entries.
+        new: true if this build committed it; false if nothing had changed.
+        kept: number of entries taken over from the parent version.
+        added: number of new entries.
     """
 
     manifest: Manifest
@@ -42,8 +43,8 @@ class Built:
 
     @classmethod
     def of(cls, manifest: Manifest, parent: Manifest | None) -> "Built":
-        """The result of a build that began at `parent` and ended at `manifest`, which may be the same."""
-        before = {receipt.fingerprint for receipt in parent.steps["ingest"]} if parent else set[str]()
+        """The result of a build from `parent` to `manifest`, which is `parent` itself if nothing changed."""
+        before = _fingerprints(parent.steps["ingest"] if parent else ())
         rows = {True: 0, False: 0}
         for receipt in manifest.steps["ingest"]:
             rows[receipt.fingerprint in before] += receipt.rows_in
@@ -51,11 +52,13 @@ class Built:
 
 
 def finish(build: BuildState) -> Built:
-    """Check that every utterance is accounted for, then commit; nothing is committed when nothing changed.
+    """Check that every utterance is accounted for, then commit, unless nothing changed since the parent version.
 
     Raises:
-        UserError: more rejects than allowed.
+        UserError: the ratio of rejects is above `max_reject_ratio`.
         CommitConflict: another build committed first.
+        StorageError: the store cannot be read or written.
+        AssertionError: a step lost or duplicated an utterance.
     """
     parent = build.parent
     if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
@@ -71,7 +74,7 @@ def finish(build: BuildState) -> Built:
 
 
 def _commit(build: BuildState) -> Manifest:
-    """The next version; that of another build where it is the very same."""
+    """Commit the next version; return that of another build if it is identical."""
     store = build.session.store
     manifest = assemble(build)
     review = needs_look(build.config.gates, last_accepted(store, build.parent), manifest)
@@ -80,22 +83,20 @@ def _commit(build: BuildState) -> Manifest:
     except CommitConflict:
         other = load(store, manifest.version)
         if (other.steps, other.artifacts) == (manifest.steps, manifest.artifacts):
-            return other  # this build's own commit before it was killed, or that of a twin
+            return other  # this build committed before it was killed, or an identical build did
         raise
 
 
 def assemble(build: BuildState) -> Manifest:
-    """The manifest of the next version, with its statistics."""
+    """The manifest of the next version, with its statistics.
+
+    Raises:
+        StorageError: an output or artifact cannot be read from the store.
+    """
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.version + 1 if parent else 1
-    shards = [statistics_of(receipt) for receipt in steps["shard"]]
-    statistics = VersionStatistics(
-        entries=sum(receipt.rows_in for receipt in steps["ingest"]),
-        datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
-        examples=_sum(shard.get("examples", {}) for shard in shards),
-        unused=_sum(shard.get("unused", {}) for shard in shards),
-    )
+    statistics = _version_statistics(steps, datasets)
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
@@ -112,34 +113,59 @@ def assemble(build: BuildState) -> Manifest:
     )
 
 
+def _version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistics:
+    shards = [statistics_of(receipt) for receipt in steps["shard"]]
+    return VersionStatistics(
+        entries=sum(receipt.rows_in for receipt in steps["ingest"]),
+        datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
+        examples=_sum(shard.get("examples", {}) for shard in shards),
+        unused=_sum(shard.get("unused", {}) for shard in shards),
+    )
+
+
 def dataset_statistics(build: BuildState) -> ByDataset:
-    """Statistics by dataset; only receipts that the parent version lacks are counted, where it lost none."""
-    store, parent, steps = build.session.store, build.parent, build.steps
+    """Statistics by dataset.
+
+    If the build keeps all receipts of the parent version, only the new ones are counted and added to its statistics.
+
+    Raises:
+        StorageError: an output or artifact cannot be read from the store.
+    """
+    store, parent = build.session.store, build.parent
     coding = Coding(
         load_unit_language(store, build.artifacts["unit_language"].fingerprint),
         frame_grid(store, build.artifacts["quantizer"].fingerprint),
     )
-    names = counted_steps(steps)
-    old = {name: {r.fingerprint for r in parent.steps.get(name, ())} if parent else set[str]() for name in names}
-    grown = all(old[name] <= {receipt.fingerprint for receipt in steps[name]} for name in names)
-    if parent is None or not grown:
-        return gather(store, {name: steps[name] for name in names}, coding, {})
-    new = {name: [r for r in steps[name] if r.fingerprint not in old[name]] for name in names}
+    counted = {name: build.steps[name] for name in counted_steps(build.steps)}
+    if parent is None:
+        return gather(store, counted, coding, {})
+    old = {name: _fingerprints(parent.steps.get(name, ())) for name in counted}
+    keeps_all = all(old[name] <= _fingerprints(receipts) for name, receipts in counted.items())
+    if not keeps_all:
+        return gather(store, counted, coding, {})
+    new = {
+        name: [receipt for receipt in receipts if receipt.fingerprint not in old[name]]
+        for name, receipts in counted.items()
+    }
     return gather(store, new, coding, from_manifest(parent.statistics))
+
+
+def _fingerprints(receipts: Iterable[Receipt]) -> set[str]:
+    return {receipt.fingerprint for receipt in receipts}
 
 
 def came_with(
     parent: Manifest | None, artifacts: Mapping[str, ArtifactRef], number: int, samples: int
 ) -> dict[str, CameWith]:
-    """By artifact, the version that it first appeared in, and how much speech that version held.
+    """Origin of each artifact: the version in which it first appeared, and the speech of that version.
 
-    A version must not depend on the files of others, so the entries of kept artifacts are copied. The parent may lack
-    them, where an older program wrote it.
+    Entries of kept artifacts are copied, because a version must not depend on the files of another. A parent version
+    that an older program wrote may lack them.
 
     Args:
-        parent: the version before, if any.
-        artifacts: of the new version.
-        number: of the new version.
+        parent: the parent version, if any.
+        artifacts: artifacts of the new version.
+        number: number of the new version.
         samples: speech in the new version, in samples at 16 kHz.
     """
     origins: dict[str, CameWith] = {}
@@ -152,7 +178,7 @@ def came_with(
 
 
 def recorded_config(config: BuildConfig) -> dict[str, Any]:
-    """The part of the config that decides what the corpus is, as JSON values."""
+    """The fields of the config that affect the corpus, as JSON values."""
     return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio", "gates"})
 
 

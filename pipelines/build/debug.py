@@ -1,4 +1,4 @@
-"""`echox debug`: compute one work unit again, alone in this process."""
+"""`echox debug`: compute one work unit again in this process."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -23,47 +23,46 @@ Work = tuple[Step[Any], WorkUnit[Any]]
 
 
 def rerun(store: str, step: str, fingerprint: str) -> Receipt:
-    """Compute a work unit again: one that the last failed run of its step had to do, or one of the last version.
+    """Compute one work unit again and write its output as a build does.
 
-    Its output is written as in a build.
+    The work unit is one of those planned in the last failed run of its step, or one of the last version.
 
     Args:
         store: folder or s3:// URL of the corpus.
         step: name of the step.
-        fingerprint: of the work unit, as the failure's message names it; its first characters suffice.
+        fingerprint: fingerprint of the work unit, as the failure reports it; a unique beginning suffices.
 
     Raises:
-        UserError: no step has that name, or it has no such work unit.
-        Exception: the failure itself.
+        UserError: no step has that name, or not exactly one of its work units matches.
+        StorageError: the store cannot be read or written.
+        Exception: the failure of the work unit.
     """
     if step not in computations():
         raise UserError(f"step {step}: computes no work units; {nearest(step, computations())}")
-    place = Store.open(store)
-    known = {
-        unit.fingerprint: (configured, unit) for configured, unit in [*_failed(place, step), *_planned(place, step)]
-    }
+    corpus = Store.open(store)
+    known = {work[1].fingerprint: work for work in [*_failed(corpus, step), *_planned(corpus, step)]}
     found = [work for name, work in known.items() if name.startswith(fingerprint)]
     if len(found) != 1:
         remedy = nearest(fingerprint, known) if known else "none of its runs failed, and no version has it"
         raise UserError(f"{store}: step {step} has {len(found)} work units {fingerprint}...; {remedy}")
     configured, work_unit = found[0]
-    return perform(configured, configured.open(place), place, work_unit)
+    return perform(configured, configured.open(corpus), corpus, work_unit)
 
 
 def _failed(store: Store, name: str) -> Iterator[Work]:
-    """Yield the work units that the last failed run of a step had to do."""
+    """Yield the work units that were planned in the last failed run of a step."""
     failure = read_failure(store, name)
     if failure is not None:
         step = computations()[name](**failure["step"])
-        yield from ((step, WorkUnit(**unit)) for unit in failure["work_units"])
+        yield from ((step, WorkUnit(**work_unit)) for work_unit in failure["work_units"])
 
 
 def _planned(store: Store, name: str) -> Iterator[Work]:
-    """Yield the work units of a step that a build from nothing, with the config of the last version, would plan."""
+    """Yield the work units that a build without a parent version would plan with the config of the last version."""
     version, step = latest(store), steps().get(name)
     if version is None or step is None or not issubclass(step, TableStep):
         return
     config = BuildConfig.model_validate({**version.config, "store": store.uri})
     with Session(store, ExecutionConfig(), None, Console(quiet=True)) as session:
         plan = step.plan(BuildState(config, session, None, version.steps, version.artifacts, version.lineage["specs"]))
-    yield from ((plan.step, unit) for unit in plan.work_units)
+    yield from ((plan.step, work_unit) for work_unit in plan.work_units)

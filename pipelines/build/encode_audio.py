@@ -1,4 +1,4 @@
-"""Encode new audio as units and words, with the quantizer and unit language of a corpus."""
+"""Encode new audio with the quantizer and unit language of a corpus."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -27,18 +27,18 @@ class Encoder:
         """Load the encoder of `STORE[@VERSION]`.
 
         Raises:
-            StorageError: there is no such corpus or version, or an artifact is missing or damaged.
-            UnitlangError: an artifact is damaged, or the checkpoint is not the one that the quantizer was made with.
+            StorageError: the store, the version or one of its artifacts cannot be read.
+            UnitlangError: the model of the quantizer cannot be loaded.
         """
         store, manifest = resolve(corpus)
         names = {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
         return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
 
     def __call__(self, path: str) -> dict[str, Any]:
-        """Return units, durations in frames, and words of one audio as JSON values.
+        """Units, durations in frames, and words of one audio file.
 
         Raises:
-            AudioError: the audio is not usable speech.
+            AudioError: the file is not usable speech.
         """
         encoder = RunEncoder()
         for units_T in self.quantizer.quantize(stream(audio_source(path))):

@@ -1,4 +1,4 @@
-"""Gates: whether a version moved too far from the last accepted one, so that a person must look at it."""
+"""Gates: find a version that differs too much from the last accepted one and needs approval by a person."""
 
 from collections.abc import Iterator
 
@@ -8,10 +8,10 @@ from storage.manifests import Manifest
 
 
 def needs_look(gates: GatesConfig, before: Manifest | None, now: Manifest) -> list[str]:
-    """Sentences on what moved too far; empty where nothing did, or where there is nothing to compare with.
+    """One sentence for each gate that the new version fails; empty if there is no version to compare with.
 
     Args:
-        gates: what may move how far.
+        gates: the largest accepted changes.
         before: the last accepted version.
         now: the version to be committed.
     """
@@ -24,11 +24,11 @@ def _moves(gates: GatesConfig, before: Manifest, now: Manifest) -> Iterator[str]
     shares = _reject_ratio(before, old), _reject_ratio(now, new)
     if gates.reject_ratio is not None and abs(shares[1] - shares[0]) > gates.reject_ratio:
         yield f"reject ratio went from {shares[0]:.2%} to {shares[1]:.2%} {since} (gate {gates.reject_ratio:.2%})"
-    measures = (
+    metrics = (
         ("hours", gates.hours, old.hours, new.hours),
         ("compression", gates.compression, old.compression.total_ratio, new.compression.total_ratio),
     )
-    for name, gate, was, is_ in measures:
+    for name, gate, was, is_ in metrics:
         if gate is not None and abs(is_ - was) > gate * was:
             yield f"{name} went from {was:,.3f} to {is_:,.3f} {since} (gate {gate:.1%})"
 

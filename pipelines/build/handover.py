@@ -1,4 +1,4 @@
-"""A build one step at a time, each perhaps in a process of its own: what one leaves to the next lies in the store."""
+"""Run a build step by step, possibly in separate processes; the store holds the state between two steps."""
 
 import json
 import re
@@ -21,21 +21,21 @@ from storage.store import Store
 
 FOLDER = "builds"
 _PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
-"""By the version that the build stands on."""
+"""Path of a state; the first group is the number of the parent version, 0 without one."""
 COMMIT = "commit"
 STEP_NAMES = (*step_names(), COMMIT)
-"""In their order."""
+"""All steps and the commit, in order."""
 
 
 @dataclass(frozen=True)
 class Handover:
-    """Where a build stands after a step; small JSON values, for whoever runs the next one.
+    """Progress of a build after a step, as small JSON values for the process that runs the next one.
 
     Attributes:
         store: URI of the corpus.
-        build: names the build: the path of its first state.
-        path: of the state in the store; its name is a hash of its contents.
-        step: the last step; empty before the first.
+        build: name of the build: the path of its first state.
+        path: path of the state in the store; the file name is a hash of its contents.
+        step: the last finished step; empty before the first.
         facts: numbers of that step, to show.
     """
 
@@ -65,10 +65,10 @@ _STATE = TypeAdapter(_State)
 
 
 def begin(config: BuildConfig) -> Handover:
-    """A build before its first step, on top of the store's last version.
+    """Store the state of a new build on top of the last version of the corpus.
 
     Raises:
-        StorageError: the store refuses.
+        StorageError: the store cannot be read or written.
     """
     store = Store.open(config.store, create=True)
     parent = latest(store)
@@ -79,10 +79,17 @@ def begin(config: BuildConfig) -> Handover:
 
 
 def advance(handover: Handover, step: str, session: Session) -> Handover:
-    """Run the step, or the commit, that follows `handover`.
+    """Run one step, or the commit, on top of `handover`.
+
+    Args:
+        handover: progress of the build so far.
+        step: the next step, or `COMMIT`.
+        session: runs the work units.
 
     Raises:
-        UserError, StorageError: as `pipelines.build.build.build`.
+        UserError: config or sources are invalid, or too many entries are rejected.
+        StorageError: the store cannot be read or written, or another build committed first.
+        AssertionError: a step lost or duplicated an utterance.
     """
     build = _load(handover, session)
     if step == COMMIT:
@@ -102,14 +109,18 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
 
 
 def built(handover: Handover) -> Built:
-    """The result of a build, after its commit."""
+    """The result of a build after its commit.
+
+    Raises:
+        StorageError: the version cannot be read from the store.
+    """
     facts = handover.facts
     manifest = load(Store.open(handover.store), facts["version"])
     return Built(manifest, facts["new"], facts["kept"], facts["added"])
 
 
 def step_facts(receipts: Sequence[Receipt]) -> dict[str, Any]:
-    """Work units, rows and rejects of a step."""
+    """Numbers of work units, rows and rejects of a step."""
     return {
         "work_units": len(receipts),
         "rows": sum(receipt.rows_out for receipt in receipts),
@@ -132,7 +143,7 @@ def _put(store: Store, state: _State) -> str:
 
 
 def _sweep(store: Store, last: int) -> None:
-    """Remove what builds left that can no longer commit; those beside the last one may be others' that still run."""
+    """Delete the states of builds that can no longer commit; builds on the last two versions may still run."""
     for path in store.list(FOLDER):
         if (of_build := _PATH.fullmatch(path)) and int(of_build[1]) < last - 1:
             store.delete(path)

@@ -1,6 +1,6 @@
-"""Entry point of the Ray jobs that `pipelines.cluster.jobs` submits, with the request in an environment variable.
+"""Entry point of the Ray jobs that `pipelines.cluster.jobs` submits.
 
-The job logs JSON lines, which include its results or its error.
+An environment variable holds the request. The job logs JSON lines, which include its results or its error.
 """
 
 import json
@@ -27,7 +27,12 @@ log = logging.getLogger(__name__)
 
 
 def run_steps(arguments: Values) -> Iterator[Values]:
-    """Run steps of a build one after the other on the cluster of this job, and yield the handover after each."""
+    """Run steps of a build on the cluster of this job; yield the handover of each as JSON values.
+
+    Raises:
+        UserError: config or sources are invalid, or too many entries are rejected.
+        StorageError: the store cannot be read or written, or another build committed first.
+    """
     from pipelines.build.handover import Handover, advance
     from pipelines.engine.execution import ExecutionConfig
     from pipelines.engine.ray import THIS_CLUSTER
@@ -42,7 +47,12 @@ def run_steps(arguments: Values) -> Iterator[Values]:
 
 
 def run_training(arguments: Values) -> Iterator[Values]:
-    """Train one stage on the cluster that runs this job, and yield the result."""
+    """Train one stage on the cluster of this job; yield the result as JSON values.
+
+    Raises:
+        UserError: the config is invalid or the cluster lacks the resources.
+        EchoxError: the training refuses its request or its data.
+    """
     from echox.training import TrainingRequest
     from pipelines.cluster.training import TrainingConfig, TrainingJob, train_on_ray
     from pipelines.engine.ray import THIS_CLUSTER
@@ -53,14 +63,14 @@ def run_training(arguments: Values) -> Iterator[Values]:
 
 
 WORK: Mapping[str, Callable[[Values], Iterator[Values]]] = {"steps": run_steps, "train": run_training}
-"""Kinds of work that a job can be asked for."""
+"""Functions by the kind of work that a request names."""
 
 
 def answer(request: Values) -> None:
-    """Do the requested work and log each result, or the error.
+    """Do the requested work; log each result, or the error.
 
     Raises:
-        Exception: any error of the work, after it was logged.
+        Exception: the error of the work, after it is logged.
     """
     try:
         check_environment(request["environment"])
@@ -73,13 +83,13 @@ def answer(request: Values) -> None:
 
 
 def main() -> None:
-    """Run the request of the environment variable."""
+    """Set up logging and answer the request of the environment."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("echox", "pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.DEBUG)
-    log.setLevel(logging.DEBUG)  # this module runs as `__main__`
+    log.setLevel(logging.DEBUG)  # named `__main__`, so not below the loggers above
     guarded(lambda: answer(json.loads(os.environ[REQUEST])))
 
 

@@ -1,4 +1,4 @@
-"""Runners of the steps of a build: in this process, or as a job of a Ray cluster."""
+"""Run the steps of a build in this process, or in a job on a Ray cluster."""
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
@@ -14,20 +14,20 @@ from pipelines.engine.session import Session
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
-"""Runs the step of that name on the handover of the step before."""
+"""Runs the named step on top of the handover of the step before."""
 
 
 @contextmanager
 def step_runner(
     config: BuildConfig, ray_address: str | None, console: Console, metadata: Mapping[str, str] | None = None
 ) -> Generator[RunStep]:
-    """Yield the function that runs the steps of a build.
+    """Yield the function that runs a step of a build.
 
     Args:
-        config: config of the build.
+        config: configuration of the build.
         ray_address: `http://HOST:PORT` of a job server, `HOST:PORT` of a cluster, or None.
         console: shows the progress.
-        metadata: stored by the cluster with each job.
+        metadata: values that the cluster stores with the job.
 
     Raises:
         UserError: no cluster answers at the address.
@@ -48,16 +48,27 @@ def step_runner(
 
 
 def run_steps(handover: Handover, run: RunStep) -> Handover:
-    """Run all steps and the commit."""
+    """Run all steps and the commit.
+
+    Raises:
+        UserError: config or sources are invalid, or too many entries are rejected.
+        StorageError: the store cannot be read or written, or another build committed first.
+        JobFailed: the job on the cluster failed or ended early.
+    """
     for step in STEP_NAMES:
         handover = run(handover, step)
     return handover
 
 
 class JobRunner:
-    """Runs the steps of a build in one job, which continues from its first step to the commit.
+    """Runs the steps of a build in one job, from the first requested step to the commit.
 
-    A job per step would cost several seconds each to start.
+    One job for each step would cost several seconds of start-up each.
+
+    Args:
+        jobs: client of the job server.
+        run: settings of the execution on the cluster.
+        metadata: values that the cluster stores with the job.
     """
 
     def __init__(self, jobs: Jobs, run: ExecutionConfig, metadata: Mapping[str, str]) -> None:
@@ -67,12 +78,12 @@ class JobRunner:
         self._job: RunningJob | None = None
 
     def __call__(self, handover: Handover, step: str) -> Handover:
-        """Wait for the step; the first call, and the first after a failure, starts the job or attaches to it.
+        """Wait for the step; the first call, or the first after a failure, starts the job or attaches to a running one.
 
         Raises:
-            UserError, Unavailable: raised in the job.
-            JobFailed: the job failed or ended without the step.
-            JobStopped: someone stopped it.
+            JobFailed: the job failed, or ended without the step.
+            UserError: the mistake that the job reports.
+            StorageError: the store did not answer the job.
         """
         if self._job is None:
             self._job = self._jobs.start(self._remaining(handover, step))
@@ -80,13 +91,13 @@ class JobRunner:
             for made in self._job:
                 if made["step"] == step:
                     return Handover(**made)
-        except BaseException:  # also Ctrl-C and SIGTERM: no process would wait for the job any more
+        except BaseException:  # also Ctrl-C and SIGTERM: nothing would wait for the job any more
             self.stop()
             raise
         raise JobFailed(f"Ray job {self._job.submission} ended without the step {step}")
 
     def stop(self) -> None:
-        """Stop the job if it is running."""
+        """Stop the job if it still runs."""
         if self._job is not None:
             self._job.stop()
             self._job = None

@@ -1,4 +1,4 @@
-"""Statistics of a corpus version: hours, utterances, rejects by reason, compression; per dataset and overall."""
+"""Compute the statistics of a corpus version by dataset and overall: hours, utterances, rejects and compression."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,18 +25,18 @@ from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage
 
 READERS = 8
-"""Files in memory at a time."""
+"""Number of files read at a time."""
 
 
 @dataclass(frozen=True)
 class DatasetStatistics:
-    """Counts of one dataset; adding two of them is exact and in any order the same.
+    """Counts of one dataset; sums of them are exact and do not depend on the order.
 
     Attributes:
-        utterances: those with units.
-        samples: their length in samples at 16 kHz.
-        rejects: by reason.
-        compression: frames, runs and words.
+        compression: counts of frames, runs and words.
+        utterances: number of utterances with units.
+        samples: length of these utterances in samples at 16 kHz.
+        rejects: number of rejects by reason.
     """
 
     compression: CompressionStats
@@ -58,7 +58,7 @@ class DatasetStatistics:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values."""
+        """The counts as JSON values."""
         return {
             "utterances": self.utterances,
             "samples": self.samples,
@@ -68,7 +68,7 @@ class DatasetStatistics:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`."""
+        """The statistics from the values of `to_dict`."""
         compression = CompressionStats.from_dict(values["compression"])
         return cls(compression, values["utterances"], values["samples"], Counter(values["rejects"]))
 
@@ -78,13 +78,13 @@ ByDataset = dict[str, DatasetStatistics]
 
 @dataclass(frozen=True)
 class Coding:
-    """What words and frames mean: a unit language, and the frame grid of its quantizer."""
+    """The unit language and frame grid with which words and frames are counted."""
 
     language: UnitLanguage
     grid: FrameGrid
 
     def counts(self, num_frames: int, num_runs: int, words_W: NDArray[np.integer]) -> CompressionStats:
-        """Counts of utterances, one after another."""
+        """Counts of the concatenated utterances with these words, shape (W,)."""
         return CompressionStats.of(num_frames, num_runs, words_W, self.language.word_lengths, self.grid)
 
     def nothing(self) -> CompressionStats:
@@ -106,20 +106,23 @@ def overall(datasets: ByDataset) -> DatasetStatistics:
 
 
 def counted_steps(steps: Receipts) -> list[str]:
-    """Names of the steps whose tables count, of those that a version ran: training tables repeat what others hold."""
+    """Names of a version's steps whose tables are counted: those that write no training tables, which repeat others."""
     return [name for name in registered() if name in steps and not {*_tables(name)} & {*TRAINING}]
 
 
 def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) -> ByDataset:
-    """`base` and the statistics of the outputs of these receipts.
+    """Add the statistics of the outputs of these receipts to `base`.
 
     Memory is bounded by the vocabulary and a few files, not by the corpus.
 
     Args:
         store: the corpus.
-        receipts: by step; which tables their files belong to decides how they count.
-        coding: of the words.
+        receipts: receipts by step; the table of each file selects the way of counting (`COUNTS`).
+        coding: the unit language and frame grid of the words.
         base: statistics of other receipts.
+
+    Raises:
+        StorageError: an output cannot be read from the store.
     """
     quantized = [receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step]
     lengths = (_lengths(receipt, coding) for receipt in quantized)
@@ -133,7 +136,7 @@ def _tables(name: str) -> tuple[str, ...]:
 
 
 def merge(parts: Iterable[ByDataset]) -> ByDataset:
-    """Sum by dataset."""
+    """Sum the statistics of each dataset."""
     total: ByDataset = {}
     for part in parts:
         for name, statistics in part.items():
@@ -142,7 +145,7 @@ def merge(parts: Iterable[ByDataset]) -> ByDataset:
 
 
 def _counted(store: Store, receipts: Iterable[Receipt], coding: Coding) -> Iterator[ByDataset]:
-    """Yield the counts of each file; few are in memory at a time, since each holds arrays as long as the vocabulary."""
+    """Yield the counts of each file; few are held at a time, because each has arrays as long as the vocabulary."""
     files = (file for receipt in receipts for file in receipt.files if file.table in COUNTS)
     jobs = (partial(COUNTS[file.table], store, file, coding) for file in files)
     return run_ahead(jobs, threads=READERS, depth=READERS)
@@ -173,4 +176,4 @@ def _count_words(store: Store, file: DataFile, coding: Coding) -> ByDataset:
 
 
 COUNTS: Mapping[str, Count] = {"rejects": _count_rejects, "unit_language": _count_words}
-"""How the files of a table count."""
+"""Functions that count one file, by table; files of other tables are skipped."""

@@ -1,4 +1,4 @@
-"""Proof that a corpus version is whole: checksums, counts, and every row decodes back."""
+"""Verify a corpus version: checksums, counts, and that every row decodes to its units and frames."""
 
 from array import array
 from collections import Counter
@@ -30,33 +30,38 @@ from unitlang.language.unit_language import UnitLanguage
 from unitlang.quantizer.quantizer import grid_of_card
 
 WORDS_OF = {"t2c": "example_id", "echo": "response"}
-"""The training tables with words, and the column that tells whose they are: an utterance's id, or its text."""
+"""Training tables with words, and the column that identifies the utterance: its id, or its text."""
 
 
 class Spoken:
-    """Which words the utterances of a version have, in 16 bytes an utterance.
+    """Index of the words of all utterances of a version; it takes 16 bytes for each utterance.
 
-    8 bytes are a digest of its id and its words (for t2c), 8 of its text and its words (for echo, whose rows do not
-    name the answer's utterance).
+    8 bytes are a digest of id and words (for t2c), 8 a digest of text and words (for echo, whose rows lack the id of
+    the answer's utterance).
     """
 
     def __init__(self) -> None:
         self._digests = {table: array("Q") for table in WORDS_OF}
 
     def add(self, spoken: pa.Table, words: pa.Table) -> None:
-        """Take the utterances of one work unit."""
+        """Add the utterances of one work unit.
+
+        Args:
+            spoken: columns `utterance_id` and `text` of the utterances.
+            words: columns `utterance_id` and `words` of the unit language.
+        """
         names = words["utterance_id"].to_pylist()
         texts = dict(zip(spoken["utterance_id"].to_pylist(), spoken["text"].to_pylist(), strict=True))
         for table, owners in (("t2c", names), ("echo", [texts.get(name) for name in names])):
             self._digests[table].extend(_digests(owners, words["words"]))
 
     def sort(self) -> None:
-        """To be called between the last `add` and the first `strangers`."""
+        """Sort the digests; call it after the last `add` and before the first `strangers`."""
         for digests in self._digests.values():
             np.frombuffer(digests, np.uint64).sort()
 
     def strangers(self, table: str, rows: pa.Table) -> list[int]:
-        """Positions of the rows of a training table whose words are not those of the utterance."""
+        """Positions of the rows of a training table whose words differ from those of the utterance."""
         known = np.frombuffer(self._digests[table], np.uint64)
         asked = np.fromiter(_digests(rows[WORDS_OF[table]].to_pylist(), rows["words"]), np.uint64)
         left, right = (np.searchsorted(known, asked, side) for side in ("left", "right"))
@@ -71,7 +76,7 @@ def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[i
 
 @dataclass(frozen=True)
 class _Version:
-    """Everything that the rows of a version are checked with."""
+    """Artifacts and indexes that the checks of a version use."""
 
     store: Store
     language: UnitLanguage
@@ -87,11 +92,11 @@ class _Version:
 
 
 def verify(store: Store, manifest: Manifest) -> Iterator[str]:
-    """Yield one line for each fault of a version; none when it is whole.
+    """Yield one line for each fault of a version; none for a version without faults.
 
-    Every file has its checksum and rows, every utterance is accounted for, the frames of each utterance are those of
-    the extractor's grid, words decode to the runs, runs to the frames, and the words of training examples are those of
-    their utterances. Memory is bounded by a few files and 16 bytes an utterance.
+    These checks are made: checksum and number of rows of every file; accounts of the utterances; number of frames of
+    each utterance against the extractor's grid; words decode to the runs, and runs to the frames; words of training
+    examples match those of their utterances. Memory is bounded by a few files and 16 bytes for each utterance.
     """
     yield from verify_files(store, manifest)
     try:
@@ -115,7 +120,7 @@ def verify(store: Store, manifest: Manifest) -> Iterator[str]:
 
 
 def _work_unit(version: _Version, utterances: str, quantized: Receipt, encoded: Receipt) -> Iterator[str]:
-    """Problems of one work unit; a file that cannot be read is reported by its checksum already."""
+    """Yield the faults of one work unit, or one line if a file cannot be read."""
     store = version.store
     try:
         spoken = read_table(store, utterances, ["utterance_id", "audio", "num_samples", "text"])
@@ -139,7 +144,7 @@ def _work_unit(version: _Version, utterances: str, quantized: Receipt, encoded: 
 
 
 def _frames(version: _Version, path: str, units: pa.Table, samples: Mapping[str, int]) -> Iterator[str]:
-    """Compare the number of frames of each utterance with what the extractor's grid says for its samples."""
+    """Compare the number of frames of each utterance with the number that the extractor's grid gives."""
     for name, frames in zip(units["utterance_id"].to_pylist(), units["num_frames"].to_pylist(), strict=True):
         expected = version.grid.num_frames(samples[name]) if name in samples else frames
         if frames != expected:
@@ -152,7 +157,7 @@ def _rejected(store: Store, receipt: Receipt) -> list[str]:
 
 
 def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
-    """Check that the words of each row give its runs, and the runs its frames."""
+    """Check that the words of each row decode to its runs, and the runs to its frames."""
     names = ("units", "durations", "num_frames", "utterance_id")
     columns = (*(units[name] for name in names), *(words[name] for name in ("words", "num_runs", "num_frames")))
     for runs, durations, frames, name, row_words, num_runs, num_frames in zip(*columns, strict=True):
@@ -171,7 +176,7 @@ def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -
 
 
 def _examples(store: Store, receipt: Receipt, known: Spoken) -> Iterator[str]:
-    """Check that the words of training examples are those of the utterances, which are checked by then."""
+    """Check that the words of training examples match those of the utterances, which were checked before."""
     for file in _with_words(receipt.files):
         try:
             rows = read_table(store, file.path, list({"example_id", WORDS_OF[file.table], "words"}))
@@ -191,13 +196,13 @@ def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
 
 
 def _duplicates(store: Store, manifest: Manifest) -> Iterator[str]:
-    """Check that every utterance is there once; ids are compared by their digests, 16 bytes each."""
+    """Check that no utterance id occurs twice; ids are compared by digests of 16 bytes."""
     seen: set[bytes] = set()
     for file in manifest.files("utterances", step="ingest"):
         try:
             names = read_table(store, file.path, ["utterance_id"])["utterance_id"].to_pylist()
         except StorageError:
-            continue  # reported by its checksum
+            continue  # the check of checksums reports it
         for name in names:
             digest = digest16(name)
             if digest in seen:

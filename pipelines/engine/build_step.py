@@ -1,6 +1,6 @@
-"""Base classes of a build's steps: one module of `pipelines.steps` defines one of them and is found by itself.
+"""Base classes of the steps of a build; each module of `pipelines.steps` that subclasses one is registered.
 
-A `TableStep` computes rows work unit by work unit; a `FitStep` learns an artifact from a sample of them.
+A `TableStep` computes tables by work units; a `FitStep` fits an artifact to a sample.
 """
 
 from abc import ABC, abstractmethod
@@ -22,32 +22,33 @@ class BuildStep(ABC):
     """A step of a build."""
 
     name: ClassVar[str]
-    """Unique among the steps; part of paths and fingerprints in stores."""
+    """Unique name of the step; part of paths and fingerprints in stores."""
     after: ClassVar[tuple[str, ...]]
-    """Names of the steps whose output it reads."""
+    """Names of the steps whose output the step reads."""
     settings: ClassVar[type[FrozenConfig] | None] = None
-    """Its section of the build's config, named like the step; None where it has none of its own."""
+    """Type of the config section that is named like the step; None if the step adds no section."""
 
     @classmethod
     @abstractmethod
     def run(cls, build: BuildState) -> None:
-        """Add what the step makes to the state of a build, computing only what is not there yet.
+        """Add the output of the step to the state of a build; finished work is skipped.
 
         Raises:
-            UserError: config or sources do not allow it; the message names the remedy.
+            UserError: config or sources do not fit the step; the message names the remedy.
+            StorageError: the store cannot be read or written.
         """
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Work of a `TableStep` in one build.
+    """Plan of a `TableStep` in one build.
 
     Attributes:
         step: the configured step.
-        work_units: what to compute; finished ones are skipped.
-        speed: rough seconds of audio that one core does in a second, to plan with.
-        gains_by_gpu: whether workers should get a GPU where there are any.
-        kept: receipts of the parent version that stay, ahead of the new ones.
+        work_units: all work units of the step; finished ones are skipped.
+        speed: approximate seconds of audio that one core processes per second.
+        gains_by_gpu: whether workers get a GPU if there are any.
+        kept: receipts of the parent version that stay, before the new ones.
     """
 
     step: Step[Any]
@@ -64,25 +65,30 @@ class TableStep(Step[PayloadT], BuildStep):
     @classmethod
     @abstractmethod
     def plan(cls, build: BuildState) -> Plan:
-        """The work of this step, given what the steps before it made."""
+        """Plan the work of this step from the output of the steps before it.
+
+        Raises:
+            UserError: config or sources do not fit the step; the message names the remedy.
+            StorageError: the store cannot be read or written.
+        """
 
     @classmethod
     def expected_rows(cls, steps: Receipts) -> int | None:
-        """Rows that must have entered the step, by the receipts of the steps before; None = not checked."""
+        """Number of rows that must have entered the step, by the receipts of earlier steps; None = not checked."""
         del steps
         return None
 
     @classmethod
     def check(cls, build: BuildState) -> None:
-        """Look at the receipts of this step before the next one begins.
+        """Check the receipts of this step before the next one begins.
 
         Raises:
-            UserError: the build should not go on.
+            UserError: the build must stop, for instance because the step rejected everything.
         """
 
     @classmethod
     def problems(cls, store: Store, version: Manifest) -> Iterator[str]:
-        """Yield one line for each fault in this step's tables, beyond checksums and accounts; for `echox verify`."""
+        """Yield one line for each fault in the tables of this step; `echox verify` checks checksums and accounts."""
         del store, version
         return iter(())
 
@@ -102,7 +108,7 @@ class TableStep(Step[PayloadT], BuildStep):
 
 
 class FitStep(BuildStep):
-    """A step of a build that fits an artifact, or keeps that of the parent version while nobody asks for another."""
+    """A step of a build that fits an artifact, or keeps that of the parent version if its `spec` is unchanged."""
 
     artifact: ClassVar[str]
     """Kind of the artifact."""
@@ -110,15 +116,16 @@ class FitStep(BuildStep):
     @classmethod
     @abstractmethod
     def spec(cls, build: BuildState) -> str:
-        """Fingerprint of what the user asks for; while it stays, a corpus keeps its artifact."""
+        """Fingerprint of the configuration of the artifact; while it is unchanged, a corpus keeps its artifact."""
 
     @classmethod
     @abstractmethod
     def fit(cls, build: BuildState) -> ArtifactRef:
-        """The artifact; nothing is computed where the store has it already.
+        """Fit the artifact, unless the store has it already.
 
         Raises:
-            UserError: there is too little to learn from.
+            UserError: there is too little speech to fit it to.
+            StorageError: the store cannot be read or written.
         """
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Settings of how a build is executed, and what they mean for the workers on Ray."""
+"""Settings of the execution of a build, and the resources and number of its workers on Ray."""
 
 from collections.abc import Mapping
 from typing import Annotated
@@ -10,29 +10,30 @@ from unitlang.config import FrozenConfig
 
 
 class ExecutionConfig(FrozenConfig):
-    """How a build is executed; changes nothing in the corpus."""
+    """Settings of the execution of a build; they change nothing in the corpus."""
 
     workers: int | None = Field(default=None, ge=1)
-    """Worker processes at most; default: as many as the Ray cluster has CPUs or, for features, GPUs for when a step
-    begins. A number larger than that makes an autoscaler bring nodes."""
+    """Largest number of worker processes. Default: as many as fit on the CPUs or, for features, the GPUs that the Ray
+    cluster has when a step begins. A larger number makes an autoscaler add nodes."""
     gpus_per_worker: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
-    """GPUs of a worker that computes features; shares are fine, 0 = compute on CPUs. Default: one where the cluster has
-    any. A number asks for them also where an autoscaler must bring them first."""
+    """GPUs of a worker that computes features; fractions are allowed, 0 = compute on CPUs. Default: one if the cluster
+    has any. An explicit number is requested even if an autoscaler must add the GPUs first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
-    """CPUs that Ray reserves for such a worker: they decode for the GPU."""
+    """CPUs that Ray reserves for such a worker; they decode audio for the GPU."""
     resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = Field(default={})
-    """Further custom resources of Ray that a worker of a step asks for, to choose nodes: `quantize: {a100: 0.01}`."""
+    """Custom Ray resources that each worker of a step requests, to select nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
-    """A step below so many CPU seconds (estimated) runs in process: a Ray job takes 15 s to start; 0 = always Ray."""
+    """Steps below this estimate of CPU seconds run in this process, because a Ray job takes 15 s to start; 0 = always
+    use Ray."""
 
 
 def worker_needs(config: ExecutionConfig, step: str, gpu: bool, there: Mapping[str, float]) -> dict[str, float]:
-    """Resources that a worker asks of Ray: a core, or a GPU and the cores that decode for it; and custom ones.
+    """Resources that a worker requests from Ray: a core, or a GPU and the cores that decode for it; and custom ones.
 
     Args:
-        config: how to run.
+        config: settings of the execution.
         step: name of the step.
-        gpu: whether the worker gains by a GPU.
+        gpu: whether the worker benefits from a GPU.
         there: resources of the cluster by name.
     """
     custom = config.resources.get(step, {})
@@ -43,10 +44,15 @@ def worker_needs(config: ExecutionConfig, step: str, gpu: bool, there: Mapping[s
 
 
 def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address: str | None) -> None:
-    """Refuse resources that this machine lacks, which Ray would wait for; a cluster (`address`) may grow.
+    """Refuse resources that this machine lacks, because Ray would wait for them for ever.
+
+    Args:
+        needs: resources of a worker by name.
+        there: resources of this machine or cluster by name.
+        address: address of a cluster, which may grow and is not checked; None for this machine.
 
     Raises:
-        UserError: naming the field.
+        UserError: this machine lacks a resource; the message names the field of the config.
     """
     for name, amount in needs.items():
         if address is None and there.get(name, 0) < amount:
@@ -57,11 +63,11 @@ def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address:
 def worker_count(
     config: ExecutionConfig, work_units: int, needs: Mapping[str, float], there: Mapping[str, float]
 ) -> int:
-    """Number of workers: as many as are allowed, or as the cluster holds now, but no more than there are work units.
+    """Number of workers: the configured one, or as many as fit on the cluster now; at most one for each work unit.
 
     Args:
-        config: how to run.
-        work_units: how much there is to do.
+        config: settings of the execution.
+        work_units: number of work units to compute.
         needs: resources of a worker by name.
         there: resources of the cluster by name.
     """

@@ -1,4 +1,4 @@
-"""Records of failed steps, from which one work unit can be computed again."""
+"""Records of failed steps; `echox debug` computes one of their work units again."""
 
 import json
 from collections.abc import Sequence
@@ -12,21 +12,34 @@ from storage.store import Store
 
 
 class Failure(TypedDict):
-    """Fields of a step, and of the work units that it had to do when it failed."""
+    """Fields of a failed step and of the work units that it had to compute."""
 
     step: dict[str, Any]
     work_units: list[dict[str, Any]]
 
 
 def record_failure(store: Store, step: Step[Any], todo: Sequence[WorkUnit[Any]]) -> str:
-    """Write the record of a step's failure, over that of its last one; return its URL."""
-    failure = Failure(step=asdict(step), work_units=[asdict(unit) for unit in todo])
+    """Write the record of a step's failure, replacing that of its last one; return its URL.
+
+    Args:
+        store: the corpus.
+        step: the failed step.
+        todo: work units that the step had to compute.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    failure = Failure(step=asdict(step), work_units=[asdict(work_unit) for work_unit in todo])
     store.put(_path(step.name), to_json(failure))
     return store.url(_path(step.name))
 
 
 def read_failure(store: Store, step: str) -> Failure | None:
-    """The record of a step's last failure; None where it never failed."""
+    """The record of a step's last failure; None if it never failed.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
     try:
         return json.loads(store.get(_path(step)))
     except NotFound:

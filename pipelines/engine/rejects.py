@@ -1,4 +1,4 @@
-"""Rejects in words: how many, why, and some examples; and the checks that stop a build for them."""
+"""Describe rejects with counts, reasons and examples, and stop a build that has too many."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,14 +15,20 @@ SHOWN_REJECTS = 5
 COLUMNS = ("dataset", "source", "reason", "message")
 
 Example = dict[str, str]
-"""A reject by `COLUMNS`."""
+"""A reject: values by `COLUMNS`."""
 
 
 def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
-    """Refuse a corpus of which too much was rejected.
+    """Refuse a corpus with too many rejects.
+
+    Args:
+        store: the corpus.
+        steps: receipts so far.
+        max_ratio: largest accepted ratio of rejects to entries.
 
     Raises:
-        UserError: with the reasons and some examples.
+        UserError: the ratio is above `max_ratio`; the message has the reasons and some examples.
+        StorageError: the rejects cannot be read.
     """
     entries, rejects = _entries(steps), count_reasons(chain.from_iterable(steps.values())).total()
     if not entries or rejects <= max_ratio * entries:
@@ -34,10 +40,16 @@ def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
 
 
 def check_some_left(store: Store, steps: Receipts, step: str) -> None:
-    """Refuse to continue where a step rejected everything.
+    """Refuse to continue after a step that rejected everything.
+
+    Args:
+        store: the corpus.
+        steps: receipts so far.
+        step: name of the step.
 
     Raises:
-        UserError: with the reasons and some examples.
+        UserError: no row is left; the message has the reasons and some examples.
+        StorageError: the rejects cannot be read.
     """
     if any(receipt.rows_out for receipt in steps[step]):
         return
@@ -47,16 +59,17 @@ def check_some_left(store: Store, steps: Receipts, step: str) -> None:
 
 
 def check_speech(store: Store, steps: Receipts, k: int, grid: FrameGrid) -> None:
-    """Refuse k units where rejects left fewer frames than that; the message begins with the rejects.
+    """Refuse k clusters if there are rejects and the remaining speech has fewer than k frames.
 
     Args:
         store: the corpus.
         steps: receipts so far.
-        k: units wanted.
-        grid: of the extractor.
+        k: number of clusters.
+        grid: frame grid of the extractor.
 
     Raises:
-        UserError: with the commonest reasons and an example.
+        UserError: too few frames are left; the message has the reasons and an example.
+        StorageError: the rejects cannot be read.
     """
     totals = [counts for _, counts in dataset_counts(steps["ingest"])]
     lost = grid.view - grid.hop  # samples of each utterance that give no frame
@@ -71,12 +84,21 @@ def check_speech(store: Store, steps: Receipts, k: int, grid: FrameGrid) -> None
 
 
 def count_reasons(receipts: Iterable[Receipt]) -> Counter[str]:
-    """Rejects by reason."""
+    """Number of rejects by reason."""
     return sum((Counter(receipt.rejects) for receipt in receipts), Counter[str]())
 
 
 def examples(store: Store, receipts: Iterable[Receipt], each: int) -> dict[str, list[Example]]:
-    """The first rejects of every reason, `each` at most; only files that hold one of them are read."""
+    """The first rejects of each reason; only files with such rejects are read.
+
+    Args:
+        store: the corpus.
+        receipts: receipts whose rejects are wanted.
+        each: largest number of rejects for each reason.
+
+    Raises:
+        StorageError: a file cannot be read.
+    """
     found: dict[str, list[Example]] = {}
     for receipt in receipts:
         if all(len(found.get(reason, ())) >= each for reason in receipt.rejects):
@@ -94,7 +116,7 @@ def _entries(steps: Receipts) -> int:
 
 
 def _described(steps: Receipts) -> str:
-    """For instance `3 of 11 entries were rejected (27.3%): corrupt 2, missing 1`."""
+    """The counts in words, for instance `3 of 11 entries were rejected (27.3%): corrupt 2, missing 1`."""
     reasons = count_reasons(chain.from_iterable(steps.values()))
     counts = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
     entries = _entries(steps)
@@ -102,7 +124,7 @@ def _described(steps: Receipts) -> str:
 
 
 def _examples(store: Store, steps: Receipts, shown: int) -> str:
-    """So many rejects, a line each, the commonest reasons first."""
+    """About `shown` rejects, one line each, the most frequent reasons first."""
     receipts = list(chain.from_iterable(steps.values()))
     reasons = [reason for reason, _ in count_reasons(receipts).most_common(shown)]
     found = examples(store, receipts, max(1, shown // len(reasons)))

@@ -1,4 +1,4 @@
-"""Where work units run: in this process when there is little to do, else as Ray Data jobs in one Ray session."""
+"""Run the work units of steps: few in this process, many as Ray Data jobs in one Ray session."""
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
@@ -23,20 +23,20 @@ from unitlang.ahead import run_ahead
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
 CLUSTER_PATIENCE_SECONDS = 900
-"""A cluster may have to start machines first."""
+"""Longer, because a cluster may have to start machines first."""
 SLOWEST = 10.0
-"""Ray Data gives up when no work unit ended for the patience plus the largest unit's time on a machine that is 10 times
-slower than planned for; a deadlock would otherwise be silent."""
+"""Ray Data fails if no work unit ends for the patience plus the time of the largest work unit on a machine that is 10
+times slower than planned; otherwise a deadlock would stay unnoticed."""
 
 
 class Session:
     """Runs the steps of one build; starts Ray when the first step needs it and stops it at the end.
 
     Args:
-        store: where outputs go.
-        config: how to run.
-        ray_address: a Ray cluster's address; None = an own Ray on this machine.
-        console: where progress is shown.
+        store: the corpus; receives the outputs.
+        config: settings of the execution.
+        ray_address: address of a Ray cluster; None starts Ray on this machine when needed.
+        console: shows the progress.
     """
 
     def __init__(self, store: Store, config: ExecutionConfig, ray_address: str | None, console: Console) -> None:
@@ -69,54 +69,57 @@ class Session:
         known: Iterable[Receipt] = (),
         gpu: bool = False,
     ) -> list[Receipt]:
-        """Compute the work units that have no receipt yet; return the receipts of all, in their order.
+        """Compute the work units that have no receipt yet; return the receipts of all, in order.
 
         Args:
             step: the step.
-            work_units: what to compute.
-            speed: rough seconds of audio that one core does in a second, to plan with.
-            known: receipts at hand (those of the last version), which need not be looked for in the store.
-            gpu: whether workers gain by a GPU.
+            work_units: all work units of the step.
+            speed: approximate seconds of audio that one core processes per second, for planning.
+            known: receipts of the last version, which are not looked up in the store.
+            gpu: whether workers benefit from a GPU.
 
         Raises:
+            UserError: a mistake of the user, or resources that this machine lacks.
+            StorageError: the store cannot be read or written.
             Exception: any failure of the step, with notes that name the place and the command that repeats it.
         """
         receipts = {receipt.fingerprint: receipt for receipt in known}
-        receipts |= self._finished(step, [unit for unit in work_units if unit.fingerprint not in receipts])
-        todo = {unit.fingerprint: unit for unit in work_units if unit.fingerprint not in receipts}
+        unknown = [work_unit for work_unit in work_units if work_unit.fingerprint not in receipts]
+        receipts |= self._finished(step, unknown)
+        todo = {work_unit.fingerprint: work_unit for work_unit in unknown if work_unit.fingerprint not in receipts}
         if todo:
-            with bar(step.name, sum(unit.seconds for unit in todo.values()), self.console) as progress:
+            with bar(step.name, sum(work_unit.seconds for work_unit in todo.values()), self.console) as progress:
                 for receipt in self._attempted(step, list(todo.values()), speed, gpu):
                     receipts[receipt.fingerprint] = receipt
                     progress.advance(todo[receipt.fingerprint].seconds)
-        return [receipts[unit.fingerprint] for unit in work_units]
+        return [receipts[work_unit.fingerprint] for work_unit in work_units]
 
     def _finished(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]]) -> dict[str, Receipt]:
-        """Receipts that an earlier, unfinished build left in the store."""
+        """Receipts that an unfinished build left in the store."""
         if not work_units:
             return {}
         listed = list_receipts(self.store, step.name)
-        names = [unit.fingerprint for unit in work_units if unit.fingerprint in listed]
+        names = [work_unit.fingerprint for work_unit in work_units if work_unit.fingerprint in listed]
         reads = (partial(read_receipt, self.store, step.name, name) for name in names)
         found = run_ahead(reads, threads=RECEIPT_READERS, depth=RECEIPT_READERS)
         return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
     def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
-        """`_execute`; a failure of the program leaves a record from which `echox debug` repeats a work unit."""
+        """`_execute`, with a record of each failure of the program; `echox debug` repeats a work unit from it."""
         try:
             yield from self._execute(step, todo, speed, gpu)
         except USER_ERRORS:
             raise
         except Exception as error:
             record = record_failure(self.store, step, todo)
-            error.add_note(f"the work units that step {step.name} had to do are listed in {record}")
+            error.add_note(f"the work units that step {step.name} had to compute are listed in {record}")
             raise
 
     def _execute(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
-        cpu_seconds = sum(unit.seconds for unit in todo) / speed
+        cpu_seconds = sum(work_unit.seconds for work_unit in todo) / speed
         if cpu_seconds < self.config.ray_above_seconds:
             process = step.open(self.store)
-            return (perform(step, process, self.store, unit) for unit in todo)
+            return (perform(step, process, self.store, work_unit) for work_unit in todo)
         return self._on_ray(step, todo, speed, gpu)
 
     def _on_ray(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
@@ -128,10 +131,10 @@ class Session:
         check_needs(needs, there, self._address)
         workers = worker_count(self.config, len(todo), needs, there)
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
-        slowest = max(unit.seconds for unit in todo) / speed * SLOWEST
+        slowest = max(work_unit.seconds for work_unit in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
-        rows = [pack(step, self.store, unit) for unit in todo]
+        rows = [pack(step, self.store, work_unit) for work_unit in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
             batch_size=1,
@@ -141,7 +144,7 @@ class Session:
             resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
         )
         made = cast(Generator[dict[str, Any]], iter(outputs.iter_rows()))
-        with closing(made):  # otherwise Ray Data may still be at work when Ray is shut down
+        with closing(made):  # otherwise Ray Data may still run when Ray is shut down
             for row in made:
                 yield unpack(row)
 

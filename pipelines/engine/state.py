@@ -22,12 +22,12 @@ class BuildState:
     """Receipts and artifacts so far, and the version that the build starts from.
 
     Attributes:
-        config: what to build.
-        session: where steps run.
+        config: configuration of the build.
+        session: runs the work units of the steps.
         parent: the last version of the corpus, if any.
         steps: receipts by step.
-        artifacts: by kind.
-        specs: by artifact or step, a fingerprint of all that decides whether the parent's result is still wanted.
+        artifacts: artifacts by kind.
+        specs: fingerprint by artifact or step; the result of the parent version is kept while it is unchanged.
     """
 
     config: "BuildConfig"
@@ -39,7 +39,7 @@ class BuildState:
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:
-        """The files of utterances of all work units, those of the parent version first."""
+        """The utterance files, those of the parent version first."""
         return utterance_files(self.steps["ingest"])
 
     @property
@@ -51,10 +51,14 @@ class BuildState:
         return totals
 
     def settings(self, step: str, kind: type[SettingsT]) -> SettingsT:
-        """The section of the config that a step brought along.
+        """The section of the config that belongs to a step.
+
+        Args:
+            step: name of the step.
+            kind: type of its settings.
 
         Raises:
-            TypeError: the step brought settings of another kind.
+            TypeError: the step has settings of another type.
         """
         found = getattr(self.config, step)
         if not isinstance(found, kind):
@@ -62,10 +66,10 @@ class BuildState:
         return found
 
     def parent_receipts(self, step: str) -> Sequence[Receipt]:
-        """The parent version's receipts of a step; empty where it has no parent, or never ran that step."""
+        """The parent version's receipts of a step; empty if there is no parent, or it did not run the step."""
         return self.parent.steps.get(step, ()) if self.parent else ()
 
     def matches_parent(self, name: str, spec: str) -> bool:
-        """Record the spec of an artifact or step; return whether the parent version was built with the same one."""
+        """Record the spec of an artifact or step; return whether the parent version has the same one."""
         self.specs[name] = spec
         return self.parent is not None and self.parent.lineage["specs"].get(name) == spec

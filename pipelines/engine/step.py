@@ -1,4 +1,4 @@
-"""Base class of steps: it counts rows, writes tables and leaves receipts."""
+"""Base class of steps, and `perform`, which computes one work unit, writes its tables and then its receipt."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -16,8 +16,8 @@ from storage.schemas import SCHEMAS
 from storage.store import Store
 
 ADDED = {"added": True}
-"""Metadata of a field that a step got later: at its default, which means what the step did before, it does not count in
-fingerprints, so that work done before is not done again."""
+"""Metadata of a field that was added to a step later. Its default must mean the old behaviour; at the default, it is
+left out of fingerprints, so that finished work stays valid."""
 PayloadT = TypeVar("PayloadT", bound=Mapping[str, Any])
 Process = Callable[[PayloadT], "Output"]
 """Turns the payload of a work unit into its output."""
@@ -25,12 +25,12 @@ Process = Callable[[PayloadT], "Output"]
 
 @dataclass(frozen=True)
 class WorkUnit(Generic[PayloadT]):
-    """The atom of computing: what one step does at once, writes together and never repeats.
+    """The smallest part of a step's work: it is computed, written and retried as a whole, and never computed twice.
 
     Attributes:
         fingerprint: name of the output; equal fingerprints mean equal bytes.
         payload: JSON values that name the input.
-        seconds: seconds of audio behind it, for planning and progress.
+        seconds: seconds of source audio, for planning and progress.
     """
 
     fingerprint: str
@@ -40,7 +40,7 @@ class WorkUnit(Generic[PayloadT]):
 
 @dataclass(frozen=True)
 class Reject:
-    """An utterance, or an entry of a source, that a step could not use, with the reason."""
+    """An utterance or an entry of a source that a step could not use, with the reason."""
 
     dataset: str
     source: str
@@ -55,11 +55,11 @@ class Output:
     """Result of one work unit.
 
     Attributes:
-        tables: (table name, rows) in a fixed order; one file each.
-        rows_in: input rows; must equal rows_out plus the rejects.
-        rows_out: rows that the step could use.
+        tables: (table name, rows) in a fixed order; each becomes one file.
+        rows_in: number of input rows; must equal `rows_out` plus the number of rejects.
+        rows_out: number of rows that the step could use.
         rejects: the other rows.
-        stats: statistics that the receipt keeps.
+        stats: statistics for the receipt.
     """
 
     tables: list[tuple[str, pa.Table]]
@@ -71,30 +71,40 @@ class Output:
 
 @dataclass(frozen=True)
 class Step(ABC, Generic[PayloadT]):
-    """Computation from work units to rows; subclasses are frozen dataclasses.
+    """Computation of tables from work units; subclasses are frozen dataclasses.
 
-    The fields of a subclass are everything that its output depends on besides its input; they enter the fingerprint.
+    The fields of a subclass must cover everything besides the input that affects the output; fingerprints include them.
     """
 
     name: ClassVar[str]
     revision: ClassVar[int]
-    """Raised by one with every change of the code that changes the output's bytes."""
+    """Version of the code; increment it with every change that alters the bytes of the output."""
     tables: ClassVar[tuple[str, ...]]
-    """Tables that it writes, besides `rejects`; keys of `storage.schemas.SCHEMAS`."""
+    """Tables that the step writes besides `rejects`; keys of `storage.schemas.SCHEMAS`."""
 
     @abstractmethod
     def open(self, store: Store) -> Process[PayloadT]:
-        """Load what all work units share (models, artifacts) and return the function that computes one.
+        """Load what all work units share (models, artifacts); return the function that computes one work unit.
 
-        Called once in every worker process.
+        Each worker process calls it once.
+
+        Raises:
+            UserError, UnitlangError: a model cannot be loaded.
+            StorageError: an artifact cannot be read.
         """
 
     def work_unit(self, inputs: Any, payload: PayloadT, seconds: float) -> WorkUnit[PayloadT]:
-        """A work unit whose fingerprint covers this step, its fields and the digests in `inputs`."""
+        """A work unit of this step.
+
+        Args:
+            inputs: digests of the input; with the step's identity they make the fingerprint.
+            payload: JSON values that name the input.
+            seconds: seconds of source audio.
+        """
         return WorkUnit(fingerprint(*self.identity(), inputs), payload, seconds)
 
     def identity(self) -> tuple[str, int, dict[str, Any]]:
-        """Name, revision and the values of all fields that count: the part of fingerprints that is the step's."""
+        """The part of fingerprints that the step determines: name, revision and the values of its fields."""
         old = {f.name for f in fields(self) if "added" in f.metadata and getattr(self, f.name) == f.default}
         return self.name, self.revision, {name: value for name, value in asdict(self).items() if name not in old}
 
@@ -104,13 +114,15 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
 
     Args:
         step: the step.
-        process: what `step.open` returned.
-        store: where the output goes.
-        work_unit: what to compute.
+        process: the function that `step.open` returned.
+        store: the corpus; receives the output.
+        work_unit: the work unit to compute.
 
     Raises:
-        AssertionError: the step lost or doubled a row; nothing is written then.
-        Exception: any failure of the step, with a note that names step and work unit, and how to run it again.
+        AssertionError: the step lost or duplicated a row, or wrote a table that it does not declare; nothing is
+            written.
+        StorageError: the output cannot be written.
+        Exception: any failure of the step, with a note that names step, work unit and the command that repeats it.
     """
     name, store_uri = work_unit.fingerprint, store.uri
     with noted(f"step {step.name}, work unit {name}; run it alone: echox debug {store_uri} {step.name} {name}"):
@@ -140,7 +152,11 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
 
 @contextmanager
 def noted(place: str) -> Generator[None]:
-    """Add to any exception a note that says where it happened, for instance in which utterance."""
+    """Add a note with the place, for instance the utterance, to any exception raised inside.
+
+    Raises:
+        Exception: the exception, with the note.
+    """
     try:
         yield
     except Exception as error:
@@ -149,10 +165,10 @@ def noted(place: str) -> Generator[None]:
 
 
 def rejects_table(step: str, rejects: Sequence[Reject]) -> pa.Table:
-    """The rows of the `rejects` table."""
+    """Rejects of a step as rows of the table `rejects`."""
     return pa.Table.from_pylist([asdict(reject) | {"step": step} for reject in rejects], SCHEMAS["rejects"])
 
 
 def count_rejects(rejects: Sequence[Reject]) -> dict[str, int]:
-    """Rejects by reason, in alphabetical order."""
+    """Number of rejects by reason, in alphabetical order."""
     return dict(sorted(Counter(reject.reason for reject in rejects).items()))

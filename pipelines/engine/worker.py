@@ -1,4 +1,4 @@
-"""The Ray actor that computes work units, and how a failure there becomes one here."""
+"""The Ray actor that computes work units, and the transfer of its receipts and errors to the driver."""
 
 import json
 import pickle
@@ -19,7 +19,7 @@ class WorkUnitFailed(RuntimeError):  # noqa: N818 - reads as what it says
 
 
 def pack(step: Step[Any], store: Store, work_unit: WorkUnit[Any]) -> dict[str, Any]:
-    """A row of the Ray dataset whose batches `Worker` computes."""
+    """Pack a work unit as a row of the Ray dataset that `Worker` processes."""
     return {"job": pickle.dumps((step, store)), "work_unit": json.dumps(asdict(work_unit))}
 
 
@@ -27,7 +27,8 @@ def unpack(row: Mapping[str, str]) -> Receipt:
     """The receipt in a row that `Worker` returned.
 
     Raises:
-        UserError, Unavailable: as the worker raised it.
+        UserError: the worker met a mistake of the user.
+        Unavailable: the store did not answer the worker.
         WorkUnitFailed: any other failure of the worker.
     """
     if row["kind"]:
@@ -36,22 +37,22 @@ def unpack(row: Mapping[str, str]) -> Receipt:
 
 
 class Worker:
-    """The actor that Ray Data calls: it opens the step for the first work unit, then computes one a call.
+    """The actor that Ray Data calls; it opens the step at the first call and computes one work unit per call.
 
-    Step and store come with each row, not as arguments of the actor: those would live in the object store of one
-    node, and with that node every actor that must be started again would be lost.
+    Step and store are part of each row, not arguments of the actor. Ray keeps arguments in the object store of one
+    node; if that node died, no actor could be restarted.
     """
 
     def __init__(self) -> None:
         self._perform: Callable[[WorkUnit[Any]], Receipt] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Compute the one work unit of a batch; return its receipt, or the error in words."""
+        """Compute the one work unit of a batch; return its receipt, or kind and message of the error."""
         try:
             receipt = self._compute(batch["job"][0], WorkUnit(**json.loads(str(batch["work_unit"][0]))))
         except USER_ERRORS as error:
             return {"receipt": [""], "kind": [kind_of(error)], "error": [str(error)]}
-        except Exception as error:  # a boundary: raised again in the driver, without Ray's own frames around it
+        except Exception as error:  # a boundary: the driver raises it again, without the frames of Ray around it
             return {"receipt": [""], "kind": [kind_of(error)], "error": [described(error)]}
         return {"receipt": [json.dumps(receipt.to_dict())], "kind": [""], "error": [""]}
 
@@ -63,7 +64,7 @@ class Worker:
 
 
 def described(error: Exception) -> str:
-    """The traceback of an error, its notes included, below one line that says what happened where."""
+    """One line with the error and its place, followed by the traceback with its notes."""
     notes: list[str] = getattr(error, "__notes__", [])
     place = "; ".join(notes)
     return f"{type(error).__name__}: {error} ({place})\n\nTraceback of the worker:\n" + "".join(

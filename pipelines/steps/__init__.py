@@ -1,4 +1,4 @@
-"""Steps of a build: every module here that defines a `BuildStep` is one, found by itself."""
+"""Steps of a build: each module of this package that defines a `BuildStep` is registered automatically."""
 
 from functools import cache
 from graphlib import TopologicalSorter
@@ -11,7 +11,11 @@ from unitlang.registry import by_name, classes_in
 
 @cache
 def steps() -> dict[str, type[BuildStep]]:
-    """All steps by name, each after those that it reads from; steps without an order between them by name."""
+    """All steps by name, each after the steps that it reads from; independent steps in alphabetical order.
+
+    Raises:
+        TypeError: a step names an unknown step in `after`, or two steps have the same name.
+    """
     found = by_name(classes_in(__name__, __path__, BuildStep), lambda step: step.name)
     for step in found.values():
         if unknown := set(step.after) - found.keys():
@@ -27,7 +31,11 @@ def step_names() -> tuple[str, ...]:
 
 @cache
 def computations() -> dict[str, type[Step[Any]]]:
-    """By name, whatever runs work units: steps that write tables, and the samples that fits take."""
+    """All computations that run work units, by name: steps that write tables, and the sampling of features.
+
+    Raises:
+        TypeError: two computations have the same name.
+    """
     return by_name(classes_in(__name__, __path__, Step), lambda step: step.name)
 
 

@@ -1,4 +1,4 @@
-"""Opening the `audio` column of the utterances, and facts of audio files.
+"""Open the audio of utterances, and measure audio files.
 
 Legend: N = samples at 16 kHz.
 """
@@ -25,29 +25,33 @@ from unitlang.frames import SAMPLE_RATE
 
 READ_BYTES = 2**20
 AHEAD_SAMPLES = 600 * SAMPLE_RATE
-"""Longest audio that is decoded into memory ahead of its turn: ten minutes, 38 MB."""
+"""Longest audio that is decoded into memory in advance: ten minutes, 38 MB."""
 
 
 def audio_source(uri: str) -> AudioSource:
-    """What to open for a URI of a reader: the URI itself, or the bytes when they lie inside a Parquet file."""
+    """The URI of a reader itself, or the bytes of the audio if the URI points into a Parquet file.
+
+    Raises:
+        AudioError: the Parquet file cannot be read or has no such audio.
+    """
     return fetch(uri) if is_parquet_uri(uri) else uri
 
 
 Blocks = Iterator[NDArray[np.float32]]
-"""Consecutive parts waveform_N of an utterance."""
+"""Consecutive blocks waveform_N of an utterance, at 16 kHz."""
 
 
 def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[SpokenRow, Blocks]]:
-    """Each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
+    """Yield each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
 
-    The blocks raise the AudioError of their row, may be left early, and end when the next row is asked for.
+    The blocks raise the AudioError of their row. They need not be read to the end, and end when the next row is read.
 
     Args:
         rows: utterances.
-        threads: more than one decode files ahead of their turn, but for long ones, which stream.
+        threads: with more than one, threads decode files in advance, except those longer than `AHEAD_SAMPLES`.
 
     Raises:
-        UserError: when a file is not the one that was ingested.
+        UserError: a file is missing or changed since it was ingested.
     """
     files = (list(group) for _, group in groupby(rows, lambda row: row["audio"]))
     if threads == 1:
@@ -67,7 +71,7 @@ def _is_long(rows: list[SpokenRow]) -> bool:
 
 
 def _decoded(rows: list[SpokenRow]) -> list[tuple[SpokenRow, Blocks]]:
-    """`_file_streams` with all the blocks in memory."""
+    """`_file_streams` with all blocks in memory."""
     decoded: list[tuple[SpokenRow, Blocks]] = []
     for row, blocks in _file_streams(rows):
         held: list[NDArray[np.float32]] = []
@@ -87,12 +91,15 @@ def _broken(error: AudioError) -> Blocks:
 def sound_streams(
     rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1
 ) -> Iterator[tuple[int, Blocks]]:
-    """`row_streams` with the number of each row in place of the row; a row's AudioError ends its blocks.
+    """`row_streams` with the number of each row in place of the row; an AudioError ends the blocks of its row.
 
     Args:
         rows: utterances.
-        faults: takes the error of each row that has one; what was made of its blocks is of no use.
-        threads: as of `row_streams`.
+        faults: receives the error of each faulty row by its number; discard what was computed from its blocks.
+        threads: as in `row_streams`.
+
+    Raises:
+        UserError: a file is missing or changed since it was ingested.
     """
     for number, (row, blocks) in enumerate(row_streams(rows, threads)):
         yield number, _until_fault(number, row, blocks, faults)
@@ -107,17 +114,21 @@ def _until_fault(number: int, row: SpokenRow, blocks: Blocks, faults: dict[int, 
 
 
 def place_of(row: SpokenRow) -> str:
-    """Where an utterance is, for the notes of a failure."""
+    """Id and audio URI of an utterance, for the notes of a failure."""
     return f"utterance {row['utterance_id']}, audio {row['audio']['uri']}"
 
 
 def ingested_source(audio: Audio, expected: str) -> AudioSource:
-    """What to open for a value of the `audio` column, if its bytes are still those that `ingest` saw.
+    """The source of a value of the `audio` column, after a check that its bytes are those that `ingest` read.
 
-    Units of other bytes would stand beside a wrong checksum for ever.
+    Without the check, the corpus would keep units of other bytes beside a wrong checksum.
+
+    Args:
+        audio: value of the `audio` column.
+        expected: its SHA-256 in the table `utterances`.
 
     Raises:
-        UserError: naming the file and the remedy.
+        UserError: the file is missing or changed; the message names it and the remedy.
     """
     uri = audio["uri"]
     try:
@@ -143,7 +154,7 @@ class AudioFile:
 
 
 class FileFacts:
-    """Facts of audio files, each file examined once: many utterances may be segments of one."""
+    """Cache of the facts of audio files: each file is read once, although many utterances may be its segments."""
 
     def __init__(self) -> None:
         self._facts: dict[str, AudioFile | AudioError] = {}
@@ -152,7 +163,7 @@ class FileFacts:
         """The facts of the audio at `uri`.
 
         Raises:
-            AudioError: when it is not usable audio.
+            AudioError: the file is not usable audio.
         """
         if uri not in self._facts:
             self._facts[uri] = _examine(uri)

@@ -1,4 +1,4 @@
-"""Step 5: runs -> words of the unit language."""
+"""Step 5: encode the runs of each utterance as words of the unit language."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,16 +17,16 @@ from storage.tables import read_table
 from unitlang.language.unit_language import UnitLanguage
 
 SPEED = 50_000.0
-"""Rough seconds of audio that one core encodes in a second."""
+"""Approximate seconds of audio that one core encodes per second."""
 
 
 @dataclass(frozen=True)
 class Encode(TableStep[FilePayload]):
-    """Units -> words.
+    """Step from units to words.
 
     Attributes:
         unit_language: fingerprint of the unit language.
-        quantizer: fingerprint of the quantizer that made the units; another one is refused.
+        quantizer: fingerprint of the quantizer that made the units; the unit language refuses units of another one.
     """
 
     name: ClassVar[str] = "encode"
@@ -40,10 +40,10 @@ class Encode(TableStep[FilePayload]):
     def plan(cls, build: BuildState) -> Plan:
         """See `TableStep.plan`."""
         step = cls(build.artifacts["unit_language"].fingerprint, build.artifacts["quantizer"].fingerprint)
-        units = [receipt.files[0] for receipt in build.steps["quantize"]]
+        quantized = [receipt.files[0] for receipt in build.steps["quantize"]]
         work_units = [
             step.work_unit(file.sha256, FilePayload(path=file.path), utterances.seconds)
-            for utterances, file in zip(build.utterance_files, units, strict=True)
+            for utterances, file in zip(build.utterance_files, quantized, strict=True)
         ]
         return Plan(step, work_units, SPEED)
 
@@ -63,7 +63,11 @@ class Encode(TableStep[FilePayload]):
 
 
 def encode_table(units: pa.Table, language: UnitLanguage, quantizer: str) -> Output:
-    """The `unit_language` rows of a `units` table."""
+    """Encode a `units` table as rows of the table `unit_language`.
+
+    Raises:
+        UnitlangError: the unit language was learnt from units of another quantizer.
+    """
     sequences = [np.asarray(sequence.values, np.uint16) for sequence in units["units"]]
     words = language.encode_batch(sequences, quantizer=quantizer)
     table = pa.table(

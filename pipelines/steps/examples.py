@@ -1,4 +1,4 @@
-"""From utterances and their words to the examples of EchoX's three training stages (arXiv 2509.09174).
+"""Make the examples of EchoX's three training stages (arXiv 2509.09174) from utterances and their words.
 
 | stage | from asr | from tts | from a dialogue (sqa) |
 |---|---|---|---|
@@ -23,7 +23,7 @@ from unitlang.frames import SAMPLE_RATE
 
 
 class StagesConfig(FrozenConfig):
-    """Which speech tasks feed which training stage."""
+    """Speech tasks from which each training stage takes its examples."""
 
     s2t: tuple[Task, ...] = ("asr", "sqa")
     """Speech in, text out."""
@@ -34,19 +34,19 @@ class StagesConfig(FrozenConfig):
 
 
 class ExamplesConfig(FrozenConfig):
-    """Which utterances become training examples, and how."""
+    """Selection of the utterances that become training examples."""
 
     max_audio_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """Longer speech is left out of s2t and echo; 30 s is the window of the Whisper encoder."""
     asr_prompt: str = "Transcribe the speech."
     """The `prompt` of s2t examples that are transcripts."""
     stages: StagesConfig = StagesConfig()
-    """Which speech tasks feed which stage."""
+    """Speech tasks from which each training stage takes its examples."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """An utterance with its words; `words` is None where it has no audio or `quantize` rejected it."""
+    """An utterance with its words; `words` is None if it has no audio or `quantize` rejected it."""
 
     row: UtteranceRow
     words: list[int] | None
@@ -60,16 +60,16 @@ class Turn:
 
     @property
     def number(self) -> int | None:
-        """Position in its dialogue, from 0; None where the source does not number the turns."""
+        """Position in the dialogue, from 0; None if the source does not number the turns."""
         return self.row["turn"]
 
     @property
     def text(self) -> str | None:
-        """Transcript, or the text to read."""
+        """Transcript of the utterance, or the text that was read."""
         return self.row["text"]
 
     def hearable(self, config: ExamplesConfig) -> bool:
-        """Whether the speech can be an input: decoded, and not too long."""
+        """Return whether the speech can be an input: it was decoded and is not too long."""
         return self.words is not None and self.row["num_samples"] <= config.max_audio_seconds * SAMPLE_RATE
 
 
@@ -78,9 +78,9 @@ class Example:
     """A training example; its audio is added when the shard is written.
 
     Attributes:
-        stage: the training stage, which has a table of its name.
-        heard: the utterance whose audio it holds, if any.
-        used: ids of the utterances in it.
+        stage: the training stage, whose table has the same name.
+        heard: the utterance that is the speech input, if any.
+        used: ids of the utterances in the example.
         values: the columns of the stage's table without the audio.
     """
 
@@ -91,26 +91,37 @@ class Example:
 
 
 def examples(turns: Sequence[Turn], config: ExamplesConfig) -> Iterator[Example]:
-    """The examples of one dialogue, or of one single utterance; no two of a stage share an `example_id`."""
+    """Yield the examples of one dialogue or of one single utterance.
+
+    Examples of one stage have distinct `example_id`s: each utterance is the input of at most one example of a stage.
+    """
     for turn in turns:
-        task = turn.row["task"]
-        if task == "asr" and task in config.stages.s2t and turn.text and turn.hearable(config):
-            yield _listen("s2t", turn, turn, config.asr_prompt)
-        readable = task != "sqa" or turn.row["role"] == "assistant"
-        if readable and task in config.stages.t2c and turn.text and turn.words is not None:
-            yield _say(turn)
+        yield from _of_one_turn(turn, config)
     dialogue = unbroken(turns)
     for position, (question, answer) in enumerate(pairwise(dialogue)):
-        if question.row["role"] == "user" and answer.row["role"] == "assistant" and answer.text:
-            yield from _exchange(question, answer, history(dialogue[:position]), config)
+        is_exchange = question.row["role"] == "user" and answer.row["role"] == "assistant"
+        if is_exchange and answer.text:
+            yield from _of_exchange(question, answer, history(dialogue[:position]), config)
+
+
+def _of_one_turn(turn: Turn, config: ExamplesConfig) -> Iterator[Example]:
+    """Yield the examples that need no other turn: s2t from a transcript, t2c from a text and its speech."""
+    task, stages = turn.row["task"], config.stages
+    if not turn.text:
+        return
+    if task == "asr" and task in stages.s2t and turn.hearable(config):
+        yield _from_speech("s2t", turn, turn, config.asr_prompt)
+    is_answer = task != "sqa" or turn.row["role"] == "assistant"  # of a dialogue, t2c learns only the answers
+    if is_answer and task in stages.t2c and turn.words is not None:
+        yield _from_text(turn)
 
 
 def unbroken(turns: Sequence[Turn]) -> list[Turn]:
-    """The turns of a spoken dialogue in their order, from the first (0) to the last before a gap.
+    """The turns of a spoken dialogue in order, from the first (number 0) to the last one before a gap.
 
-    Behind a turn that is not there (rejected, say) no question has its whole history, and an answer may be to another
-    question. A number that two turns share, and a turn of another task, are gaps as well. A turn without a number has
-    its position among `turns`.
+    After a missing turn (for instance a rejected one), questions lack part of their history, and an answer may belong
+    to another question. A number that two turns share and a turn of another task count as gaps too. A turn without a
+    number takes its position in `turns`.
     """
     numbered = [(position if turn.number is None else turn.number, turn) for position, turn in enumerate(turns)]
     numbered.sort(key=itemgetter(0))
@@ -123,22 +134,29 @@ def unbroken(turns: Sequence[Turn]) -> list[Turn]:
     return whole
 
 
-def _exchange(question: Turn, answer: Turn, prompt: str, config: ExamplesConfig) -> Iterator[Example]:
+def _of_exchange(question: Turn, answer: Turn, prompt: str, config: ExamplesConfig) -> Iterator[Example]:
+    """Yield the examples of a spoken question and its answer."""
     if not question.hearable(config):
         return
     if "sqa" in config.stages.s2t:
-        yield _listen("s2t", question, answer, prompt)
+        yield _from_speech("s2t", question, answer, prompt)
     if "sqa" in config.stages.echo and answer.words is not None:
-        yield _listen("echo", question, answer, prompt)
+        yield _from_speech("echo", question, answer, prompt)
 
 
 def history(turns: Sequence[Turn]) -> str:
-    """The dialogue so far as text, one `role: text` line a turn; empty before the first question."""
+    """The dialogue so far as text, one line `role: text` for each turn; empty before the first question."""
     return "\n".join(f"{turn.row['role']}: {turn.text or ''}" for turn in turns)
 
 
 def unused_reasons(turns: Sequence[Turn], used: Collection[str], config: ExamplesConfig) -> dict[str, str]:
-    """Why the utterances of a dialogue that are not in `used` are in no example, by id."""
+    """Reasons by utterance id for the turns of a dialogue that are in no example.
+
+    Args:
+        turns: the dialogue.
+        used: ids of the utterances that are in an example.
+        config: selection of the examples.
+    """
     whole = {turn.row["utterance_id"] for turn in unbroken(turns)}
     reasons: dict[str, str] = {}
     for turn in turns:
@@ -161,7 +179,8 @@ def _unused_reason(turn: Turn, config: ExamplesConfig, broken: bool) -> str:
     return "too_long" if turn.words is not None and not turn.hearable(config) else "no_counterpart"
 
 
-def _listen(stage: str, heard: Turn, answer: Turn, prompt: str) -> Example:
+def _from_speech(stage: str, heard: Turn, answer: Turn, prompt: str) -> Example:
+    """An example with speech as its input: of s2t, or of echo with the words of the answer."""
     values = _common(heard) | {
         "num_samples": heard.row["num_samples"],
         "prompt": prompt,
@@ -173,7 +192,8 @@ def _listen(stage: str, heard: Turn, answer: Turn, prompt: str) -> Example:
     return Example(stage, cast(SpokenRow, heard.row), (heard.row["utterance_id"], answer.row["utterance_id"]), values)
 
 
-def _say(turn: Turn) -> Example:
+def _from_text(turn: Turn) -> Example:
+    """An example of t2c: from the text to the words of its speech."""
     values = _common(turn) | {"text": turn.text, "words": turn.words, "num_frames": turn.num_frames}
     return Example("t2c", None, (turn.row["utterance_id"],), values)
 

@@ -1,7 +1,6 @@
-"""Step 2: sample hours, extract features, k-means: -> artifact `quantizer`.
+"""Step 2: fit the artifact `quantizer`: extract the features of a sample and run k-means on them.
 
-A store's first version fixes its quantizer; a later build uses it again unless its configuration changed or `refit`
-is set.
+Later versions of a corpus keep the quantizer of the first one unless its configuration changed or `refit` is set.
 """
 
 import json
@@ -40,16 +39,16 @@ from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig, 
 
 REVISION = 2
 SAMPLE_WORK_UNITS = 64
-"""About so many share the sample, whatever its length and the number of workers: few would leave workers idle."""
+"""Approximate number of work units of the sample, whatever its length; few would leave workers idle."""
 SHORTEST, LONGEST = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
-"""Samples in a work unit of the sample: below, starting it costs too much; above, losing it does."""
+"""Bounds of the length of such a work unit in samples: shorter ones cost too much to start, longer ones to repeat."""
 KIND = "quantizer"
 
 # Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
 
 
 class FitQuantizer(FitStep):
-    """Learns the centroids from a sample, or takes those of a public codebook."""
+    """Step that fits the centroids to a sample, or reads those of a public codebook."""
 
     name: ClassVar[str] = "fit_quantizer"
     after: ClassVar[tuple[str, ...]] = ("ingest",)
@@ -57,10 +56,10 @@ class FitQuantizer(FitStep):
 
     @classmethod
     def run(cls, build: BuildState) -> None:
-        """See `BuildStep.run`.
+        """See `BuildStep.run`; checks the rejects of `ingest` first, before the long steps.
 
         Raises:
-            UserError: more rejects than allowed already, before the long steps, or too little speech.
+            UserError: the ratio of rejects is above `max_reject_ratio`, or there is too little speech.
         """
         if build.steps["ingest"] != list(build.parent_receipts("ingest")):
             check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
@@ -79,7 +78,8 @@ class FitQuantizer(FitStep):
         """See `FitStep.fit`.
 
         Raises:
-            UserError: the sample is too small for k, or the given centroids do not fit.
+            UserError: the sample has fewer frames than clusters.
+            UnitlangError: the given centroids cannot be read or do not fit the extractor.
         """
         features, config, store = build.config.features, build.config.quantizer, build.session.store
         if config.centroids is not None:
@@ -102,7 +102,7 @@ def check_sample(frames: int, config: QuantizerConfig, features: FeaturesConfig)
     """Refuse a sample with fewer frames than clusters.
 
     Raises:
-        UserError: naming the fields that would help.
+        UserError: the sample is too small; the message names the fields to change.
     """
     if frames < config.k:
         raise UserError(
@@ -114,14 +114,14 @@ def check_sample(frames: int, config: QuantizerConfig, features: FeaturesConfig)
 
 @dataclass(frozen=True)
 class SampleFeatures(Step[SamplePayload]):
-    """Features of the sampled utterances, a seeded share of their frames, in half precision.
+    """Computation of the sampled features: a random share of the frames of the sampled utterances, in half precision.
 
-    Half precision changes no unit (measured on real features); it halves the sample.
+    Half precision changes no unit (measured on real features) and halves the size of the sample.
 
     Attributes:
         features: the extractor's configuration.
-        features_fingerprint: what its values depend on.
-        seed: seeds which frames are kept.
+        features_fingerprint: fingerprint of everything that affects the features.
+        seed: seed of the choice of frames.
         share: share of the frames that is kept.
     """
 
@@ -140,7 +140,7 @@ class SampleFeatures(Step[SamplePayload]):
 
         def process(payload: SamplePayload) -> Output:
             rows = list(_rows(store, payload))
-            faults: dict[int, AudioError] = {}  # `quantize` reads every utterance and makes the reject
+            faults: dict[int, AudioError] = {}  # not reported here: `quantize` reads every utterance and rejects it
             generators = [self._generator(row) for row in rows]
             kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
             for number, features_TD in extractor.stream_many(sound_streams(rows, faults, threads)):
@@ -153,17 +153,21 @@ class SampleFeatures(Step[SamplePayload]):
         return process
 
     def _generator(self, row: SpokenRow) -> np.random.Generator:
-        """Chooses frames by the seed and where the speech stands."""
+        """A generator that depends on the seed and on the id and offset of the speech."""
         name = f"{row['utterance_id']}#{row['offset_samples']}"
         return np.random.default_rng(int.from_bytes(priority(self.seed, name)))
 
     def _keep(self, features_TD: NDArray[np.float32], generator: np.random.Generator) -> NDArray[np.float16]:
-        """The share of the frames."""
+        """Keep a random share of the frames."""
         return features_TD[generator.random(len(features_TD)) < self.share].astype(np.float16)
 
 
 def parse_features(values: dict[str, Any]) -> FeaturesConfig:
-    """The typed configuration from its JSON values."""
+    """The typed configuration of an extractor from its JSON values.
+
+    Raises:
+        pydantic.ValidationError: the values are not those of a known extractor.
+    """
     from pydantic import TypeAdapter
 
     return TypeAdapter[FeaturesConfig](FeaturesConfig).validate_python(values)
@@ -188,40 +192,61 @@ def put_quantizer(
     name: str,
     fitted: dict[str, Any],
 ) -> None:
-    """Write a quantizer.
+    """Write a quantizer to the store.
 
     Args:
         store: the corpus.
-        features: its extractor.
-        centroids_KD: float32.
-        name: its fingerprint.
-        fitted: how the centroids came about, for the card.
+        features: configuration of the extractor.
+        centroids_KD: centroids, float32.
+        name: fingerprint of the quantizer.
+        fitted: origin of the centroids, for the card.
+
+    Raises:
+        UnitlangError: the extractor cannot be loaded, or the centroids do not fit it.
+        StorageError: the store cannot be written.
     """
     put_artifact(store, KIND, name, Quantizer(features.load(), centroids_KD, name, fitted).dump())
 
 
 def quantizer_card(store: Store, name: str) -> dict[str, Any]:
-    """Card of the quantizer of that fingerprint."""
+    """The card of the quantizer of that fingerprint.
+
+    Raises:
+        StorageError: the store has no such quantizer.
+    """
     return json.loads(get_artifact(store, KIND, name)[CARD_FILE])
 
 
 def clusters(store: Store, name: str) -> int:
-    """Number of units of the quantizer of that fingerprint, without loading its model."""
+    """Number of clusters of the quantizer of that fingerprint; its model is not loaded.
+
+    Raises:
+        StorageError: the store has no such quantizer.
+    """
     return int(quantizer_card(store, name)["k"])
 
 
 def frame_grid(store: Store, name: str) -> FrameGrid:
-    """Frame grid of the quantizer of that fingerprint, without loading its model."""
+    """Frame grid of the quantizer of that fingerprint; its model is not loaded.
+
+    Raises:
+        StorageError: the store has no such quantizer.
+    """
     return grid_of_card(quantizer_card(store, name))
 
 
 def load_quantizer(store: Store, name: str, device: str = "cpu") -> Quantizer:
-    """The quantizer of that fingerprint, with its extractor on a device, ready to use."""
+    """Load the quantizer of that fingerprint with its extractor on a device.
+
+    Raises:
+        StorageError: the store has no such quantizer.
+        UnitlangError: the model of the extractor cannot be loaded.
+    """
     return Quantizer.load(get_artifact(store, KIND, name), device)
 
 
 def _sample(build: BuildState) -> list[Receipt]:
-    """Receipts of the features of a sample of the speech."""
+    """Compute the features of a sample of the speech; return the receipts."""
     features, config, files = build.config.features, build.config.quantizer, build.utterance_files
     chosen = choose(build.session.store, files, build.dataset_samples, config.sample_hours, config.seed)
     speech = [(files[position], piece) for position, pieces in chosen.items() for piece in pieces]
@@ -235,7 +260,7 @@ def _sample(build: BuildState) -> list[Receipt]:
 def _sample_work_units(
     step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]]
 ) -> Iterator[WorkUnit[SamplePayload]]:
-    """Yield the chosen speech in work units of about the same length."""
+    """Yield work units of about the same length that share the chosen speech."""
     size = sum(piece.samples for _, piece in speech) // SAMPLE_WORK_UNITS
     size = min(max(size, SHORTEST), LONGEST)
     for group in grouped(speech, lambda group, _: sum(piece.samples for _, piece in group) >= size):
@@ -250,7 +275,7 @@ def _sample_work_unit(step: SampleFeatures, speech: Sequence[tuple[UtteranceFile
 
 
 def _rows(store: Store, payload: SamplePayload) -> Iterator[SpokenRow]:
-    """Yield the chosen utterances; of a long one, a row for each chosen piece."""
+    """Yield a row for each chosen utterance, or for each chosen piece of a long one."""
     for part in payload["parts"]:
         pieces = [Piece(*values) for values in part["pieces"]]
         rows = read_table(store, part["path"]).take([piece.row for piece in pieces]).to_pylist()
@@ -260,7 +285,7 @@ def _rows(store: Store, payload: SamplePayload) -> Iterator[SpokenRow]:
 
 
 def _load_sample(store: Store, receipts: Sequence[Receipt]) -> NDArray[np.float16]:
-    """All sampled frames, in the order of the tasks; besides them, one task's are in memory."""
+    """All sampled frames in the order of the work units; at most one work unit's frames are in memory twice."""
     sample_ND = np.empty((0, 1), np.float16)
     for receipt in receipts:
         table = read_table(store, receipt.files[0].path)

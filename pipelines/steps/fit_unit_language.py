@@ -1,7 +1,7 @@
-"""Step 4: sample runs, SentencePiece: -> artifact `unit_language`.
+"""Step 4: fit the artifact `unit_language` to the runs of a sample with SentencePiece.
 
-A store's first version fixes it, like the quantizer; it is fitted anew only when its configuration or the quantizer
-changed, or when `refit` is set.
+Later versions of a corpus keep the unit language of the first one unless its configuration or the quantizer changed,
+or `refit` is set.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ KIND = "unit_language"
 
 
 class FitUnitLanguage(FitStep):
-    """Learns the words of units from a sample."""
+    """Step that learns the words of units from a sample."""
 
     name: ClassVar[str] = "fit_unit_language"
     after: ClassVar[tuple[str, ...]] = ("quantize",)
@@ -50,6 +50,7 @@ class FitUnitLanguage(FitStep):
         quantizer, quantized = build.artifacts["quantizer"].fingerprint, build.steps["quantize"]
         files = build.utterance_files
         pieces = choose(store, files, build.dataset_samples, config.sample_hours, config.seed)
+        # pieces of one long utterance count as the whole utterance
         chosen = {position: sorted({piece.row for piece in taken}) for position, taken in pieces.items()}
         digests = [
             [files[position].sha256, quantized[position].files[0].sha256, rows] for position, rows in chosen.items()
@@ -68,14 +69,19 @@ class FitUnitLanguage(FitStep):
 
 
 def load_unit_language(store: Store, name: str) -> UnitLanguage:
-    """The unit language of that fingerprint."""
+    """Load the unit language of that fingerprint.
+
+    Raises:
+        StorageError: the store has no such unit language.
+        UnitlangError: its files are damaged.
+    """
     return UnitLanguage.load(get_artifact(store, KIND, name))
 
 
 def _runs(
     store: Store, files: Sequence[UtteranceFile], quantized: Sequence[Receipt], chosen: dict[int, list[int]]
 ) -> Iterator[NDArray[np.uint16]]:
-    """Yield the units of the chosen utterances; those that `quantize` rejected have none."""
+    """Yield the deduplicated units of the chosen utterances; those that `quantize` rejected are skipped."""
     for position, rows in chosen.items():
         names = read_table(store, files[position].path, ["utterance_id"])["utterance_id"].take(rows).to_pylist()
         table = read_table(store, quantized[position].files[0].path, ["utterance_id", "units"])

@@ -1,8 +1,8 @@
-"""Step 1: list the sources, read the headers, check, normalise the text: -> utterances, rejects.
+"""Step 1: list the sources, check the audio of each entry, normalise its text, and write utterances and rejects.
 
-Planning only appends. Entries that the parent version holds or has rejected are skipped; new ones are cut into chunks
-in the order of their source, and each chunk becomes utterance files of about half an hour: the work units of all later
-steps. A dialogue is never cut.
+A plan only appends. Entries that the parent version holds or has rejected are skipped. New ones are grouped into
+chunks in the order of their source. Each chunk gives utterance files of about half an hour, which are the work units
+of all later steps. A dialogue is never split.
 """
 
 import json
@@ -32,11 +32,11 @@ from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 
 SPEED = 2_000.0
-"""Rough seconds of audio that one core ingests in a second: headers and checksums."""
+"""Approximate seconds of audio that one core ingests per second: it reads headers and computes checksums."""
 ROUNDING = SAMPLE_RATE // 10
-"""Manifests round durations; a segment that ends at most 0.1 s behind the audio's end ends with it."""
+"""Tolerance: manifests round durations, so a segment may end up to 0.1 s after its audio and is cut there."""
 GUESSED_SECONDS_PER_ITEM = 10.0
-"""For the progress bar only: nothing is known of an item's length before its header is read."""
+"""Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
@@ -44,21 +44,21 @@ Dialogue = tuple[str, str]
 
 
 class WorkUnitsConfig(FrozenConfig):
-    """How utterances are grouped; part of every fingerprint."""
+    """Grouping of utterances into work units; part of every fingerprint."""
 
     minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Audio in one work unit, in minutes; an utterance that is longer is a work unit of its own."""
+    """Audio in one work unit, in minutes; a longer utterance gets its own work unit."""
     items: int = Field(default=1024, ge=1)
     """Entries of a source whose headers are read as one work unit of `ingest`."""
 
 
 @dataclass(frozen=True)
 class Ingest(TableStep[FilePayload]):
-    """Entries of sources -> utterances.
+    """Step from entries of sources to utterances.
 
     Attributes:
-        minutes: audio in a work unit.
-        min_samples: shortest utterance with a frame, in samples at 16 kHz.
+        minutes: audio in one work unit of the later steps, in minutes.
+        min_samples: length of the shortest utterance that has a frame, in samples at 16 kHz.
     """
 
     name: ClassVar[str] = "ingest"
@@ -73,7 +73,8 @@ class Ingest(TableStep[FilePayload]):
         """See `TableStep.plan`.
 
         Raises:
-            UserError: all speech must be ingested again, but the sources do not list all of it any more.
+            UserError: a source cannot be read, or all speech must be ingested again but the sources no longer list all
+                of it.
         """
         config = build.config.work_units
         step, chunk = cls(config.minutes, build.config.features.grid().view), config.items
@@ -101,7 +102,13 @@ class Ingest(TableStep[FilePayload]):
 
 
 def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_samples: int) -> Output:
-    """Utterances and rejects of one chunk of planned entries; the arguments are `Ingest`'s."""
+    """Ingest one chunk of planned entries.
+
+    Args:
+        entries: lines of the chunk, as `fresh_entries` writes them.
+        minutes: as in `Ingest`.
+        min_samples: as in `Ingest`.
+    """
     rows: list[UtteranceRow] = []
     rejects: list[Reject] = []
     facts = FileFacts()
@@ -126,16 +133,16 @@ def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_sample
 
 
 def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) -> UtteranceRow:
-    """A row of the `utterances` table.
+    """A row of the table `utterances`.
 
     Args:
-        item: as its source describes it.
+        item: the entry, as its source describes it.
         key: digest of the entry.
-        facts: of audio files.
-        min_samples: shortest utterance, in samples at 16 kHz.
+        facts: cache of the facts of audio files.
+        min_samples: length of the shortest accepted utterance, in samples at 16 kHz.
 
     Raises:
-        AudioError: the audio cannot be an utterance.
+        AudioError: the audio is unusable, or the segment is outside it or too short.
     """
     described = asdict(item)
     del described["uri"], described["size"]
@@ -156,7 +163,7 @@ def segment_length(item: Item, file_samples: int, min_samples: int) -> int:
     """Length of an item's segment of an audio file; all lengths are in samples at 16 kHz.
 
     Raises:
-        AudioError: the segment lies outside the file, or is shorter than `min_samples`.
+        AudioError: the segment is empty, ends after the file, or is shorter than `min_samples`.
     """
     rest = file_samples - item.offset_samples
     length = rest if item.num_samples is None or 0 < item.num_samples - rest <= ROUNDING else item.num_samples
@@ -177,7 +184,7 @@ def _segment(item: Item) -> str:
 
 
 def normalise_text(text: str | None) -> str | None:
-    """Unicode NFC, control characters and runs of white space as one space; None where nothing is left."""
+    """Normalise to Unicode NFC, with one space for control characters and white space; None if nothing remains."""
     if text is None:
         return None
     plain = "".join(" " if unicodedata.category(c) == "Cc" else c for c in unicodedata.normalize("NFC", text))
@@ -185,7 +192,7 @@ def normalise_text(text: str | None) -> str | None:
 
 
 def cut(rows: Iterable[UtteranceRow], minutes: float) -> Iterator[list[UtteranceRow]]:
-    """Consecutive rows in groups of at most `minutes` of audio, or one dialogue or utterance where that is longer."""
+    """Yield groups of consecutive rows with at most `minutes` of audio; a longer dialogue or utterance is one group."""
     limit = int(minutes * 60 * SAMPLE_RATE)
     group: list[UtteranceRow] = []
     samples = 0
@@ -201,7 +208,7 @@ def cut(rows: Iterable[UtteranceRow], minutes: float) -> Iterator[list[Utterance
 
 
 def dialogues(rows: Iterable[UtteranceRow]) -> Iterator[list[UtteranceRow]]:
-    """The turns of each dialogue together; single utterances alone."""
+    """Yield the consecutive turns of each dialogue as one list, and each single utterance as a list of one."""
     current: list[UtteranceRow] = []
     for row in rows:
         if current and (not same_dialogue(row, current[-1])):
@@ -213,12 +220,20 @@ def dialogues(rows: Iterable[UtteranceRow]) -> Iterator[list[UtteranceRow]]:
 
 
 def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
-    """Whether two rows are turns of one dialogue; its id is unique within the dataset only."""
+    """Return whether two rows are turns of one dialogue; dialogue ids are unique only within a dataset."""
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
 class Known:
-    """What the corpus holds already: keys of its entries and digests of its utterance ids, 16 bytes each."""
+    """Keys of the entries and digests of the utterance ids that a corpus holds, 16 bytes each.
+
+    Args:
+        store: the corpus.
+        parent: the version to read; None for an empty corpus.
+
+    Raises:
+        StorageError: a file of the version cannot be read.
+    """
 
     def __init__(self, store: Store, parent: Manifest | None) -> None:
         self.keys: set[bytes] = set()
@@ -231,9 +246,9 @@ class Known:
             self.keys.update(read_table(store, file.path, ["source_key"])["source_key"].to_pylist())
 
     def admit(self, dialogue: Sequence[Entry]) -> dict[bytes, Entry]:
-        """The new entries of a dialogue (or one single entry) by key; all are rejects where one's id is taken.
+        """Register the new entries of a dialogue, or one single entry; return them by key.
 
-        What the corpus has is left out.
+        Entries that the corpus has are left out. If the id of one new entry is taken, all become rejects.
         """
         new = {key: entry for entry in dialogue if (key := entry.key()) not in self.keys}
         self.keys.update(new)
@@ -258,16 +273,20 @@ def _duplicate(item: Item) -> BadItem:
 def plan(
     store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int
 ) -> Iterator[WorkUnit[FilePayload]]:
-    """Yield work units for all entries of the sources that the parent version does not know.
+    """Yield work units for all entries of the sources that the parent version lacks.
 
-    The entries of a chunk are written to the store, so that neither the driver nor Ray carries them.
+    The entries of a chunk are written to the store, so that neither the driver nor Ray holds them.
 
     Args:
         store: the corpus.
         step: the configured step.
-        sources: where the entries come from.
-        parent: the version that knows some of them; None = they are all new.
+        sources: readers of the entries.
+        parent: the version whose entries are skipped; None = all entries are new.
         chunk: entries of a source in one work unit.
+
+    Raises:
+        UserError: a source cannot be read.
+        StorageError: the store cannot be read or written.
     """
     known = Known(store, parent)
     for position, source in enumerate(sources):
@@ -281,12 +300,19 @@ def plan(
 
 
 def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[WorkUnit[FilePayload]]) -> None:
-    """Refuse to plan a corpus anew from sources that no longer list all that its last version holds.
+    """Refuse to ingest a corpus anew from sources that no longer list all entries of its last version.
+
+    Otherwise the new version would lose committed entries.
+
+    Args:
+        store: the corpus.
+        parent: its last version.
+        work_units: the plan of the new version.
 
     Raises:
-        UserError: nothing committed is ever lost.
+        UserError: an entry is missing; the message names the number of missing entries and the remedy.
     """
-    lines = (line for unit in work_units for line in store.get(unit.payload["path"]).splitlines())
+    lines = (line for work_unit in work_units for line in store.get(work_unit.payload["path"]).splitlines())
     left_out = Known(store, parent).keys - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
     if left_out:
         raise UserError(
@@ -297,7 +323,7 @@ def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[
 
 
 def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
-    """Dialogue and JSON line of each entry that is new."""
+    """Yield dialogue and JSON line of each new entry."""
     for group in entry_dialogues(entries):
         for key, entry in known.admit(group).items():
             kind = "bad" if isinstance(entry, BadItem) else "item"
@@ -306,9 +332,9 @@ def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dial
 
 
 def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Consecutive entries of one dialogue together, single entries alone.
+    """Yield the consecutive entries of each dialogue as one list, and each single entry as a list of one.
 
-    An id that comes again starts another dialogue, of the same name by mistake.
+    A repeated utterance id starts another list: the source uses the name of the dialogue twice by mistake.
     """
     group: list[Entry] = []
     seen: set[str] = set()
@@ -324,12 +350,12 @@ def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 
 def dialogue_of(entry: Entry) -> Dialogue | None:
-    """What dialogue an entry is a turn of; its id is unique within the dataset only."""
+    """The dialogue of an entry, if any; dialogue ids are unique only within a dataset."""
     return None if entry.dialogue_id is None else (entry.dataset, entry.dialogue_id)
 
 
 def chunks(entries: Iterable[tuple[Dialogue | None, str]], size: int) -> Iterator[list[str]]:
-    """Lists of at least `size` lines (but the last) that cut no dialogue."""
+    """Yield lists of at least `size` lines, except the last one, without splitting a dialogue."""
     lines: list[str] = []
     last: Dialogue | None = None
     for dialogue, line in entries:

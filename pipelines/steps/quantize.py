@@ -1,4 +1,4 @@
-"""Step 3: decode, resample, extract features, assign to the nearest centroid: one fused pass -> units (runs)."""
+"""Step 3: decode and resample the audio, extract features and assign units in one pass; write them as runs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ from unitlang.units import RunEncoder, Runs
 
 
 class WrongFrames(RuntimeError):  # noqa: N818 - reads as what it says
-    """An extractor gave more or fewer frames than its grid says; a bug of the extractor."""
+    """An extractor gave another number of frames than its grid; a bug of the extractor."""
 
 
 @dataclass(frozen=True)
 class Quantize(TableStep[FilePayload]):
-    """Utterances -> units.
+    """Step from utterances to units.
 
     Attributes:
         quantizer: fingerprint of the quantizer.
@@ -80,10 +80,16 @@ class Quantize(TableStep[FilePayload]):
 
 
 def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1) -> Output:
-    """Units of each utterance, or its reject; `threads` decode.
+    """Quantize utterances; those whose audio is unusable become rejects.
+
+    Args:
+        rows: utterances with audio.
+        quantizer: the quantizer.
+        threads: number of threads that decode.
 
     Raises:
-        WrongFrames: the extractor's frames are not those of its grid.
+        UserError: a file is missing or changed since it was ingested.
+        WrongFrames: the number of frames of an utterance is not that of the extractor's grid.
         Exception: any failure of the extractor, with a note that names the utterance.
     """
     faults: dict[int, AudioError] = {}
@@ -94,24 +100,24 @@ def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1)
             encoders[number].add(units_T)
             done.add(number)
     except Exception as error:
-        if not hasattr(error, "__notes__"):  # reading has named its utterance; a batch holds several
+        if not hasattr(error, "__notes__"):  # failed reads have a note already; a batch holds several utterances
             _name_utterance(error, [row for number, row in enumerate(rows) if number not in done], quantizer)
         raise
-    sound = [number for number in range(len(rows)) if number not in faults]
-    units = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in sound]
+    usable = [number for number in range(len(rows)) if number not in faults]
+    quantized = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in usable]
     rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
-    stats = StepStatistics(datasets=count_datasets(rows[number] for number in sound))
-    table = pa.Table.from_pylist(units, SCHEMAS["units"])
-    return Output([("units", table)], len(rows), len(units), rejects, stats)
+    stats = StepStatistics(datasets=count_datasets(rows[number] for number in usable))
+    table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
+    return Output([("units", table)], len(rows), len(quantized), rejects, stats)
 
 
 def _name_utterance(error: Exception, rows: Sequence[SpokenRow], quantizer: Quantizer) -> None:
-    """Note the first of these utterances that fails alone as well; none does where only their company fails."""
+    """Add a note that names the first utterance that fails alone too; none if they fail only in a batch."""
     for row in rows:
         try:
             for _ in quantizer.quantize_many(sound_streams([row], {})):
                 pass
-        except Exception:  # the same failure, found where it is
+        except Exception:  # the failure of this utterance
             error.add_note(f"in {place_of(row)}")
             return
 

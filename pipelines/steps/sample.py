@@ -1,8 +1,8 @@
-"""Choosing utterances for the two fits: bounded, seeded, and stratified by dataset.
+"""Choose the utterances for the two fits: a bounded, seeded sample that is stratified by dataset.
 
-Every utterance has a priority that depends on the seed and its id alone. Each dataset gives the utterances of the
-highest priority until its share of the hours is full, so a sample depends neither on the order nor on the number of
-work units.
+The priority of an utterance depends only on the seed and its id. Each dataset contributes its utterances of highest
+priority until its share of the hours is full, so the sample depends neither on the order nor on the number of work
+units.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +16,12 @@ from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
 PIECE_SAMPLES = 600 * SAMPLE_RATE
-"""Longer utterances are sampled in pieces of ten minutes, so that none fills the sample or a worker alone."""
+"""Longer utterances are sampled in pieces of ten minutes, so that one alone cannot fill the sample or a worker."""
 
 
 @dataclass(frozen=True, order=True)
 class Candidate:
-    """An utterance, or a piece of a long one, that may be in the sample; smaller sorts first."""
+    """An utterance, or a piece of a long one, that may be in the sample; candidates of higher priority sort first."""
 
     priority: bytes
     file: int
@@ -35,7 +35,7 @@ class Candidate:
 
 @dataclass(frozen=True, order=True)
 class Piece:
-    """Speech of the sample: a row of a file of utterances, from `offset` on, in samples at 16 kHz."""
+    """Speech of the sample: row in a file of utterances, offset in the utterance and length in samples at 16 kHz."""
 
     row: int
     offset: int
@@ -43,7 +43,11 @@ class Piece:
 
 
 class Stratum:
-    """The best utterances of one dataset, up to a length; memory is bounded by that length."""
+    """The candidates of highest priority of one dataset, up to a total length, which bounds the memory.
+
+    Args:
+        samples: total length in samples at 16 kHz.
+    """
 
     def __init__(self, samples: int) -> None:
         self.limit = samples
@@ -51,14 +55,14 @@ class Stratum:
         self.candidates: list[Candidate] = []
 
     def add(self, candidate: Candidate) -> None:
-        """Consider one more utterance."""
+        """Add a candidate; drop those of low priority when too many are held."""
         self.candidates.append(candidate)
         self.held += candidate.samples
         if self.held > PRUNE_FACTOR * self.limit + candidate.samples:
             self.prune()
 
     def prune(self) -> None:
-        """Keep the first utterances that fill the limit; at least one."""
+        """Keep the first candidates that fill the limit, at least one."""
         self.candidates.sort()
         kept, held = 0, 0
         while kept < len(self.candidates) and (held < self.limit or not kept):
@@ -69,12 +73,12 @@ class Stratum:
 
 
 def priority(seed: int, utterance_id: str) -> bytes:
-    """16 bytes that order the utterances at random."""
+    """Priority of an utterance: 16 pseudo-random bytes; smaller ones come first."""
     return blake2b(utterance_id.encode(), digest_size=16, salt=seed.to_bytes(16, "little")).digest()
 
 
 def pieces(row: int, samples: int) -> Iterator[Piece]:
-    """The whole utterance, or its ten-minute pieces."""
+    """Yield the pieces of an utterance: the whole, or parts of ten minutes; `samples` is its length."""
     for offset in range(0, samples, PIECE_SAMPLES):
         yield Piece(row, offset, min(PIECE_SAMPLES, samples - offset))
 
@@ -82,14 +86,20 @@ def pieces(row: int, samples: int) -> Iterator[Piece]:
 def choose(
     store: Store, files: Sequence[UtteranceFile], dataset_samples: dict[str, int], hours: float, seed: int
 ) -> dict[int, list[Piece]]:
-    """Pieces to take, by position of their file; all datasets in proportion to their length.
+    """Choose the pieces of a sample; each dataset has a share in proportion to its length.
 
     Args:
-        store: where the utterances are.
-        files: the utterances to choose from.
+        store: the corpus.
+        files: files of the utterances to choose from.
         dataset_samples: length of each dataset in samples at 16 kHz.
         hours: length of the sample.
-        seed: another seed, another sample.
+        seed: seed of the choice.
+
+    Returns:
+        the chosen pieces by position of their file in `files`.
+
+    Raises:
+        StorageError: a file cannot be read.
     """
     total = sum(dataset_samples.values())
     share = min(1.0, hours * 3600 * SAMPLE_RATE / total) if total else 0.0

@@ -1,7 +1,7 @@
-"""Step 6: join, shuffle, balance: -> the training tables.
+"""Step 6: write the training tables: join utterances and words to examples, and shuffle them in balanced shards.
 
-A shard takes a seeded, random choice of the new work units, a few hours in all, and shuffles their examples. Shards of
-earlier versions stay as they are, so new audio makes new shards only.
+A shard holds the shuffled examples of a few hours of new work units, chosen at random with a seed. Shards of earlier
+versions stay unchanged, so new audio only adds shards.
 """
 
 import io
@@ -32,26 +32,26 @@ from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
 
 SPEED = 500.0
-"""Rough seconds of audio that one core decodes and writes as FLAC in a second."""
+"""Approximate seconds of audio that one core decodes and writes as FLAC per second."""
 FULL_SCALE = 32768
-"""What FFmpeg divides 16-bit samples by, so that 16-bit speech comes back exactly."""
+"""Scale of 16-bit samples in FFmpeg, so that 16-bit speech is written back exactly."""
 
 
 class ShardsConfig(ExamplesConfig):
-    """How training shards are made."""
+    """Settings of the training shards."""
 
     hours: float = Field(default=4.0, gt=0, le=24, allow_inf_nan=False)
-    """Audio behind one shard, in hours; a shard is made in memory (about 60 MB an hour)."""
+    """Source audio of one shard, in hours; a shard is made in memory (about 60 MB per hour)."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Seeds which work units share a shard and the order inside it."""
+    """Seed of the choice of work units for each shard, and of the order inside it."""
 
 
 @dataclass(frozen=True)
 class Shard(TableStep[ShardPayload]):
-    """Utterances and words of some work units -> one file of each training table.
+    """Step from the utterances and words of some work units to one file of each training table.
 
     Attributes:
-        config: values of `ShardsConfig`.
+        config: JSON values of `ShardsConfig`.
     """
 
     name: ClassVar[str] = "shard"
@@ -62,7 +62,7 @@ class Shard(TableStep[ShardPayload]):
 
     @classmethod
     def plan(cls, build: BuildState) -> Plan:
-        """See `TableStep.plan`; only work units that no shard of the parent version holds are planned."""
+        """See `TableStep.plan`; work units that shards of the parent version hold are skipped."""
         step = cls(build.config.shards.model_dump(mode="json"))
         language = build.artifacts["unit_language"].fingerprint
         _, revision, values = step.identity()
@@ -83,14 +83,20 @@ class Shard(TableStep[ShardPayload]):
 
 
 def _kept(build: BuildState) -> tuple[Sequence[Receipt], int]:
-    """Shards of the parent version that still hold what they should, and how many work units are in them."""
+    """Shards of the parent version that are still valid, and the number of work units in them."""
     encoded = build.parent_receipts("encode")
     unchanged = list(encoded) == build.steps["encode"][: len(encoded)]
     return (build.parent_receipts("shard"), len(encoded)) if unchanged else ((), 0)
 
 
 def plan(step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]) -> Iterator[WorkUnit[ShardPayload]]:
-    """Yield the shards of new utterances and their words: random choices of about `hours` each."""
+    """Yield one work unit for each shard of new utterances and their words: random choices of about `hours` each.
+
+    Args:
+        step: the configured step.
+        files: files of the new utterances.
+        encoded: receipts of `encode` for these files, in the same order.
+    """
     config = ShardsConfig.model_validate(step.config)
     order = sorted(range(len(files)), key=lambda position: priority(config.seed, files[position].sha256))
     shards = max(1, round(sum(file.seconds for file in files) / 3600 / config.hours))
@@ -102,7 +108,12 @@ def plan(step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]
 
 
 def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
-    """Deal things of known size into groups, each to the smallest group so far; empty groups are dropped."""
+    """Put each thing into the group that is smallest so far; drop empty groups.
+
+    Args:
+        sized: things with their sizes.
+        groups: largest number of groups.
+    """
     totals = [0.0] * groups
     members: list[list[int]] = [[] for _ in range(groups)]
     for thing, size in sized:
@@ -114,14 +125,14 @@ def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
 
 @dataclass
 class Draft:
-    """The examples of a shard in the making.
+    """The examples of an unfinished shard.
 
     Attributes:
-        config: which examples to make.
-        examples: so far.
-        heard: utterances whose audio they hold, by id.
-        rows: utterances that were looked at.
-        unused: those in no example, by reason.
+        config: selection of the examples.
+        examples: the examples so far.
+        heard: utterances that are speech input of an example, by id.
+        rows: number of utterances so far.
+        unused: number of utterances in no example, by reason.
     """
 
     config: ShardsConfig
@@ -141,7 +152,18 @@ class Draft:
 
 
 def make_shard(store: Store, parts: Iterable[ShardFiles], config: ShardsConfig) -> Output:
-    """The examples of all stages, shuffled; utterances that no stage can use are counted with the reason."""
+    """Make the shuffled examples of all stages; count the unused utterances by reason.
+
+    Args:
+        store: the corpus.
+        parts: files of utterances and words, one pair for each work unit in the shard.
+        config: settings of the shards.
+
+    Raises:
+        StorageError: a file of the store cannot be read.
+        UserError: an audio file is missing or changed since it was ingested.
+        AudioError: audio that `quantize` could decode cannot be decoded any more.
+    """
     draft = Draft(config)
     for part in parts:
         words: list[WordsRow] = read_table(store, part["words"], [*WordsRow.__annotations__]).to_pylist()
@@ -156,10 +178,14 @@ def make_shard(store: Store, parts: Iterable[ShardFiles], config: ShardsConfig) 
 
 
 def stage_tables(made: Iterable[Example], spoken: Mapping[str, bytes]) -> Iterator[tuple[str, pa.Table]]:
-    """The non-empty training tables; `spoken` has the audio of the examples that hold some.
+    """Yield the training tables that have rows.
+
+    Args:
+        made: the examples of all stages.
+        spoken: FLAC of the speech inputs by utterance id.
 
     Raises:
-        KeyError: an example is of no stage that has a training table.
+        KeyError: the stage of an example has no training table.
     """
     rows: dict[str, list[dict[str, Any]]] = {table: [] for table in TRAINING}
     for example in made:
@@ -171,7 +197,12 @@ def stage_tables(made: Iterable[Example], spoken: Mapping[str, bytes]) -> Iterat
 
 
 def flacs(heard: Iterable[SpokenRow]) -> dict[str, bytes]:
-    """The utterances as FLAC, by id; in the order of their files, so that each file is decoded once."""
+    """Encode utterances as FLAC, by id; those of one file must be consecutive, so that it is decoded once.
+
+    Raises:
+        UserError: a file is missing or changed since it was ingested.
+        AudioError: a file cannot be decoded.
+    """
     encoded: dict[str, bytes] = {}
     for row, blocks in row_streams(heard):
         with noted(place_of(row)):
@@ -180,7 +211,7 @@ def flacs(heard: Iterable[SpokenRow]) -> dict[str, bytes]:
 
 
 def to_flac(waveform_N: NDArray[np.float32]) -> bytes:
-    """16-bit FLAC of a waveform of N samples at 16 kHz; what exceeds full scale is clipped."""
+    """16-bit FLAC of a waveform of N samples at 16 kHz; values beyond full scale are clipped."""
     pcm_N = np.clip(np.round(waveform_N * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
     file = io.BytesIO()
     soundfile.write(file, pcm_N, SAMPLE_RATE, format="FLAC", subtype="PCM_16")

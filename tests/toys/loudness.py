@@ -1,4 +1,4 @@
-"""A step as somebody might add it: how loud each utterance is."""
+"""Example of a new step: it measures the loudness of each utterance."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -19,7 +19,7 @@ from unitlang.config import FrozenConfig
 
 
 class LoudnessConfig(FrozenConfig):
-    """Settings of the step."""
+    """Settings of the step `loudness`."""
 
     reference: float = Field(default=1.0, gt=0)
     """Amplitude of 0 dB."""
@@ -27,7 +27,7 @@ class LoudnessConfig(FrozenConfig):
 
 @dataclass(frozen=True)
 class Loudness(TableStep[FilePayload]):
-    """Utterances -> loudness in dB."""
+    """Step from utterances to their loudness in dB."""
 
     name: ClassVar[str] = "loudness"
     revision: ClassVar[int] = 1

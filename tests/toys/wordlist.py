@@ -1,4 +1,4 @@
-"""A reader as somebody might add it: lines of `file<space>text`."""
+"""Example of a new reader: it reads lines of `file<space>text`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from pipelines.readers.base import BadItem, Item, Reader, Reads
 
 
 class WordlistReader(Reader):
-    """A text file of one recording a line: its file name, a space, its text."""
+    """A text file with one recording per line: its file name, a space, its text."""
 
     reads: ClassVar[Reads] = "file"
 

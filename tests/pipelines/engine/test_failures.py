@@ -61,7 +61,7 @@ def test_a_failure_names_step_and_work_unit_and_the_command_that_repeats_it(stor
     name = step.work_unit(0, Number(number=0), 1.0).fingerprint
     place, record = fail(store, step).__notes__
     assert place == f"in step divide, work unit {name}; run it alone: echox debug {store.uri} divide {name}"
-    assert record == f"the work units that step divide had to do are listed in {store.url('failures/divide.json')}"
+    assert record == f"the work units that step divide had to compute are listed in {store.url('failures/divide.json')}"
 
 
 def test_a_failure_is_recorded_with_all_that_it_had_to_do(store: Store, step: Divide) -> None:
