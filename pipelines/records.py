@@ -1,6 +1,6 @@
 """Types of the rows, payloads and statistics that steps exchange as JSON values or Parquet rows.
 
-`storage.schemas` describes the tables. Lengths are in samples at 16 kHz or in frames, as their names say.
+`storage.schemas` describes the tables. Names state whether lengths are in samples (at 16 kHz), frames or seconds.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -41,7 +41,7 @@ class ExamplesConfig(FrozenConfig):
     asr_prompt: str = "Transcribe the speech."
     """The `prompt` of s2t examples that are transcripts."""
     stages: StagesConfig = StagesConfig()
-    """Speech tasks from which each training stage takes its examples."""
+    """Speech tasks of each training stage."""
 
 
 @dataclass(frozen=True)
