@@ -51,7 +51,6 @@ def sources(tones: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
     return {stage: str(folder / stage) for stage in ("s2t", "t2c")}
 
 
-@pytest.mark.slow
 def test_a_run_leaves_what_is_promised(tones: str, sources: dict[str, str]) -> None:
     folder = Path(sources["t2c"])
     card = yaml.safe_load((folder / "run.yaml").read_text())
@@ -117,23 +116,24 @@ def test_source_models_must_fit(tones: str, sources: dict[str, str], tmp_path: P
         check(replace(other, source_models={"s2t": sources["s2t"], "t2c": str(tmp_path / "tokenizer")}))
 
 
-@pytest.mark.slow
 def test_stages_share_one_text_table_that_none_trains(sources: dict[str, str]) -> None:
     s2t, t2c = weights(Path(sources["s2t"])), weights(Path(sources["t2c"]))
     assert s2t["llm.model.decoder_frontend.embed.weight"].equal(t2c["text_embedding.weight"])
     assert "llm.model.decoder_frontend.embed.weight" not in trained(Path(sources["s2t"]))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
-        ("targets=pseudo", "max_new_tokens=12", "max_words=24"),
-        ("targets=pseudo_from_text", "max_words=24", "loss.denoising=dynamic"),
-        ("targets=annotated", "loss.denoising_weight=0"),
-        ("targets=annotated", "loss.s2t_weight=1"),
+        pytest.param(("targets=pseudo", "max_new_tokens=12", "max_words=24"), id="pseudo"),
+        pytest.param(
+            ("targets=pseudo_from_text", "max_words=24", "loss.denoising=dynamic"),
+            id="pseudo_from_text",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(("targets=annotated", "loss.denoising_weight=0"), id="annotated", marks=pytest.mark.slow),
+        pytest.param(("targets=annotated", "loss.s2t_weight=1"), id="annotated+s2t", marks=pytest.mark.slow),
     ],
-    ids=lambda settings: settings[0] + ("+s2t" if "loss.s2t_weight=1" in settings else ""),
 )
 def test_echo_trains_on_each_kind_of_targets_and_leaves_the_rest_as_it_was(
     tones: str, sources: dict[str, str], tmp_path: Path, settings: tuple[str, ...]

@@ -30,6 +30,7 @@ def test_building_again_does_nothing(store: Path, config: Path, echox: Echox) ->
     assert [path.name for path in (store / "manifests").iterdir()] == ["00000001.json"]
 
 
+@pytest.mark.slow
 def test_speech_added_later_is_not_counted_as_learnt_from(config: Path, echox: Echox, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(config.parent, tmp_path / "grown", ignore=shutil.ignore_patterns("corpus")))
     assert echox("build", folder / "build.yaml").returncode == 0
@@ -87,6 +88,7 @@ def test_a_new_store_has_the_tables_until_the_step_and_no_version(config: Path, 
     assert [path.name for path in (store / "manifests").iterdir()] == ["00000001.json"]
 
 
+@pytest.mark.slow
 def test_a_build_until_a_step_runs_on_a_ray_cluster(config: Path, echox: Echox, tmp_path: Path) -> None:
     with connected(None, cpus=2):
         import ray  # reads the environment that `connected` prepares
