@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRequest:
-    """What to train.
+    """Request to train one stage.
 
     Attributes:
         stage: name of a stage, see `echox.stages`.

@@ -1,4 +1,4 @@
-"""What the modules of `flows/cli` share; imports nothing heavy, so that `--help` is fast."""
+"""Shared parts of the modules in `flows/cli`; imports nothing heavy, so that `--help` is fast."""
 
 import json
 from collections.abc import Callable, Mapping

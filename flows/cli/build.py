@@ -67,7 +67,7 @@ def _run_until(config: "BuildConfig", out: Console, step: str, ray: str | None) 
 
 
 def _summary(made: "BuildState", step: str) -> str:
-    """What the step made: an artifact, or rows."""
+    """Result of the step: an artifact, or rows."""
     if artifact := made.artifacts.get(step.removeprefix("fit_")):
         return f"{artifact.kind} in {made.session.store.url(artifact.path)}"
     receipts = made.steps[step]

@@ -36,7 +36,7 @@ class GridFacts(TypedDict):
 
 
 class Definition(TypedDict):
-    """What defines units and words: the settings of quantizer and unit language."""
+    """Definition of units and words: the settings of quantizer and unit language."""
 
     features: dict[str, Any]
     grid: GridFacts

@@ -1,1 +1,1 @@
-"""What runs steps: work units, sessions in process or on Ray, fingerprints, progress."""
+"""Execution of steps: work units, sessions in process or on Ray, fingerprints, progress."""

@@ -20,13 +20,13 @@ from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
-from pipelines.readers.base import BadItem, Item, Reader, digest16, read_source
+from pipelines.readers.base import BadItem, Item, Reader, read_source
 from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
+from pipelines.steps.entries import Known, chunks, fresh_entries
 from storage.manifests import Manifest
 from storage.schemas import SCHEMAS
 from storage.store import Store
-from storage.tables import read_table
 from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
@@ -37,10 +37,6 @@ ROUNDING = SAMPLE_RATE // 10
 """Tolerance: manifests round durations, so a segment may end up to 0.1 s after its audio and is cut there."""
 GUESSED_SECONDS_PER_ITEM = 10.0
 """Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
-
-Entry = Item | BadItem
-Dialogue = tuple[str, str]
-"""Dataset and dialogue id."""
 
 
 class WorkUnitsConfig(FrozenConfig):
@@ -224,52 +220,6 @@ def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
-class Known:
-    """Keys of the entries and digests of the utterance ids that a corpus holds, 16 bytes each.
-
-    Args:
-        store: the corpus.
-        parent: the version to read; None for an empty corpus.
-
-    Raises:
-        StorageError: a file of the version cannot be read.
-    """
-
-    def __init__(self, store: Store, parent: Manifest | None) -> None:
-        self.keys: set[bytes] = set()
-        self.ids: set[bytes] = set()
-        for file in parent.files("utterances", step="ingest") if parent else ():
-            table = read_table(store, file.path, ["utterance_id", "source_key"])
-            self.keys.update(table["source_key"].to_pylist())
-            self.ids.update(digest16(name) for name in table["utterance_id"].to_pylist())
-        for file in parent.files("rejects", step="ingest") if parent else ():
-            self.keys.update(read_table(store, file.path, ["source_key"])["source_key"].to_pylist())
-
-    def admit(self, dialogue: Sequence[Entry]) -> dict[bytes, Entry]:
-        """Register the new entries of a dialogue, or one single entry; return them by key.
-
-        Entries that the corpus has are left out. If the id of one new entry is taken, all become rejects.
-        """
-        new = {key: entry for entry in dialogue if (key := entry.key()) not in self.keys}
-        self.keys.update(new)
-        if any(entry.utterance_id and digest16(entry.utterance_id) in self.ids for entry in new.values()):
-            return {key: _duplicate(entry) if isinstance(entry, Item) else entry for key, entry in new.items()}
-        self.ids.update(digest16(entry.utterance_id) for entry in new.values() if isinstance(entry, Item))
-        return new
-
-
-def _duplicate(item: Item) -> BadItem:
-    what = "entry" if item.dialogue_id is None else "turn of this dialogue"
-    return BadItem(
-        source=item.uri or item.utterance_id,
-        dataset=item.dataset,
-        reason="duplicate_id",
-        message=f"another {what}, or the corpus with other contents, has this id; rename it, or build into a new store",
-        utterance_id=item.utterance_id,
-        dialogue_id=item.dialogue_id,
-    )
-
-
 def plan(
     store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int
 ) -> Iterator[WorkUnit[FilePayload]]:
@@ -320,49 +270,3 @@ def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[
             f"{len(left_out)} entries of version {parent.version} as they were; undo the change, bring the sources "
             "back, or build into a new store"
         )
-
-
-def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
-    """Yield dialogue and JSON line of each new entry."""
-    for group in entry_dialogues(entries):
-        for key, entry in known.admit(group).items():
-            kind = "bad" if isinstance(entry, BadItem) else "item"
-            line = {"kind": kind, "key": key.hex(), "item": asdict(entry)}
-            yield dialogue_of(entry), json.dumps(line, sort_keys=True)
-
-
-def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Yield the consecutive entries of each dialogue as one list, and each single entry as a list of one.
-
-    A repeated utterance id starts another list: the source uses the name of the dialogue twice by mistake.
-    """
-    group: list[Entry] = []
-    seen: set[str] = set()
-    for entry in entries:
-        dialogue, name = dialogue_of(entry), entry.utterance_id
-        if group and (dialogue is None or dialogue != dialogue_of(group[-1]) or name in seen):
-            yield group
-            group, seen = [], set()
-        group.append(entry)
-        seen.update([name] if name else [])
-    if group:
-        yield group
-
-
-def dialogue_of(entry: Entry) -> Dialogue | None:
-    """The dialogue of an entry, if any; dialogue ids are unique only within a dataset."""
-    return None if entry.dialogue_id is None else (entry.dataset, entry.dialogue_id)
-
-
-def chunks(entries: Iterable[tuple[Dialogue | None, str]], size: int) -> Iterator[list[str]]:
-    """Yield lists of at least `size` lines, except the last one, without splitting a dialogue."""
-    lines: list[str] = []
-    last: Dialogue | None = None
-    for dialogue, line in entries:
-        if len(lines) >= size and (dialogue is None or dialogue != last):
-            yield lines
-            lines = []
-        lines.append(line)
-        last = dialogue
-    if lines:
-        yield lines

@@ -60,7 +60,7 @@ class W2vBertConfig(ExtractorConfig):
     max_window_seconds: float = Field(default=30.0, ge=1.0, allow_inf_nan=False)
     """Longest stretch that the model sees at once, context included, in seconds; memory grows with its square."""
     context_seconds: float = Field(default=5.0, ge=0.0, allow_inf_nan=False)
-    """What a window of a long utterance sees before and after the frames it gives, at least, in seconds."""
+    """Least context before and after the frames that a window of a long utterance gives, in seconds."""
 
     @model_validator(mode="after")
     def _context_fits(self) -> Self:

@@ -50,7 +50,7 @@ class WhisperConfig(ExtractorConfig):
     layer: int = Field(ge=1)
     """Encoder layer, from 1; its output is taken before the encoder's final norm, also that of the last one."""
     context_seconds: float = Field(default=5.0, ge=0.0, le=14.0, allow_inf_nan=False)
-    """What a window of a long utterance sees before and after the frames it gives, at least, in seconds."""
+    """Least context before and after the frames that a window of a long utterance gives, in seconds."""
 
     @classmethod
     def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,9 @@ from pipelines.readers import BadItem, Item
 from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from pipelines.steps.audio_files import FileFacts
+from pipelines.steps.entries import Known, chunks
 from pipelines.steps.ingest import (
     Ingest,
-    Known,
-    chunks,
     cut,
     dialogues,
     ingest_entries,
