@@ -1,5 +1,6 @@
 """Check that a corpus built by an earlier revision opens, verifies, is up to date, and grows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from pipelines.config.build import load_config
 from pipelines.steps import computations
 from storage.manifests import latest
 from storage.store import Store
-from tests.fixtures.store import HOME, SAMPLE, lay_out, unpack
+from tests.fixtures.store import HOME, SAMPLE, lay_out, only_one, unpack
 
 QUIET = Console(quiet=True)
 
@@ -28,6 +29,12 @@ def contents(store: Path) -> dict[str, bytes]:
 
 def refuse(*_: object) -> Any:
     raise AssertionError("a step was opened although there is nothing to do")
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with only_one():
+        yield
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.fixtures.store import HOME, unpack
+from tests.fixtures.store import HOME, only_one, unpack
 from tests.imports import PACKAGES, ROOT
 
 TOYS = ROOT / "tests" / "toys"
@@ -24,6 +24,12 @@ SCHEMA_LINE = """
 SCHEMAS["loudness"] = pa.schema([_column("utterance_id", _TEXT), _column("decibels", pa.float64())])
 """
 Echox = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with only_one():
+        yield
 
 
 @pytest.fixture(scope="module")
