@@ -5,12 +5,12 @@ Importing this module and listing the names is cheap; `stage_class` imports the 
 
 from difflib import get_close_matches
 from importlib import import_module
-from inspect import isabstract
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from echox.errors import EchoxError
 from echox.recipes import stages
+from unitlang.registry import classes_of
 
 if TYPE_CHECKING:
     from echox.recipes.stage import Stage
@@ -44,14 +44,7 @@ def stage_class(name: str) -> "type[Stage[Any, Any, Any]]":
     module = import_module(f"{stages.__name__}.{check_stage(name)}")
     from echox.recipes.stage import Stage
 
-    found: list[type[Stage[Any, Any, Any]]] = [
-        value
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, Stage)
-        and value.__module__ == module.__name__
-        and not isabstract(value)
-    ]
+    found: list[type[Stage[Any, Any, Any]]] = classes_of(module, Stage)
     if [stage.name for stage in found] != [name]:
         names = ", ".join(stage.name for stage in found) or "none"
         raise EchoxError(f"{module.__file__}: must define exactly one Stage, named {name!r}; it defines {names}")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
+from types import ModuleType
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -23,12 +24,20 @@ def classes_in(package_name: str, package_path: Iterable[str], base: type[T]) ->
         The classes, ordered by module name and by definition within a module.
     """
     names = sorted(module.name for module in iter_modules(package_path, f"{package_name}."))
-    found: list[type[T]] = []
-    for name in names:
-        for value in vars(import_module(name)).values():
-            if isinstance(value, type) and value.__module__ == name and issubclass(value, base):
-                found += [] if value is base or isabstract(value) else [value]
-    return found
+    return [found for name in names for found in classes_of(import_module(name), base)]
+
+
+def classes_of(module: ModuleType, base: type[T]) -> list[type[T]]:
+    """Return the subclasses of `base` that a module defines, in their order, without `base` and abstract ones."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and issubclass(value, base)
+        and value is not base
+        and not isabstract(value)
+    ]
 
 
 def by_name(classes: Iterable[type[T]], name: Callable[[type[T]], str]) -> dict[str, type[T]]:

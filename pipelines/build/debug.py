@@ -40,13 +40,21 @@ def rerun(store: str, step: str, fingerprint: str) -> Receipt:
     if step not in computations():
         raise UserError(f"step {step}: computes no work units; {nearest(step, computations())}")
     corpus = Store.open(store)
-    known = {work[1].fingerprint: work for work in [*_failed(corpus, step), *_planned(corpus, step)]}
-    found = [work for name, work in known.items() if name.startswith(fingerprint)]
-    if len(found) != 1:
-        remedy = nearest(fingerprint, known) if known else "none of its runs failed, and no version has it"
-        raise UserError(f"{store}: step {step} has {len(found)} work units {fingerprint}...; {remedy}")
-    configured, work_unit = found[0]
+    configured, work_unit = _find(corpus, step, fingerprint)
     return perform(configured, configured.open(corpus), corpus, work_unit)
+
+
+def _find(store: Store, step: str, fingerprint: str) -> Work:
+    """The work unit with that beginning; the last version is planned again only if the last failure lacks it."""
+    known: dict[str, Work] = {}
+    found: list[Work] = []
+    for works in (_failed, _planned):
+        known |= {work[1].fingerprint: work for work in works(store, step)}
+        found = [work for name, work in known.items() if name.startswith(fingerprint)]
+        if len(found) == 1:
+            return found[0]
+    remedy = nearest(fingerprint, known) if known else "none of its runs failed, and no version has it"
+    raise UserError(f"{store.uri}: step {step} has {len(found)} work units {fingerprint}...; {remedy}")
 
 
 def _failed(store: Store, name: str) -> Iterator[Work]:

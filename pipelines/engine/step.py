@@ -124,24 +124,24 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         StorageError: the output cannot be written.
         Exception: any failure of the step, with a note that names step, work unit and the command that repeats it.
     """
-    name, store_uri = work_unit.fingerprint, store.uri
-    with noted(f"step {step.name}, work unit {name}; run it alone: echox debug {store_uri} {step.name} {name}"):
+    name = work_unit.fingerprint
+    with noted(f"step {step.name}, work unit {name}; run it alone: echox debug {store.uri} {step.name} {name}"):
         output = process(work_unit.payload)
         if output.rows_in != output.rows_out + len(output.rejects):
             raise AssertionError(
-                f"step {step.name}, work unit {work_unit.fingerprint}: {output.rows_in} rows in, "
+                f"step {step.name}, work unit {name}: {output.rows_in} rows in, "
                 f"{output.rows_out} out and {len(output.rejects)} rejected"
             )
-    unknown = {name for name, _ in output.tables} - {*step.tables}
-    if unknown:
-        raise AssertionError(f"step {step.name} wrote tables that it does not declare: {', '.join(sorted(unknown))}")
+        unknown = {table for table, _ in output.tables} - {*step.tables}
+        if unknown:
+            raise AssertionError(f"step {step.name} made tables that it does not declare: {', '.join(sorted(unknown))}")
     tables = list(output.tables)
     if output.rejects:
         tables.append(("rejects", rejects_table(step.name, output.rejects)))
     return write_output(
         store,
         step.name,
-        work_unit.fingerprint,
+        name,
         tables,
         rows_in=output.rows_in,
         rows_out=output.rows_out,

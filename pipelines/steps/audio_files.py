@@ -3,18 +3,19 @@
 Legend: N = samples at 16 kHz.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import chain, groupby
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.engine.step import noted
-from pipelines.errors import UserError
+from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.records import Audio, SpokenRow
 from unitlang.ahead import run_ahead
@@ -22,6 +23,8 @@ from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
+
+T = TypeVar("T")
 
 READ_BYTES = 2**20
 AHEAD_SAMPLES = 600 * SAMPLE_RATE
@@ -103,6 +106,53 @@ def sound_streams(
     """
     for number, (row, blocks) in enumerate(row_streams(rows, threads)):
         yield number, _until_fault(number, row, blocks, faults)
+
+
+def computed(
+    rows: Sequence[SpokenRow],
+    compute: Callable[[Iterable[tuple[int, Blocks]]], Iterator[tuple[int, T]]],
+    faults: dict[int, AudioError],
+    threads: int = 1,
+) -> Iterator[tuple[int, T]]:
+    """Yield what a computation makes of the audio of utterances, with the number of the utterance.
+
+    Args:
+        rows: utterances.
+        compute: computes on numbered utterances, perhaps several at a time.
+        faults: as in `sound_streams`.
+        threads: as in `row_streams`.
+
+    Raises:
+        UserError: a file is missing or changed since it was ingested.
+        Exception: any failure of the computation, with a note that names the utterance.
+    """
+    begun, latest = set[int](), -1
+    try:
+        for latest, made in compute(sound_streams(rows, faults, threads)):
+            begun.add(latest)
+            yield latest, made
+    except USER_ERRORS:
+        raise
+    except Exception as error:
+        if not hasattr(error, "__notes__"):  # failed reads have a note already; a batch holds several utterances
+            done = begun - {latest}
+            _name_utterance(error, [row for number, row in enumerate(rows) if number not in done], compute)
+        raise
+
+
+def _name_utterance(
+    error: Exception,
+    rows: Iterable[SpokenRow],
+    compute: Callable[[Iterable[tuple[int, Blocks]]], Iterator[tuple[int, T]]],
+) -> None:
+    """Add a note that names the first utterance that fails alone too; none if they fail only together."""
+    for row in rows:
+        try:
+            for _ in compute(sound_streams([row], {})):
+                pass
+        except Exception:  # the failure of this utterance
+            error.add_note(f"in {place_of(row)}")
+            return
 
 
 def _until_fault(number: int, row: SpokenRow, blocks: Blocks, faults: dict[int, AudioError]) -> Blocks:

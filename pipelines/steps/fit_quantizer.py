@@ -22,7 +22,7 @@ from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Step, WorkUnit
 from pipelines.errors import UserError
 from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile
-from pipelines.steps.audio_files import sound_streams
+from pipelines.steps.audio_files import computed
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
 from storage.receipts import Receipt
@@ -143,7 +143,7 @@ class SampleFeatures(Step[SamplePayload]):
             faults: dict[int, AudioError] = {}  # not reported here: `quantize` reads every utterance and rejects it
             generators = [self._generator(row) for row in rows]
             kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
-            for number, features_TD in extractor.stream_many(sound_streams(rows, faults, threads)):
+            for number, features_TD in computed(rows, extractor.stream_many, faults, threads):
                 kept[number].append(self._keep(as_array(features_TD), generators[number]))
             blocks_ND = [block for number, blocks in enumerate(kept) if number not in faults for block in blocks]
             columns = {"features": [block.tobytes() for block in blocks_ND], "dim": [extractor.dim] * len(blocks_ND)}

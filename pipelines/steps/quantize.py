@@ -1,6 +1,5 @@
 """Step 3: decode and resample the audio, extract features and assign units in one pass; write them as runs."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -20,7 +19,7 @@ from pipelines.records import (
     dataset_counts,
     spoken_rows,
 )
-from pipelines.steps.audio_files import place_of, sound_streams
+from pipelines.steps.audio_files import computed
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -94,32 +93,14 @@ def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1)
     """
     faults: dict[int, AudioError] = {}
     encoders = [RunEncoder() for _ in rows]
-    done: set[int] = set()
-    try:
-        for number, units_T in quantizer.quantize_many(sound_streams(rows, faults, threads)):
-            encoders[number].add(units_T)
-            done.add(number)
-    except Exception as error:
-        if not hasattr(error, "__notes__"):  # failed reads have a note already; a batch holds several utterances
-            _name_utterance(error, [row for number, row in enumerate(rows) if number not in done], quantizer)
-        raise
+    for number, units_T in computed(rows, quantizer.quantize_many, faults, threads):
+        encoders[number].add(units_T)
     usable = [number for number in range(len(rows)) if number not in faults]
     quantized = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in usable]
     rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
     stats = StepStatistics(datasets=count_datasets(rows[number] for number in usable))
     table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(quantized), rejects, stats)
-
-
-def _name_utterance(error: Exception, rows: Sequence[SpokenRow], quantizer: Quantizer) -> None:
-    """Add a note that names the first utterance that fails alone too; none if they fail only in a batch."""
-    for row in rows:
-        try:
-            for _ in quantizer.quantize_many(sound_streams([row], {})):
-                pass
-        except Exception:  # the failure of this utterance
-            error.add_note(f"in {place_of(row)}")
-            return
 
 
 def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, object]:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,9 @@ class ExtractorConfig(FrozenConfig, ABC):
         Raises:
             UnitlangError: the checkpoint is missing, is not of this kind, or has no such layer.
         """
+
+
+ConfigT = TypeVar("ConfigT", bound=ExtractorConfig)
 
 
 class FeatureExtractor(Protocol):
@@ -179,6 +182,32 @@ class Extractor(ABC):
         """See `FeatureExtractor.extract`."""
         parts = list(self.stream([waveform_N]))
         return np.concatenate(parts) if parts else np.empty((0, self.dim), np.float32)
+
+
+class ModelExtractor(Extractor, Generic[ConfigT]):
+    """Base class of extractors that run a model: a subclass loads it and implements `stream_many`.
+
+    Args:
+        config: the features to compute; the fingerprint of its checkpoint is taken at once.
+    """
+
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
+        self.grid = config.grid()
+        self._fingerprint = config.fingerprint()
+
+    def fingerprint(self) -> str:
+        """See `FeatureExtractor.fingerprint`."""
+        return self._fingerprint
+
+    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """See `FeatureExtractor.stream`."""
+        for _, features_TD in self.stream_many([(None, blocks)]):
+            yield as_array(features_TD)
+
+    @abstractmethod
+    def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
+        """See `FeatureExtractor.stream_many`."""
 
 
 def as_array(features_TD: Any) -> FloatArray:

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from unitlang.errors import UnitlangError
 
@@ -51,8 +52,25 @@ def locate(checkpoint: str, remedy: str = "give a file of weights or a Hugging F
     weights = next((path / name for name in _WEIGHTS if (path / name).is_file()), None)
     if weights is None or not (path / "config.json").is_file():
         raise UnitlangError(f"{path} is not a checkpoint folder: it needs config.json and one of {', '.join(_WEIGHTS)}")
-    preprocessor = path / "preprocessor_config.json"
-    return CheckpointFiles(weights, path / "config.json", preprocessor if preprocessor.is_file() else None)
+    return files_of_folder(path, weights.name)
+
+
+def files_of_folder(folder: Path, weights: str) -> CheckpointFiles:
+    """The files of a Hugging Face folder; `weights` is the name of its file of tensors."""
+    preprocessor = folder / "preprocessor_config.json"
+    return CheckpointFiles(folder / weights, folder / "config.json", preprocessor if preprocessor.is_file() else None)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Raises:
+        UnitlangError: it holds something else.
+    """
+    try:
+        return dict(json.loads(path.read_bytes()))
+    except (ValueError, TypeError) as error:
+        raise UnitlangError(f"{path} is not a JSON object: {error}") from error
 
 
 def _sha256_of(path: Path) -> str:

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
-from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, K, as_array, fingerprint_of, not_finite
+from unitlang.features.base import ExtractorConfig, FloatArray, K, ModelExtractor, fingerprint_of, not_finite
 from unitlang.features.batches import batches
 from unitlang.features.hubert_parts.files import BUNDLES, locate
 from unitlang.features.hubert_parts.moments import Moments
@@ -113,7 +113,7 @@ class HubertConfig(ExtractorConfig):
         return HubertExtractor(self, device)
 
 
-class HubertExtractor(Extractor):
+class HubertExtractor(ModelExtractor[HubertConfig]):
     """Runs a HuBERT model up to one layer; later layers are neither kept nor computed.
 
     Args:
@@ -131,27 +131,17 @@ class HubertExtractor(Extractor):
         from unitlang.features.hubert_parts.front_end import FirstConvolution
         from unitlang.features.hubert_parts.hubert_model import HubertEncoder
 
-        self.config = config = resolve_precision(config)[0]
-        self.grid = config.grid()
+        config = resolve_precision(config)[0]
+        super().__init__(config)
         self._window_frames = round(config.max_window_seconds / self.grid.frame_seconds)
         self._window_samples = round(config.max_window_seconds * SAMPLE_RATE)
         self._context_frames = round(config.context_seconds / self.grid.frame_seconds)
-        self._fingerprint = config.fingerprint()
         model, normalize, self.dim = load_hubert(config.checkpoint, config.layer)
         self._first: Any = FirstConvolution(model, normalize)
         self._device = torch.device(device)
         dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self._encoder: Any = HubertEncoder(model, dtype).to(self._device)
         self._batch_samples = round(BATCH_SECONDS[self._device.type] * SAMPLE_RATE)
-
-    def fingerprint(self) -> str:
-        """See `FeatureExtractor.fingerprint`."""
-        return self._fingerprint
-
-    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """See `FeatureExtractor.stream`."""
-        for _, features_TD in self.stream_many([(None, blocks)]):
-            yield as_array(features_TD)
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
         """See `FeatureExtractor.stream_many`; a background thread reads and cuts the next utterances."""

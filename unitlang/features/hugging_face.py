@@ -1,19 +1,56 @@
 """Model folders as Hugging Face lays them out: `config.json` and `model.safetensors`; nothing is downloaded."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from pydantic import Field
 
 from unitlang.errors import UnitlangError
-from unitlang.features.files import CheckpointFiles
+from unitlang.features.base import ExtractorConfig
+from unitlang.features.files import CheckpointFiles, files_of_folder, read_json_object
 from unitlang.features.weights import check_finite, read_weights
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
 
-_CONFIG, _WEIGHTS, _PREPROCESSOR = "config.json", "model.safetensors", "preprocessor_config.json"
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+class FolderConfig(ExtractorConfig):
+    """Base class of the configs of extractors whose model comes in a local Hugging Face folder.
+
+    Attributes:
+        model_type: `model_type` that the folder's `config.json` must state.
+    """
+
+    model_type: ClassVar[str]
+
+    checkpoint: str = Field(min_length=1)
+    """A Hugging Face folder: `config.json` and `model.safetensors`."""
+
+    @classmethod
+    def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+        """See `ExtractorConfig.missing_files`."""
+        checkpoint = values.get("checkpoint")
+        if isinstance(checkpoint, str) and checkpoint:
+            try:
+                locate_folder(absolute(checkpoint), cls.model_type)
+            except UnitlangError as error:
+                yield "checkpoint", str(error)
+
+    def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:
+        """See `ExtractorConfig.settled`."""
+        return self.model_copy(update={"checkpoint": absolute(self.checkpoint)}), None
+
+    def files(self) -> CheckpointFiles:
+        """Find the files of the folder.
+
+        Raises:
+            UnitlangError: as `locate_folder`.
+        """
+        return locate_folder(self.checkpoint, self.model_type)
 
 
 def locate_folder(checkpoint: str, model_type: str) -> CheckpointFiles:
@@ -33,12 +70,10 @@ def locate_folder(checkpoint: str, model_type: str) -> CheckpointFiles:
     missing = [name for name in (_WEIGHTS, _CONFIG) if not (path / name).is_file()]
     if missing:
         raise UnitlangError(f"checkpoint: {path} has no {' and no '.join(missing)}: {remedy}")
-    preprocessor = path / _PREPROCESSOR
-    files = CheckpointFiles(path / _WEIGHTS, path / _CONFIG, preprocessor if preprocessor.is_file() else None)
-    found = _json_object(path / _CONFIG).get("model_type")
+    found = read_json_object(path / _CONFIG).get("model_type")
     if found != model_type:
-        raise UnitlangError(f"checkpoint: {files.config}: model_type is {found!r}, not {model_type!r}: {remedy}")
-    return files
+        raise UnitlangError(f"checkpoint: {path / _CONFIG}: model_type is {found!r}, not {model_type!r}: {remedy}")
+    return files_of_folder(path, _WEIGHTS)
 
 
 def read_settings(files: CheckpointFiles, layers_field: str, layer: int) -> dict[str, Any]:
@@ -53,7 +88,7 @@ def read_settings(files: CheckpointFiles, layers_field: str, layer: int) -> dict
         UnitlangError: the file is no JSON object, has no such field, or the model has no such layer.
     """
     assert files.config is not None  # noqa: S101 - `locate_folder` has seen it
-    settings = _json_object(files.config)
+    settings = read_json_object(files.config)
     layers = settings.get(layers_field)
     if not isinstance(layers, int):
         raise UnitlangError(f"{files.config} has no whole number in {layers_field}: copy the model's folder again")
@@ -88,10 +123,3 @@ def load_weights(module: "Module", files: CheckpointFiles, prefixes: Sequence[st
     except RuntimeError as error:
         raise UnitlangError(f"{files.weights}: shapes do not fit its config.json: {error}") from error
     module.eval()
-
-
-def _json_object(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise UnitlangError(f"{path} is not a JSON object: {error}") from error

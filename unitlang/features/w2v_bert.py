@@ -5,7 +5,7 @@
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from typing import Any, ClassVar, Literal, Self
 
@@ -15,8 +15,8 @@ from pydantic import Field, model_validator
 
 from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
-from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, K, as_array, fingerprint_of, not_finite
-from unitlang.features.hugging_face import load_weights, locate_folder, read_settings
+from unitlang.features.base import FloatArray, K, ModelExtractor, fingerprint_of, not_finite
+from unitlang.features.hugging_face import FolderConfig, load_weights, read_settings
 from unitlang.features.recording import Recording
 from unitlang.features.windows import Window, windows
 from unitlang.frames import SAMPLE_RATE, FrameGrid
@@ -25,7 +25,6 @@ from unitlang.precision import full_precision
 REVISION = 1
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
 
-MODEL_TYPE = "wav2vec2-bert"
 MEL_GRID = FrameGrid(hop=160, view=400)
 """Grid of the log-mel frames: Kaldi's, only where all 25 ms are there (`snip_edges`)."""
 
@@ -39,7 +38,7 @@ _VARIANCE_FLOOR = 1e-7
 _FFT_SAMPLES = 512
 
 
-class W2vBertConfig(ExtractorConfig):
+class W2vBertConfig(FolderConfig):
     """Features of one layer of a w2v-BERT 2.0 model, from a local Hugging Face folder (`Wav2Vec2BertModel`).
 
     An utterance of up to `max_window_seconds` goes through the model whole. A longer one is cut into windows of that
@@ -48,11 +47,10 @@ class W2vBertConfig(ExtractorConfig):
 
     speed: ClassVar[float] = 2.0
     gains_by_gpu: ClassVar[bool] = True
+    model_type: ClassVar[str] = "wav2vec2-bert"
 
     kind: Literal["w2v_bert"] = "w2v_bert"
     """Which features."""
-    checkpoint: str = Field(min_length=1)
-    """A Hugging Face folder: `config.json` and `model.safetensors`."""
     layer: int = Field(ge=1)
     """Conformer layer, from 1."""
     pool: Literal[1, 2] = 1
@@ -68,20 +66,6 @@ class W2vBertConfig(ExtractorConfig):
             raise ValueError("max_window_seconds must exceed twice context_seconds by at least 1 second")
         return self
 
-    @classmethod
-    def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-        """See `ExtractorConfig.missing_files`."""
-        checkpoint = values.get("checkpoint")
-        if isinstance(checkpoint, str) and checkpoint:
-            try:
-                locate_folder(absolute(checkpoint), MODEL_TYPE)
-            except UnitlangError as error:
-                yield "checkpoint", str(error)
-
-    def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:
-        """See `ExtractorConfig.settled`."""
-        return self.model_copy(update={"checkpoint": absolute(self.checkpoint)}), None
-
     def grid(self) -> FrameGrid:
         """See `ExtractorConfig.grid`; follows from `pool`."""
         mel_frames = _STACKED * self.pool
@@ -93,7 +77,7 @@ class W2vBertConfig(ExtractorConfig):
             {
                 "kind": self.kind,
                 "revision": REVISION,
-                "checkpoint": locate_folder(self.checkpoint, MODEL_TYPE).fingerprint(),
+                "checkpoint": self.files().fingerprint(),
                 "layer": self.layer,
                 "pool": self.pool,
                 "max_window_seconds": self.max_window_seconds,
@@ -106,7 +90,7 @@ class W2vBertConfig(ExtractorConfig):
         return W2vBertExtractor(self, device)
 
 
-class W2vBertExtractor(Extractor):
+class W2vBertExtractor(ModelExtractor[W2vBertConfig]):
     """Runs a w2v-BERT 2.0 model up to one layer, one window at a time.
 
     Each window is computed by itself and without padding, so what else is computed with it can change nothing.
@@ -119,9 +103,7 @@ class W2vBertExtractor(Extractor):
     def __init__(self, config: W2vBertConfig, device: str = "cpu") -> None:
         import torch
 
-        self.config = config
-        self.grid = config.grid()
-        self._fingerprint = config.fingerprint()
+        super().__init__(config)
         self._device = torch.device(device)
         self._model: Any = _load_model(config).to(self._device)
         self.dim: int = self._model.config.hidden_size
@@ -129,15 +111,6 @@ class W2vBertExtractor(Extractor):
         self._window_frames = round(config.max_window_seconds / self.grid.frame_seconds)
         self._window_samples = round(config.max_window_seconds * SAMPLE_RATE)
         self._context_frames = round(config.context_seconds / self.grid.frame_seconds)
-
-    def fingerprint(self) -> str:
-        """See `FeatureExtractor.fingerprint`."""
-        return self._fingerprint
-
-    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """See `FeatureExtractor.stream`."""
-        for _, features_TD in self.stream_many([(None, blocks)]):
-            yield as_array(features_TD)
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
         """See `FeatureExtractor.stream_many`; reading and log-mel run ahead in a thread of their own."""
@@ -229,7 +202,7 @@ def _load_model(config: W2vBertConfig) -> Any:
     from transformers import Wav2Vec2BertModel
     from transformers.modeling_utils import no_init_weights
 
-    files = locate_folder(config.checkpoint, MODEL_TYPE)
+    files = config.files()
     values = read_settings(files, "num_hidden_layers", config.layer)
     kept = {"num_hidden_layers": config.layer, "mask_time_prob": 0.0, "mask_feature_prob": 0.0}
     without = {"add_adapter": False, "use_intermediate_ffn_before_adapter": False}

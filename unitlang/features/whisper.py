@@ -5,15 +5,15 @@
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from unitlang.ahead import ahead
 from unitlang.errors import UnitlangError
-from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, K, as_array, fingerprint_of, not_finite
-from unitlang.features.hugging_face import load_weights, locate_folder, read_settings
+from unitlang.features.base import FloatArray, K, ModelExtractor, fingerprint_of, not_finite
+from unitlang.features.hugging_face import FolderConfig, load_weights, read_settings
 from unitlang.features.windows import Window, windows
 from unitlang.frames import FrameGrid
 from unitlang.precision import full_precision
@@ -21,7 +21,6 @@ from unitlang.precision import full_precision
 REVISION = 1
 """Raised with every change of the values, so that nothing computed before is mixed with them."""
 
-MODEL_TYPE = "whisper"
 WHISPER_GRID = FrameGrid(hop=320, view=320)
 """A frame for each whole 20 ms: two log-mel frames. 30 s are exactly the 1,500 positions of the model."""
 
@@ -33,7 +32,7 @@ _MEL_RANGE = 8.0
 _WINDOWS_AHEAD = 4
 
 
-class WhisperConfig(ExtractorConfig):
+class WhisperConfig(FolderConfig):
     """Features of one layer of a Whisper encoder, from a local Hugging Face folder.
 
     An utterance of up to 30 s goes through the encoder as it is, without padding. A longer one is cut into windows of
@@ -42,29 +41,14 @@ class WhisperConfig(ExtractorConfig):
 
     speed: ClassVar[float] = 30.0
     gains_by_gpu: ClassVar[bool] = True
+    model_type: ClassVar[str] = "whisper"
 
     kind: Literal["whisper"] = "whisper"
     """Which features."""
-    checkpoint: str = Field(min_length=1)
-    """A Hugging Face folder: `config.json` and `model.safetensors`."""
     layer: int = Field(ge=1)
     """Encoder layer, from 1; its output is taken before the encoder's final norm, also that of the last one."""
     context_seconds: float = Field(default=5.0, ge=0.0, le=14.0, allow_inf_nan=False)
     """Least context before and after the frames that a window of a long utterance gives, in seconds."""
-
-    @classmethod
-    def missing_files(cls, values: Mapping[str, Any], absolute: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-        """See `ExtractorConfig.missing_files`."""
-        checkpoint = values.get("checkpoint")
-        if isinstance(checkpoint, str) and checkpoint:
-            try:
-                locate_folder(absolute(checkpoint), MODEL_TYPE)
-            except UnitlangError as error:
-                yield "checkpoint", str(error)
-
-    def settled(self, absolute: Callable[[str], str]) -> tuple[Self, str | None]:
-        """See `ExtractorConfig.settled`."""
-        return self.model_copy(update={"checkpoint": absolute(self.checkpoint)}), None
 
     def grid(self) -> FrameGrid:
         """See `ExtractorConfig.grid`; all Whisper models have the same."""
@@ -76,7 +60,7 @@ class WhisperConfig(ExtractorConfig):
             {
                 "kind": self.kind,
                 "revision": REVISION,
-                "checkpoint": locate_folder(self.checkpoint, MODEL_TYPE).fingerprint(),
+                "checkpoint": self.files().fingerprint(),
                 "layer": self.layer,
                 "context_seconds": self.context_seconds,
             }
@@ -87,7 +71,7 @@ class WhisperConfig(ExtractorConfig):
         return WhisperExtractor(self, device)
 
 
-class WhisperExtractor(Extractor):
+class WhisperExtractor(ModelExtractor[WhisperConfig]):
     """Runs a Whisper encoder up to one layer, one window at a time.
 
     Each window is computed by itself and as long as it is, so what else is computed with it can change nothing.
@@ -101,9 +85,7 @@ class WhisperExtractor(Extractor):
         import torch
         from transformers import WhisperFeatureExtractor
 
-        self.config = config
-        self.grid = config.grid()
-        self._fingerprint = config.fingerprint()
+        super().__init__(config)
         self._device = torch.device(device)
         self._encoder: Any = _load_encoder(config).to(self._device)
         settings = self._encoder.config
@@ -119,15 +101,6 @@ class WhisperExtractor(Extractor):
         filters_FM = WhisperFeatureExtractor(feature_size=settings.num_mel_bins).mel_filters
         self._filters_MF: Any = torch.from_numpy(filters_FM.T).float()
         self._hann_N: Any = torch.hann_window(_MEL_VIEW)
-
-    def fingerprint(self) -> str:
-        """See `FeatureExtractor.fingerprint`."""
-        return self._fingerprint
-
-    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[FloatArray]:
-        """See `FeatureExtractor.stream`."""
-        for _, features_TD in self.stream_many([(None, blocks)]):
-            yield as_array(features_TD)
 
     def stream_many(self, utterances: Iterable[tuple[K, Iterable[FloatArray]]]) -> Iterator[tuple[K, Any]]:
         """See `FeatureExtractor.stream_many`; reading and log-mel run ahead in a thread of their own."""
@@ -183,7 +156,7 @@ def _load_encoder(config: WhisperConfig) -> Any:
     from transformers.modeling_utils import no_init_weights
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-    files = locate_folder(config.checkpoint, MODEL_TYPE)
+    files = config.files()
     values = read_settings(files, "encoder_layers", config.layer)
     settings = Settings.from_dict({**values, "encoder_layers": config.layer, "attn_implementation": "sdpa"})
     with no_init_weights():  # all are overwritten, and the caller's seed is left alone

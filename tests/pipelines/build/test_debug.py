@@ -42,6 +42,21 @@ def test_a_bug_in_an_extractor_is_found(
     assert run_build(config).manifest.version == 1
 
 
+def test_a_bug_that_shows_in_the_sample_is_found_as_well(
+    config: Config, run_build: Callable[..., Built], speech: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: MfccExtractor, waveform_N: Any) -> Any:
+        raise ArithmeticError("a bug")
+
+    monkeypatch.setattr(MfccExtractor, "_compute", broken)
+    with pytest.raises(ArithmeticError) as caught:
+        run_build(config)
+    utterance, place, _ = caught.value.__notes__
+    assert utterance.startswith("in utterance clips/clip0")
+    assert str(speech) in utterance
+    assert place.startswith("in step sample_features, work unit ")
+
+
 def test_what_cannot_be_run_again_is_said(config: Config, run_build: Callable[..., Built]) -> None:
     run_build(config)
     with pytest.raises(UserError, match="step quantise: computes no work units; did you mean `quantize`"):

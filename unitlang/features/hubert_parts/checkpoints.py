@@ -13,11 +13,9 @@ weights, or else from the three published sizes:
 # pyright: reportUnknownArgumentType=false
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -26,7 +24,7 @@ from torch.nn.utils.parametrize import remove_parametrizations
 from torchaudio.models import Wav2Vec2Model, wav2vec2_model
 
 from unitlang.errors import UnitlangError
-from unitlang.features.files import CheckpointFiles
+from unitlang.features.files import CheckpointFiles, read_json_object
 from unitlang.features.hubert_parts.files import BUNDLES, locate
 from unitlang.features.hubert_parts.names import CONV, LAYERS, is_later, torchaudio_names
 from unitlang.features.weights import check_finite, read_weights
@@ -126,25 +124,18 @@ def _read(files: CheckpointFiles) -> tuple[dict[str, Tensor], _Stated]:
 
 def _stated_by_hugging_face(files: CheckpointFiles) -> _Stated:
     assert files.config is not None  # noqa: S101
-    config = _read_json(files.config)
+    config = read_json_object(files.config)
     strides = config.get("conv_stride")
     if strides is not None and list(strides) != [stride for _, stride in _CONVOLUTIONS]:
         raise UnitlangError(f"{files.config}: conv_stride {strides} does not make frames of 20 ms")
     if config.get("hidden_act", "gelu") != "gelu" or config.get("feat_extract_activation", "gelu") != "gelu":
         raise UnitlangError(f"{files.config}: only models with gelu are supported")
-    preprocessor = _read_json(files.preprocessor) if files.preprocessor else {}
+    preprocessor = read_json_object(files.preprocessor) if files.preprocessor else {}
     return _Stated(
         config.get("num_attention_heads"),
         config.get("do_stable_layer_norm"),
         preprocessor.get("do_normalize"),
     )
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_bytes()))
-    except ValueError as error:
-        raise UnitlangError(f"{path} is not a JSON object: {error}") from error
 
 
 def _stated_by_fairseq(content: Mapping[str, Any]) -> _Stated:
