@@ -112,7 +112,7 @@ def corpus(config: WhisperConfig, prompts: Path, phones: Phones) -> None:
     ways: dict[str, tuple[dict[str, Any], float, int]] = {
         "whisper, 1 worker": (config.model_dump(), 2.0, 1),
         "whisper, 2 workers": (config.model_dump(), 2.0, 2),
-        "whisper, units of 7 min": (config.model_dump(), 7.0, 1),
+        "whisper, work units of 7 min": (config.model_dump(), 7.0, 1),
         "mfcc": ({"kind": "mfcc"}, 2.0, 1),
     }
     table = Table("corpus", "CPU s / h", "frames/s", "runs/s", "words/s", "frames/word", "PNMI", "units")

@@ -35,7 +35,7 @@ class Running:
         assert self.process.poll() is None, self.log.read_text()
 
     def end(self, code: int = 0) -> str:
-        """What it wrote, once it has ended as it should; on one line, as tables may have cut it anywhere."""
+        """Output of a build that ended well, on one line, because tables may break it anywhere."""
         assert self.process.wait(BUILD_SECONDS) == code, self.log.read_text()
         return " ".join(self.log.read_text().split())
 
@@ -64,7 +64,7 @@ def wait_for_unit(store: str, step: str, ended: Callable[[], Any]) -> None:
 
 
 def work_units(undisturbed: Files, step: str) -> int:
-    """How many a step has."""
+    """Number of work units of a step."""
     return sum(path.startswith(f"data/receipts/{step}/") for path in undisturbed)
 
 

@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def wait_for(what: str, ready: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
-    """What `ready` returns, as soon as it is true."""
+    """Wait until `ready` returns something true, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := ready()):
         assert time.monotonic() < deadline, f"{what}: not after {seconds:.0f} s"

@@ -1,4 +1,4 @@
-"""What fairseq2's compiled part needs comes with the packages."""
+"""The packages bring the libraries that fairseq2's compiled part needs."""
 
 from pathlib import Path
 

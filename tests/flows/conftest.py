@@ -64,7 +64,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(echox: Echox, config: Path) -> Process:
-    """What the first build said."""
+    """Output of the first build."""
     return echox("build", config)
 
 

@@ -1,4 +1,4 @@
-"""What a table must look like before it is written."""
+"""Tables are checked against their schema before they are written."""
 
 import pyarrow as pa
 import pytest

@@ -1,4 +1,4 @@
-"""What people type, and where it leads."""
+"""URIs as people type them, and the stores that they name."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What interrupts decoding is raised, and never changes what is decoded."""
+"""An interrupt of decoding is raised, and never changes the decoded samples."""
 
 import signal
 from asyncio import CancelledError

@@ -16,7 +16,7 @@ COMMANDS = {"build", "approve", "debug", "inspect", "verify", "versions", "train
 
 
 def completed(*words: str) -> list[str]:
-    """What the shell offers for the last word."""
+    """Completions that the shell offers for the last word."""
     line = {
         "COMP_WORDS": " ".join(("echox", *words)),
         "COMP_CWORD": str(len(words)),

@@ -275,7 +275,7 @@ def test_conversations_feed_all_three_stages(
 
 
 def ingest_only(config: Config) -> None:
-    """What is left of a build that was killed right after `ingest`."""
+    """Files of a build that was killed right after `ingest`."""
     run_until(check_config(config, "test", Path.cwd()), Console(quiet=True), "ingest")
 
 

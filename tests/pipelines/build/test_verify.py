@@ -72,7 +72,7 @@ def rewrite(corpus: tuple[Store, Manifest], table: str, change: Callable[[Rows],
 
 
 def strange(name: str) -> str:
-    """What `verify` says of a single training example of a file."""
+    """The message of `verify` about a single training example of a file."""
     return f"{name}: the words are not those of the utterance (1 such examples)"
 
 

@@ -1,4 +1,4 @@
-"""What a job logs arrives as it was."""
+"""The log of a job arrives unchanged."""
 
 import logging
 import sys

@@ -84,7 +84,7 @@ def run(session: Session, step: Spell, *texts: str, known: tuple[Receipt, ...] =
 
 
 def diary(step: Spell) -> list[str]:
-    """What the step did since the last look."""
+    """Lines that the step wrote since the last call."""
     path = Path(step.diary)
     lines = path.read_text().splitlines() if path.exists() else []
     path.write_text("")

@@ -111,7 +111,7 @@ def outcome(blocks: Iterator[np.ndarray]) -> Outcome:
 
 
 def check_segments(source: str | Path | bytes, segments: list[Segment]) -> list[Outcome]:
-    """What `stream_segments` gives, which must be what `stream` gives."""
+    """Segments by `stream_segments`, which must equal those by `stream`."""
     together = [outcome(blocks) for blocks in stream_segments(source, segments, block_samples=5_000)]
     alone = [outcome(stream(source, offset_samples=at, num_samples=num, block_samples=5_000)) for at, num in segments]
     assert together == alone

@@ -1,4 +1,4 @@
-"""What shares a batch with an utterance, and where a long one is cut, must not change its units."""
+"""Neither the rest of a batch nor the cuts of a long utterance change its units."""
 
 from pathlib import Path
 from typing import Any
