@@ -42,9 +42,9 @@ from pipelines.engine.devices import prepare_device
 from pipelines.engine.state import BuildState
 from pipelines.steps import steps
 from pipelines.steps.fit_quantizer import load_quantizer
-from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version
 from unitlang.audio.reading import load
 from unitlang.features import EXTRACTORS
 from unitlang.frames import SAMPLE_RATE
@@ -103,12 +103,12 @@ def main() -> None:
         hours = write_speech(Path(folder, "speech"), options.minutes, options.data)
         features = hubert(Path(folder), options.layer) if options.features == "hubert" else {"kind": "mfcc"}
         config = build_config(Path(folder), options.minutes, features, options.workers)
-        manifest, parts = build(config, console)
+        version, parts = build(config, console)
         console.print(steps_table(parts, options.workers, hours))
         store = Store.open(config.store)
-        loop = plain_loop(store, manifest, options.workers)
+        loop = plain_loop(store, version, options.workers)
         console.print(quantize_table(next(part for part in parts if part.name == "quantize"), loop, options.workers))
-        console.print(storage_table(manifest, hours))
+        console.print(storage_table(version, hours))
         console.print(f"{hours * 60:.1f} min of audio, {options.features}, {options.workers} workers")
 
 
@@ -150,7 +150,7 @@ def build_config(folder: Path, minutes: float, features: dict[str, Any], workers
     return check_config(values, "benchmark", folder)
 
 
-def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
+def build(config: BuildConfig, console: Console) -> tuple[Version, list[Part]]:
     """Run the steps and the commit as `pipelines.build.build.build` does; return the times of each."""
     parts: list[Part] = []
     with TimedSession(Store.open(config.store, create=True), config.run, console) as session:
@@ -163,13 +163,13 @@ def build(config: BuildConfig, console: Console) -> tuple[Manifest, list[Part]]:
         began = time.time()
         built = finish(state)
         parts.append(Part("commit", time.time() - began, began))
-    return built.manifest, parts
+    return built.version, parts
 
 
-def plain_loop(store: Store, manifest: Manifest, workers: int) -> Part:
+def plain_loop(store: Store, version: Version, workers: int) -> Part:
     """Decode, extract and assign the same work units in `workers` processes."""
-    quantizer = manifest.artifacts["quantizer"].fingerprint
-    jobs = [(store.uri, quantizer, file.path) for file in manifest.files("utterances")]
+    quantizer = version.artifacts["quantizer"].fingerprint
+    jobs = [(store.uri, quantizer, file.path) for file in version.files("utterances")]
     began = time.time()
     with get_context("spawn").Pool(workers, prepare_device) as pool:
         timings = list(pool.imap_unordered(time_work_unit, jobs, chunksize=1))
@@ -254,11 +254,11 @@ def model_share_of_cpu(part: Part) -> float:
     return part.model_cpu / part.cpu
 
 
-def storage_table(manifest: Manifest, hours: float) -> Table:
+def storage_table(version: Version, hours: float) -> Table:
     """Table of the size of each corpus table per hour of audio."""
     table = Table("table", "kB / h of audio")
     for name in TABLES:
-        files = manifest.files(name)
+        files = version.files(name)
         if files:
             table.add_row(name, f"{sum(file.bytes for file in files) / hours / 1000:.1f}")
     return table

@@ -67,7 +67,7 @@ def make_corpus(folder: Path, facts: Sequence[Fact], sizes: Sizes, seed: int, co
         "max_reject_ratio": 0.0,
         "run": {"workers": 1, "ray_above_seconds": 1e9},
     }
-    return build(check_config(values, "miniature", folder), console).manifest.uri
+    return build(check_config(values, "miniature", folder), console).version.uri
 
 
 def speak_all(folder: Path, facts: Sequence[Fact], sizes: Sizes, draw: random.Random) -> Iterator[dict[str, Any]]:

@@ -34,11 +34,11 @@ from rich.console import Console
 from rich.table import Table
 from transformers import WhisperModel
 
-from pipelines.build.statistics import from_manifest, overall
+from pipelines.build.statistics import from_version, overall
 from pipelines.config.build import check_config
-from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version
 from unitlang.audio.reading import load
 from unitlang.features.whisper import WhisperConfig
 from unitlang.frames import SAMPLE_RATE
@@ -119,11 +119,11 @@ def corpus(config: WhisperConfig, prompts: Path, phones: Phones) -> None:
     first: dict[str, NDArray[np.integer]] = {}
     for name, (features, minutes, workers) in ways.items():
         with TemporaryDirectory() as folder:
-            manifest, cpu_seconds = build_corpus(Path(folder, "store"), prompts, features, minutes, workers)
-            units = read_units(manifest)
+            version, cpu_seconds = build_corpus(Path(folder, "store"), prompts, features, minutes, workers)
+            units = read_units(version)
         first = first or units
         same = all(np.array_equal(units[key], first[key]) for key in first)
-        found = overall(from_manifest(manifest.statistics))
+        found = overall(from_version(version.statistics))
         stats, hours = found.compression, found.samples / SAMPLE_RATE / 3600
         table.add_row(
             name,
@@ -140,7 +140,7 @@ def corpus(config: WhisperConfig, prompts: Path, phones: Phones) -> None:
 
 def build_corpus(
     store: Path, prompts: Path, features: dict[str, Any], minutes: float, workers: int
-) -> tuple[Manifest, float]:
+) -> tuple[Version, float]:
     """The corpus, and the CPU seconds of `quantize`; one worker is this process."""
     values = {
         "store": str(store),
@@ -151,14 +151,14 @@ def build_corpus(
         "work_units": {"minutes": minutes},
         "run": {"workers": workers, "ray_above_seconds": 1e6 if workers == 1 else 0.0},
     }
-    manifest, parts = build(check_config(values, "benchmark", prompts), Console(quiet=True))
-    return manifest, next(part.cpu for part in parts if part.name == "quantize")
+    version, parts = build(check_config(values, "benchmark", prompts), Console(quiet=True))
+    return version, next(part.cpu for part in parts if part.name == "quantize")
 
 
-def read_units(manifest: Manifest) -> dict[str, NDArray[np.integer]]:
+def read_units(version: Version) -> dict[str, NDArray[np.integer]]:
     """The unit of each frame, by utterance."""
-    store = Store.open(manifest.store)
-    rows = [row for file in manifest.files("units") for row in read_table(store, file.path).to_pylist()]
+    store = Store.open(version.store)
+    rows = [row for file in version.files("units") for row in read_table(store, file.path).to_pylist()]
     names = [row["utterance_id"].removeprefix("prompts/").partition("#")[0] for row in rows]
     return {name: np.repeat(row["units"], row["durations"]) for name, row in zip(names, rows, strict=True)}
 

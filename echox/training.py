@@ -66,7 +66,7 @@ def check(request: TrainingRequest) -> None:
     config = load_settings(stage, request.architecture, request.settings)
     load_architecture(request.architecture)
     corpus = Corpus.open(request.corpus)
-    check_trainable(corpus.store, corpus.manifest)
+    check_trainable(corpus.store, corpus.version)
     hold_out(corpus, stage.table, config.data.valid_fraction)
     check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
 

@@ -24,8 +24,8 @@ from pipelines.cluster.jobs import JobStopped
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.errors import USER_ERRORS, UserError
 from storage.errors import Unavailable
-from storage.manifests import resolve
 from storage.store import Store
+from storage.versions import resolve
 
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
@@ -98,11 +98,11 @@ def run_build(config: BuildConfig, ray: str | None) -> Built:
 @task(name="report")
 def publish(done: Built) -> Summary:
     """Write the report into the store, and publish the artifacts in the UI."""
-    store = Store.open(done.manifest.store)
-    found = facts(store, done.manifest)
+    store = Store.open(done.version.store)
+    found = facts(store, done.version)
     publish_artifacts(found, leave_report(store, found))
     return {
-        "corpus": done.manifest.uri,
+        "corpus": done.version.uri,
         "new": done.new,
         "kept": done.kept,
         "added": done.added,
@@ -147,8 +147,8 @@ def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
     check_server()
     state: State[Any] = build_corpus(config, ray, return_state=True)
     summary: Summary = state.result()
-    manifest = resolve(summary["corpus"])[1]
-    return Built(manifest, summary["new"], summary["kept"], summary["added"])
+    version = resolve(summary["corpus"])[1]
+    return Built(version, summary["new"], summary["kept"], summary["added"])
 
 
 def check_server() -> None:

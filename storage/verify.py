@@ -10,25 +10,25 @@ import pyarrow.parquet as pq
 
 from storage.artifacts import get_artifact
 from storage.errors import StorageError
-from storage.manifests import Manifest
 from storage.receipts import DataFile
 from storage.store import Store
+from storage.versions import Version
 
 THREADS = 8
 """Files in memory at a time."""
 
 
-def verify_files(store: Store, manifest: Manifest) -> Iterator[str]:
+def verify_files(store: Store, version: Version) -> Iterator[str]:
     """Check all files and artifacts of a version; yield one line per problem.
 
     Checks existence, size, SHA-256 and number of rows of every file, the checksums of the artifacts, and that no file
     is listed twice. Memory: as many files as there are threads.
     """
-    files = [file for receipts in manifest.steps.values() for receipt in receipts for file in receipt.files]
+    files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
     for path, count in Counter(file.path for file in files).items():
         if count > 1:
-            yield f"{store.url(path)}: named {count} times by version {manifest.version}"
-    for artifact in manifest.artifacts.values():
+            yield f"{store.url(path)}: named {count} times by version {version.number}"
+    for artifact in version.artifacts.values():
         try:
             get_artifact(store, artifact.kind, artifact.fingerprint)
         except StorageError as error:

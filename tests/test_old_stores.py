@@ -12,8 +12,8 @@ from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.config.build import load_config
 from pipelines.steps import computations
-from storage.manifests import latest
 from storage.store import Store
+from storage.versions import latest
 from tests.fixtures.store import HOME, SAMPLE, lay_out, only_one, unpack
 
 QUIET = Console(quiet=True)
@@ -44,10 +44,10 @@ def config() -> Path:
 
 def test_it_is_whole(config: Path) -> None:
     store = Store.open(HOME / "store")
-    manifest = latest(store)
-    assert manifest is not None
-    assert "grid" not in store.get(f"{manifest.artifacts['quantizer'].path}/card.json").decode()
-    assert list(verify(store, manifest)) == []
+    version = latest(store)
+    assert version is not None
+    assert "grid" not in store.get(f"{version.artifacts['quantizer'].path}/card.json").decode()
+    assert list(verify(store, version)) == []
 
 
 def test_it_is_up_to_date_with_no_work_done(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,8 +68,8 @@ def test_it_grows_by_what_is_new(config: Path) -> None:
     after = contents(HOME / "store")
     assert before.items() <= after.items()
     store = Store.open(HOME / "store")
-    assert list(verify(store, built.manifest)) == []
-    assert built.manifest.parent == 1
+    assert list(verify(store, built.version)) == []
+    assert built.version.parent == 1
 
 
 def test_a_new_build_makes_the_same_bytes(config: Path) -> None:

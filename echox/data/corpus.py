@@ -8,10 +8,10 @@ from typing import Self
 
 from echox.errors import EchoxError
 from storage.artifacts import get_artifact
-from storage.manifests import Manifest, resolve
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version, resolve
 from unitlang.language.unit_language import UnitLanguage
 
 TRAIN_SPLITS = frozenset({None, "train"})
@@ -24,11 +24,11 @@ class Corpus:
 
     Attributes:
         store: the store that holds it.
-        manifest: the version.
+        version: the version.
     """
 
     store: Store
-    manifest: Manifest
+    version: Version
 
     @classmethod
     def open(cls, uri: str) -> Self:
@@ -42,7 +42,7 @@ class Corpus:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints of quantizer and unit language, which models that work together must share."""
-        return {kind: self.manifest.artifacts[kind].fingerprint for kind in ("quantizer", "unit_language")}
+        return {kind: self.version.artifacts[kind].fingerprint for kind in ("quantizer", "unit_language")}
 
     @cached_property
     def unit_language(self) -> UnitLanguage:
@@ -51,11 +51,11 @@ class Corpus:
 
     def paths(self, table: str) -> list[str]:
         """Return the paths of a training table's files in the store, in the order of this version."""
-        return [file.path for file in self.manifest.files(table)]
+        return [file.path for file in self.version.files(table)]
 
     def rows(self, table: str) -> int:
         """Return the number of rows of a training table."""
-        return sum(file.rows for file in self.manifest.files(table))
+        return sum(file.rows for file in self.version.files(table))
 
     def texts(self, text_columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
         """Yield the texts of some columns, by training table, in the order of tables and files."""
@@ -116,7 +116,7 @@ def hold_out(corpus: Corpus, table: str, share: float) -> Holdout:
         ]
     if len(ids) < 2:
         problem = f"table {table!r} has {len(ids)} examples; training needs two, one of them to validate on"
-        raise EchoxError(f"{corpus.manifest.uri}: {problem}; build the corpus from more speech")
+        raise EchoxError(f"{corpus.version.uri}: {problem}; build the corpus from more speech")
     lowest = min(ids, key=_hash)
     return Holdout(share, None if _hash(lowest) < share else lowest)
 

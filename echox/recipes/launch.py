@@ -101,7 +101,7 @@ def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
 def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
     return RunCard(
         stage=request.stage,
-        corpus=setting.corpus.manifest.uri,
+        corpus=setting.corpus.version.uri,
         architecture_name=request.architecture,
         settings=request.settings,
         source_models=dict(request.source_models),

@@ -6,11 +6,11 @@ from flows.command import Command, CorpusArgument
 def approve(corpus: CorpusArgument) -> None:
     """Approve a version that a build marked as a candidate, so that training accepts it."""
     from storage.approvals import approve as approved
-    from storage.manifests import resolve
+    from storage.versions import resolve
 
-    store, manifest = resolve(corpus)
-    done = approved(store, manifest)
-    print(f"{manifest.uri}: {'approved' if done else 'nothing to approve'}")  # noqa: T201
+    store, version = resolve(corpus)
+    done = approved(store, version)
+    print(f"{version.uri}: {'approved' if done else 'nothing to approve'}")  # noqa: T201
 
 
 COMMAND = Command(approve, "Build", "echox approve examples/sample-corpus@2")

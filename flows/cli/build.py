@@ -95,18 +95,18 @@ def _report(built: "Built", out: Console) -> None:
     from flows.report.terminal import tables
     from storage.store import Store
 
-    manifest = built.manifest
-    store = Store.open(manifest.store)
-    found = facts(store, manifest)
+    version = built.version
+    store = Store.open(version.store)
+    found = facts(store, version)
     report = leave_report(store, found)
     if built.new:
         Console(markup=False).print(tables(found))
         counts = f"entries: {built.added:,} new, {built.kept:,} kept"
-        out.print(f"version {manifest.version} of {manifest.store}; {counts}; report: {report}", soft_wrap=True)
+        out.print(f"version {version.number} of {version.store}; {counts}; report: {report}", soft_wrap=True)
     else:
-        out.print(f"nothing to do: version {manifest.version} of {manifest.store} is up to date", soft_wrap=True)
+        out.print(f"nothing to do: version {version.number} of {version.store} is up to date", soft_wrap=True)
     if found["status"] == "candidate":
-        out.print(f"needs a look: {'; '.join(manifest.review)}; then: echox approve {manifest.uri}", soft_wrap=True)
+        out.print(f"needs a look: {'; '.join(version.review)}; then: echox approve {version.uri}", soft_wrap=True)
         raise typer.Exit(NEEDS_A_LOOK)
 
 

@@ -14,7 +14,7 @@ def inspect(
     """Show hours, rejects, compression by dataset, settings and lineage of a corpus version."""
     from flows.report.facts import facts
     from flows.report.terminal import tables
-    from storage.manifests import resolve
+    from storage.versions import resolve
 
     found = facts(*resolve(corpus))
     if as_json:

@@ -9,10 +9,10 @@ def versions(store: StoreArgument) -> None:
     """List the versions of a corpus: hours, k, vocabulary, compression and status of each."""
     from flows.report.facts import summary
     from flows.report.terminal import versions_table
-    from storage.manifests import history
+    from storage.versions import history
 
-    place, manifests = history(store)
-    Console(markup=False).print(versions_table([summary(place, manifest) for manifest in manifests]))
+    place, versions = history(store)
+    Console(markup=False).print(versions_table([summary(place, version) for version in versions]))
 
 
 COMMAND = Command(versions, "Look", "echox versions examples/sample-corpus")

@@ -13,12 +13,12 @@ from flows.report.records import (
     Lineage,
     VersionSummary,
 )
-from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
+from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
 from storage.approvals import approver, status
 from storage.artifacts import CARD
-from storage.manifests import Manifest
 from storage.store import Store
+from storage.versions import Version
 from unitlang.frames import SAMPLE_RATE
 from unitlang.language.compression import CompressionStats
 
@@ -27,65 +27,65 @@ OLD_GRID: GridFacts = {"hop": 320, "view": 400}
 """Grid of quantizers whose card has none: only extractors with this one existed then."""
 
 
-def facts(store: Store, manifest: Manifest) -> Facts:
+def facts(store: Store, version: Version) -> Facts:
     """Return all facts of a version.
 
     Raises:
         StorageError: the store refuses, or a file of the version is missing.
     """
-    datasets = from_manifest(manifest.statistics)
+    datasets = from_version(version.statistics)
     total = overall(datasets)
-    made_with = definition(store, manifest)
-    learnt = learnt_from(manifest, total.samples, made_with["sample_hours"])
+    made_with = definition(store, version)
+    learnt = learnt_from(version, total.samples, made_with["sample_hours"])
     return {
-        "store": manifest.store,
-        "version": manifest.version,
-        "parent": manifest.parent,
-        "created": manifest.created,
-        "status": status(store, manifest),
-        "review": manifest.review,
-        "approved_by": approver(store, manifest),
+        "store": version.store,
+        "version": version.number,
+        "parent": version.parent,
+        "created": version.created,
+        "status": status(store, version),
+        "review": version.review,
+        "approved_by": approver(store, version),
         "made_with": made_with,
-        "entries": manifest.statistics["entries"],
+        "entries": version.statistics["entries"],
         **dataset_facts(total),
         "compression_note": compression_note(total.hours, learnt),
         "learnt_from": learnt,
         "datasets": {name: dataset_facts(statistics) for name, statistics in datasets.items()},
-        "reject_examples": reject_examples(store, manifest),
-        "examples": manifest.statistics.get("examples", {}),
-        "unused": manifest.statistics.get("unused", {}),
-        "lineage": lineage(manifest),
+        "reject_examples": reject_examples(store, version),
+        "examples": version.statistics.get("examples", {}),
+        "unused": version.statistics.get("unused", {}),
+        "lineage": lineage(version),
     }
 
 
-def summary(store: Store, manifest: Manifest) -> VersionSummary:
+def summary(store: Store, version: Version) -> VersionSummary:
     """Return the facts that distinguish a version from the others.
 
     Raises:
         StorageError: the store refuses, or a file of the version is missing.
     """
-    total = overall(from_manifest(manifest.statistics))
-    made_with = definition(store, manifest)
+    total = overall(from_version(version.statistics))
+    made_with = definition(store, version)
     return {
-        "version": manifest.version,
-        "created": manifest.created,
-        "status": status(store, manifest),
+        "version": version.number,
+        "created": version.created,
+        "status": status(store, version),
         "hours": total.hours,
         "utterances": total.utterances,
         "total_ratio": total.compression.total_ratio,
         "k": made_with["k"],
         "vocab_size": made_with["vocab_size"],
-        "artifacts": _fingerprints(manifest),
+        "artifacts": _fingerprints(version),
     }
 
 
-def definition(store: Store, manifest: Manifest) -> Definition:
+def definition(store: Store, version: Version) -> Definition:
     """Read what defines units and words from the cards of the quantizer and the unit language.
 
     Raises:
         StorageError: a card is missing.
     """
-    quantizer, language = _card(store, manifest, "quantizer"), _card(store, manifest, "unit_language")
+    quantizer, language = _card(store, version, "quantizer"), _card(store, version, "unit_language")
     return {
         "features": quantizer["features"],
         "grid": quantizer.get("grid", OLD_GRID),
@@ -99,8 +99,8 @@ def definition(store: Store, manifest: Manifest) -> Definition:
     }
 
 
-def _card(store: Store, manifest: Manifest, artifact: str) -> dict[str, Any]:
-    return json.loads(store.get(f"{manifest.artifacts[artifact].path}/{CARD}"))
+def _card(store: Store, version: Version, artifact: str) -> dict[str, Any]:
+    return json.loads(store.get(f"{version.artifacts[artifact].path}/{CARD}"))
 
 
 def dataset_facts(statistics: DatasetStatistics) -> DatasetFacts:
@@ -128,15 +128,15 @@ def _compression_facts(compression: CompressionStats) -> CompressionFacts:
     }
 
 
-def learnt_from(manifest: Manifest, samples: int, sample_hours: float) -> LearntFrom | None:
-    """Return what speech the unit language was learnt from; None where an old manifest does not record it.
+def learnt_from(version: Version, samples: int, sample_hours: float) -> LearntFrom | None:
+    """Return what speech the unit language was learnt from; None where an old version does not record it.
 
     Args:
-        manifest: the version.
+        version: the version.
         samples: speech in it, in samples at 16 kHz.
         sample_hours: speech at most that the unit language is learnt from.
     """
-    came = manifest.lineage.get("came_with", {}).get("unit_language")
+    came = version.lineage.get("came_with", {}).get("unit_language")
     if came is None:
         return None
     return {
@@ -161,29 +161,29 @@ def compression_note(hours: float, learnt: LearntFrom | None) -> str:
     return f"{measured} {source}. {unknown}"
 
 
-def reject_examples(store: Store, manifest: Manifest) -> dict[str, list[dict[str, str]]]:
+def reject_examples(store: Store, version: Version) -> dict[str, list[dict[str, str]]]:
     """Return some rejects of every reason.
 
     Raises:
         StorageError: a file of rejects is missing.
     """
-    receipts = [receipt for step in sorted(manifest.steps) for receipt in manifest.steps[step]]
+    receipts = [receipt for step in sorted(version.steps) for receipt in version.steps[step]]
     found = examples(store, receipts, EXAMPLES_OF_A_REASON)
     return {reason: found[reason] for reason in sorted(found)}
 
 
-def lineage(manifest: Manifest) -> Lineage:
+def lineage(version: Version) -> Lineage:
     """Return what the version was made from and with."""
     return {
-        "artifacts": dict(sorted(_fingerprints(manifest).items())),
-        "features": manifest.config["features"],
-        "quantizer": manifest.config["quantizer"],
-        "unit_language": manifest.config["unit_language"],
-        "sources": manifest.config["sources"],
-        "work_units": {step: len(receipts) for step, receipts in sorted(manifest.steps.items())},
-        "packages": manifest.lineage["versions"],
+        "artifacts": dict(sorted(_fingerprints(version).items())),
+        "features": version.config["features"],
+        "quantizer": version.config["quantizer"],
+        "unit_language": version.config["unit_language"],
+        "sources": version.config["sources"],
+        "work_units": {step: len(receipts) for step, receipts in sorted(version.steps.items())},
+        "packages": version.lineage["versions"],
     }
 
 
-def _fingerprints(manifest: Manifest) -> dict[str, str]:
-    return {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
+def _fingerprints(version: Version) -> dict[str, str]:
+    return {name: ref.fingerprint for name, ref in version.artifacts.items()}

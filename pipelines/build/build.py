@@ -1,6 +1,6 @@
 """Build a corpus: run the steps in order, then commit once.
 
-Each step skips work that the last version has (receipts in its manifest) or that an unfinished build did (receipts in
+Each step skips work that the last version has (receipts in its version) or that an unfinished build did (receipts in
 the store). So a killed build resumes where it stopped, a finished one does nothing, and new audio costs only itself.
 """
 
@@ -20,8 +20,8 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
-from storage.manifests import latest
 from storage.store import Store
+from storage.versions import latest
 
 
 def build(config: BuildConfig, console: Console, ray_address: str | None = None) -> Built:

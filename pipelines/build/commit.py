@@ -1,4 +1,4 @@
-"""Finish a build: check its accounts, compute its statistics and commit the manifest of the new version."""
+"""Finish a build: check its accounts, compute its statistics and commit the new version."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from pipelines.build.accounts import check_accounts
 from pipelines.build.gates import needs_look
-from pipelines.build.statistics import ByDataset, Coding, counted_steps, from_manifest, gather, overall
+from pipelines.build.statistics import ByDataset, Coding, counted_steps, from_version, gather, overall
 from pipelines.config.build import BuildConfig
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState
@@ -18,8 +18,8 @@ from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict
-from storage.manifests import Manifest, commit, load
 from storage.receipts import Receipt
+from storage.versions import Version, commit, load
 
 PACKAGES = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
 """Packages that affect the values; the lineage of a version records their versions."""
@@ -30,25 +30,25 @@ class Built:
     """Result of a build.
 
     Attributes:
-        manifest: the corpus version.
+        version: the corpus version.
         new: true if this build committed it; false if nothing had changed.
         kept: number of entries taken over from the parent version.
         added: number of new entries.
     """
 
-    manifest: Manifest
+    version: Version
     new: bool
     kept: int
     added: int
 
     @classmethod
-    def of(cls, manifest: Manifest, parent: Manifest | None) -> "Built":
-        """The result of a build from `parent` to `manifest`, which is `parent` itself if nothing changed."""
+    def of(cls, version: Version, parent: Version | None) -> "Built":
+        """The result of a build from `parent` to `version`, which is `parent` itself if nothing changed."""
         before = _fingerprints(parent.steps["ingest"] if parent else ())
         rows = {True: 0, False: 0}
-        for receipt in manifest.steps["ingest"]:
+        for receipt in version.steps["ingest"]:
             rows[receipt.fingerprint in before] += receipt.rows_in
-        return cls(manifest, manifest is not parent, kept=rows[True], added=rows[False])
+        return cls(version, version is not parent, kept=rows[True], added=rows[False])
 
 
 def finish(build: BuildState) -> Built:
@@ -73,38 +73,38 @@ def finish(build: BuildState) -> Built:
         return Built.of(_commit(build), parent)
 
 
-def _commit(build: BuildState) -> Manifest:
+def _commit(build: BuildState) -> Version:
     """Commit the next version; return that of another build if it is identical."""
     store = build.session.store
-    manifest = assemble(build)
-    review = needs_look(build.config.gates, last_accepted(store, build.parent), manifest)
+    version = assemble(build)
+    review = needs_look(build.config.gates, last_accepted(store, build.parent), version)
     try:
-        return commit(store, replace(manifest, review=review))
+        return commit(store, replace(version, review=review))
     except CommitConflict:
-        other = load(store, manifest.version)
-        if (other.steps, other.artifacts) == (manifest.steps, manifest.artifacts):
+        other = load(store, version.number)
+        if (other.steps, other.artifacts) == (version.steps, version.artifacts):
             return other  # this build committed before it was killed, or an identical build did
         raise
 
 
-def assemble(build: BuildState) -> Manifest:
-    """The manifest of the next version, with its statistics.
+def assemble(build: BuildState) -> Version:
+    """The next version, with its statistics.
 
     Raises:
         StorageError: an output or artifact cannot be read from the store.
     """
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
-    number = parent.version + 1 if parent else 1
+    number = parent.number + 1 if parent else 1
     statistics = _version_statistics(steps, datasets)
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
         came_with=came_with(parent, build.artifacts, number, overall(datasets).samples),
     )
-    return Manifest(
-        version=number,
-        parent=parent.version if parent else None,
+    return Version(
+        number=number,
+        parent=parent.number if parent else None,
         steps=steps,
         artifacts=build.artifacts,
         config=recorded_config(build.config),
@@ -147,7 +147,7 @@ def dataset_statistics(build: BuildState) -> ByDataset:
         name: [receipt for receipt in receipts if receipt.fingerprint not in old[name]]
         for name, receipts in counted.items()
     }
-    return gather(store, new, coding, from_manifest(parent.statistics))
+    return gather(store, new, coding, from_version(parent.statistics))
 
 
 def _fingerprints(receipts: Iterable[Receipt]) -> set[str]:
@@ -155,7 +155,7 @@ def _fingerprints(receipts: Iterable[Receipt]) -> set[str]:
 
 
 def came_with(
-    parent: Manifest | None, artifacts: Mapping[str, ArtifactRef], number: int, samples: int
+    parent: Version | None, artifacts: Mapping[str, ArtifactRef], number: int, samples: int
 ) -> dict[str, CameWith]:
     """Origin of each artifact: the version in which it first appeared, and the speech of that version.
 

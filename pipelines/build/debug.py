@@ -15,9 +15,9 @@ from pipelines.engine.state import BuildState
 from pipelines.engine.step import Step, WorkUnit, perform
 from pipelines.errors import UserError
 from pipelines.steps import computations, steps
-from storage.manifests import latest
 from storage.receipts import Receipt
 from storage.store import Store
+from storage.versions import latest
 
 Work = tuple[Step[Any], WorkUnit[Any]]
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 from pipelines.steps.audio_files import audio_source
 from pipelines.steps.fit_quantizer import load_quantizer
 from pipelines.steps.fit_unit_language import load_unit_language
-from storage.manifests import resolve
+from storage.versions import resolve
 from unitlang.audio.reading import stream
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
@@ -30,8 +30,8 @@ class Encoder:
             StorageError: the store, the version or one of its artifacts cannot be read.
             UnitlangError: the model of the quantizer cannot be loaded.
         """
-        store, manifest = resolve(corpus)
-        names = {name: ref.fingerprint for name, ref in manifest.artifacts.items()}
+        store, version = resolve(corpus)
+        names = {name: ref.fingerprint for name, ref in version.artifacts.items()}
         return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
 
     def __call__(self, path: str) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from pipelines.build.statistics import DatasetStatistics, from_manifest, overall
+from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.config.gates import GatesConfig
-from storage.manifests import Manifest
+from storage.versions import Version
 
 
-def needs_look(gates: GatesConfig, before: Manifest | None, now: Manifest) -> list[str]:
+def needs_look(gates: GatesConfig, before: Version | None, now: Version) -> list[str]:
     """One sentence for each gate that the new version fails; empty if there is no version to compare with.
 
     Args:
@@ -18,9 +18,9 @@ def needs_look(gates: GatesConfig, before: Manifest | None, now: Manifest) -> li
     return [] if before is None else list(_moves(gates, before, now))
 
 
-def _moves(gates: GatesConfig, before: Manifest, now: Manifest) -> Iterator[str]:
-    old, new = (overall(from_manifest(manifest.statistics)) for manifest in (before, now))
-    since = f"since version {before.version}"
+def _moves(gates: GatesConfig, before: Version, now: Version) -> Iterator[str]:
+    old, new = (overall(from_version(version.statistics)) for version in (before, now))
+    since = f"since version {before.number}"
     shares = _reject_ratio(before, old), _reject_ratio(now, new)
     if gates.reject_ratio is not None and abs(shares[1] - shares[0]) > gates.reject_ratio:
         yield f"reject ratio went from {shares[0]:.2%} to {shares[1]:.2%} {since} (gate {gates.reject_ratio:.2%})"
@@ -33,5 +33,5 @@ def _moves(gates: GatesConfig, before: Manifest, now: Manifest) -> Iterator[str]
             yield f"{name} went from {was:,.3f} to {is_:,.3f} {since} (gate {gate:.1%})"
 
 
-def _reject_ratio(manifest: Manifest, statistics: DatasetStatistics) -> float:
-    return sum(statistics.rejects.values()) / max(1, manifest.statistics["entries"])
+def _reject_ratio(version: Version, statistics: DatasetStatistics) -> float:
+    return sum(statistics.rejects.values()) / max(1, version.statistics["entries"])

@@ -15,9 +15,9 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
-from storage.manifests import latest, load
 from storage.receipts import Receipt, to_json
 from storage.store import Store
+from storage.versions import latest, load
 
 FOLDER = "builds"
 _PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
@@ -72,8 +72,8 @@ def begin(config: BuildConfig) -> Handover:
     """
     store = Store.open(config.store, create=True)
     parent = latest(store)
-    _sweep(store, parent.version if parent else 0)
-    state = _State(config.model_dump(mode="json"), parent.version if parent else None, {}, {}, {})
+    _sweep(store, parent.number if parent else 0)
+    state = _State(config.model_dump(mode="json"), parent.number if parent else None, {}, {}, {})
     path = _put(store, state)
     return Handover(store.uri, path, path)
 
@@ -94,12 +94,12 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
     build = _load(handover, session)
     if step == COMMIT:
         built = finish(build)
-        facts = {"version": built.manifest.version, "new": built.new, "kept": built.kept, "added": built.added}
+        facts = {"version": built.version.number, "new": built.new, "kept": built.kept, "added": built.added}
         return replace(handover, step=step, facts=facts)
     steps()[step].run(build)
     state = _State(
         config=build.config.model_dump(mode="json"),
-        parent=build.parent.version if build.parent else None,
+        parent=build.parent.number if build.parent else None,
         steps=build.steps,
         artifacts=build.artifacts,
         specs=build.specs,
@@ -115,8 +115,8 @@ def built(handover: Handover) -> Built:
         StorageError: the version cannot be read from the store.
     """
     facts = handover.facts
-    manifest = load(Store.open(handover.store), facts["version"])
-    return Built(manifest, facts["new"], facts["kept"], facts["added"])
+    version = load(Store.open(handover.store), facts["version"])
+    return Built(version, facts["new"], facts["kept"], facts["added"])
 
 
 def step_facts(receipts: Sequence[Receipt]) -> dict[str, Any]:

@@ -95,8 +95,8 @@ class Coding:
 Count = Callable[[Store, DataFile, Coding], ByDataset]
 
 
-def from_manifest(statistics: Mapping[str, Any]) -> ByDataset:
-    """The typed statistics of a manifest."""
+def from_version(statistics: Mapping[str, Any]) -> ByDataset:
+    """The typed statistics of a version, from its plain values."""
     return {name: DatasetStatistics.from_dict(values) for name, values in statistics["datasets"].items()}
 
 

@@ -19,11 +19,11 @@ from pipelines.steps import steps as registered
 from pipelines.steps.fit_quantizer import quantizer_card
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.errors import StorageError
-from storage.manifests import Manifest
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
 from storage.tables import read_table
 from storage.verify import verify_files
+from storage.versions import Version
 from unitlang.errors import UnitlangError
 from unitlang.frames import FrameGrid
 from unitlang.language.unit_language import UnitLanguage
@@ -75,7 +75,7 @@ def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[i
 
 
 @dataclass(frozen=True)
-class _Version:
+class _Checks:
     """Artifacts and indexes that the checks of a version use."""
 
     store: Store
@@ -85,48 +85,48 @@ class _Version:
     known: Spoken
 
     @classmethod
-    def of(cls, store: Store, manifest: Manifest) -> Self:
-        card = quantizer_card(store, manifest.artifacts["quantizer"].fingerprint)
-        language = load_unit_language(store, manifest.artifacts["unit_language"].fingerprint)
+    def of(cls, store: Store, version: Version) -> Self:
+        card = quantizer_card(store, version.artifacts["quantizer"].fingerprint)
+        language = load_unit_language(store, version.artifacts["unit_language"].fingerprint)
         return cls(store, language, grid_of_card(card), card["features"]["kind"], Spoken())
 
 
-def verify(store: Store, manifest: Manifest) -> Iterator[str]:
+def verify(store: Store, version: Version) -> Iterator[str]:
     """Yield one line for each fault of a version; none for a version without faults.
 
     These checks are made: checksum and number of rows of every file; accounts of the utterances; number of frames of
     each utterance against the extractor's grid; words decode to the runs, and runs to the frames; words of training
     examples match those of their utterances. Memory is bounded by a few files and 16 bytes for each utterance.
     """
-    yield from verify_files(store, manifest)
+    yield from verify_files(store, version)
     try:
-        check_accounts(manifest.steps)
-        version = _Version.of(store, manifest)
+        check_accounts(version.steps)
+        checks = _Checks.of(store, version)
     except (AssertionError, StorageError, UnitlangError) as error:
         yield str(error)
         return
-    steps = manifest.steps
+    steps = version.steps
     for file, quantized, encoded in zip(
         utterance_files(steps["ingest"]), steps["quantize"], steps["encode"], strict=True
     ):
-        yield from _work_unit(version, file.path, quantized, encoded)
-    version.known.sort()
+        yield from _work_unit(checks, file.path, quantized, encoded)
+    checks.known.sort()
     for receipt in steps["shard"]:
-        yield from _examples(store, receipt, version.known)
-    yield from _duplicates(store, manifest)
+        yield from _examples(store, receipt, checks.known)
+    yield from _duplicates(store, version)
     for name, step in registered().items():
         if name in steps and issubclass(step, TableStep):
-            yield from step.problems(store, manifest)
+            yield from step.problems(store, version)
 
 
-def _work_unit(version: _Version, utterances: str, quantized: Receipt, encoded: Receipt) -> Iterator[str]:
+def _work_unit(checks: _Checks, utterances: str, quantized: Receipt, encoded: Receipt) -> Iterator[str]:
     """Yield the faults of one work unit, or one line if a file cannot be read."""
-    store = version.store
+    store = checks.store
     try:
         spoken = read_table(store, utterances, ["utterance_id", "audio", "num_samples", "text"])
         units = read_table(store, quantized.files[0].path)
         words = read_table(store, encoded.files[0].path)
-        version.known.add(spoken, words)
+        checks.known.add(spoken, words)
         rejected = _rejected(store, quantized)
     except StorageError as error:
         yield str(error)
@@ -139,16 +139,16 @@ def _work_unit(version: _Version, utterances: str, quantized: Receipt, encoded: 
     if found != words["utterance_id"].to_pylist():
         yield f"{encoded.files[0].path}: its utterances are not those of {quantized.files[0].path}"
         return
-    yield from _frames(version, quantized.files[0].path, units, samples)
-    yield from _rows(encoded.files[0].path, units, words, version.language)
+    yield from _frames(checks, quantized.files[0].path, units, samples)
+    yield from _rows(encoded.files[0].path, units, words, checks.language)
 
 
-def _frames(version: _Version, path: str, units: pa.Table, samples: Mapping[str, int]) -> Iterator[str]:
+def _frames(checks: _Checks, path: str, units: pa.Table, samples: Mapping[str, int]) -> Iterator[str]:
     """Compare the number of frames of each utterance with the number that the extractor's grid gives."""
     for name, frames in zip(units["utterance_id"].to_pylist(), units["num_frames"].to_pylist(), strict=True):
-        expected = version.grid.num_frames(samples[name]) if name in samples else frames
+        expected = checks.grid.num_frames(samples[name]) if name in samples else frames
         if frames != expected:
-            yield f"{path}: {name}: {frames} frames, but the grid of extractor {version.extractor} says {expected}"
+            yield f"{path}: {name}: {frames} frames, but the grid of extractor {checks.extractor} says {expected}"
 
 
 def _rejected(store: Store, receipt: Receipt) -> list[str]:
@@ -195,10 +195,10 @@ def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
     return [file for file in files if file.table in WORDS_OF]
 
 
-def _duplicates(store: Store, manifest: Manifest) -> Iterator[str]:
+def _duplicates(store: Store, version: Version) -> Iterator[str]:
     """Check that no utterance id occurs twice; ids are compared by digests of 16 bytes."""
     seen: set[bytes] = set()
-    for file in manifest.files("utterances", step="ingest"):
+    for file in version.files("utterances", step="ingest"):
         try:
             names = read_table(store, file.path, ["utterance_id"])["utterance_id"].to_pylist()
         except StorageError:

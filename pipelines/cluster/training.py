@@ -26,9 +26,9 @@ from pipelines.cluster.jobs import Job, Jobs, is_job_server
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable
-from storage.manifests import resolve
 from storage.models import ModelCard, find_model, register
 from storage.store import Store
+from storage.versions import resolve
 from unitlang.config import FrozenConfig
 
 log = logging.getLogger(__name__)
@@ -88,14 +88,14 @@ def plan(config: TrainingConfig, stage: str, corpus: str) -> TrainingRequest:
         EchoxError: there is no such stage.
         StorageError: there is no such corpus, it is a candidate, or a source model is missing.
     """
-    store, manifest = resolve(corpus)
-    check_trainable(store, manifest)
-    sources = {source: run_name(config, source, manifest.uri) for source in stage_class(stage).stands_on}
+    store, version = resolve(corpus)
+    check_trainable(store, version)
+    sources = {source: run_name(config, source, version.uri) for source in stage_class(stage).stands_on}
     return TrainingRequest(
         stage=stage,
-        corpus=manifest.uri,
+        corpus=version.uri,
         architecture=config.architecture,
-        out=str(Path(config.runs).absolute() / run_name(config, stage, manifest.uri)),
+        out=str(Path(config.runs).absolute() / run_name(config, stage, version.uri)),
         source_models={source: find_model(store, name).folder for source, name in sources.items()},
         settings=config.settings.get(stage, ()),
     )

@@ -12,9 +12,9 @@ from pipelines.engine.state import BuildState
 from pipelines.engine.step import PayloadT, Step, WorkUnit
 from pipelines.records import Receipts
 from storage.artifacts import ArtifactRef
-from storage.manifests import Manifest
 from storage.receipts import Receipt
 from storage.store import Store
+from storage.versions import Version
 from unitlang.config import FrozenConfig
 
 
@@ -87,7 +87,7 @@ class TableStep(Step[PayloadT], BuildStep):
         """
 
     @classmethod
-    def problems(cls, store: Store, version: Manifest) -> Iterator[str]:
+    def problems(cls, store: Store, version: Version) -> Iterator[str]:
         """Yield one line for each fault in the tables of this step; `echox verify` checks checksums and accounts."""
         del store, version
         return iter(())

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 from pipelines.engine.session import Session
 from pipelines.records import UtteranceFile, dataset_counts, utterance_files
 from storage.artifacts import ArtifactRef
-from storage.manifests import Manifest
 from storage.receipts import Receipt
+from storage.versions import Version
 from unitlang.config import FrozenConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class BuildState:
 
     config: "BuildConfig"
     session: Session
-    parent: Manifest | None
+    parent: Version | None
     steps: dict[str, list[Receipt]] = field(default_factory=dict[str, list[Receipt]])
     artifacts: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
     specs: dict[str, str] = field(default_factory=dict[str, str])

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 
 from pipelines.readers.base import BadItem, Item, digest16
-from storage.manifests import Manifest
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
@@ -25,7 +25,7 @@ class Known:
         StorageError: a file of the version cannot be read.
     """
 
-    def __init__(self, store: Store, parent: Manifest | None) -> None:
+    def __init__(self, store: Store, parent: Version | None) -> None:
         self.keys: set[bytes] = set()
         self.ids: set[bytes] = set()
         for file in parent.files("utterances", step="ingest") if parent else ():

@@ -24,9 +24,9 @@ from pipelines.readers.base import BadItem, Item, Reader, read_source
 from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.entries import Known, chunks, fresh_entries
-from storage.manifests import Manifest
 from storage.schemas import SCHEMAS
 from storage.store import Store
+from storage.versions import Version
 from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
@@ -221,7 +221,7 @@ def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
 
 
 def plan(
-    store: Store, step: Ingest, sources: Sequence[Reader], parent: Manifest | None, chunk: int
+    store: Store, step: Ingest, sources: Sequence[Reader], parent: Version | None, chunk: int
 ) -> Iterator[WorkUnit[FilePayload]]:
     """Yield work units for all entries of the sources that the parent version lacks.
 
@@ -249,7 +249,7 @@ def plan(
             yield WorkUnit(name, FilePayload(path=path), GUESSED_SECONDS_PER_ITEM * len(lines))
 
 
-def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[WorkUnit[FilePayload]]) -> None:
+def check_nothing_left_out(store: Store, parent: Version, work_units: Sequence[WorkUnit[FilePayload]]) -> None:
     """Refuse to ingest a corpus anew from sources that no longer list all entries of its last version.
 
     Otherwise the new version would lose committed entries.
@@ -267,6 +267,6 @@ def check_nothing_left_out(store: Store, parent: Manifest, work_units: Sequence[
     if left_out:
         raise UserError(
             f"work_units: with other work units all speech is ingested anew, but the sources no longer list "
-            f"{len(left_out)} entries of version {parent.version} as they were; undo the change, bring the sources "
+            f"{len(left_out)} entries of version {parent.number} as they were; undo the change, bring the sources "
             "back, or build into a new store"
         )

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 
 from storage.errors import StorageError
-from storage.manifests import resolve
 from storage.store import Store
+from storage.versions import resolve
 from tests.cluster.servers import wait_for
 
 CLI = [sys.executable, "-c", "from flows.cli import main; main()"]
@@ -71,7 +71,7 @@ def work_units(undisturbed: Files, step: str) -> int:
 def check_same(store: str, undisturbed: Files) -> None:
     """The corpus is whole, it is the first version, and it is that of the undisturbed build, byte for byte."""
     verify(store)
-    assert resolve(store)[1].version == 1
+    assert resolve(store)[1].number == 1
     assert files(store) == undisturbed
 
 

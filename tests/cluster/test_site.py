@@ -22,9 +22,9 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
 from storage.approvals import approve
-from storage.manifests import resolve
 from storage.models import find_model, model_names
 from storage.store import Store
+from storage.versions import resolve
 from tests.cluster.builds import (
     BUILD_SECONDS,
     Config,
@@ -117,9 +117,9 @@ def test_the_schedule_builds_and_a_run_by_hand_adds_what_is_new(
     second = ended(client, run(client, nightly).id)
     assert second.state is not None
     assert second.state.is_completed(), second.state.message
-    manifest = resolve(site.store("nightly"))[1]
-    assert manifest.version == 2
-    assert manifest.statistics["entries"] == 10
+    version = resolve(site.store("nightly"))[1]
+    assert version.number == 2
+    assert version.statistics["entries"] == 10
     verify(site.store("nightly"))
     artifacts = {artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == first.id}
     assert {"compression", "corpus", "report", "quantize"} <= artifacts

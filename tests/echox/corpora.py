@@ -8,10 +8,10 @@ import pyarrow as pa
 import soundfile
 
 from storage.artifacts import ArtifactRef, put_artifact
-from storage.manifests import Manifest, commit, latest
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
+from storage.versions import Version, commit, latest
 from unitlang.language.unit_language import UnitLanguage, UnitLanguageConfig, train_unit_language
 
 RATE = 16_000
@@ -77,16 +77,16 @@ def write_corpus(place: Path | str, count: int = 40, *, seed: int = 0, split: st
             write_output(store, "shard", f"{seed}{part}", tables, rows_in=count, rows_out=count, rejects={}, stats={})
         )
     last = latest(store)
-    manifest = Manifest(
-        version=last.version + 1 if last else 1,
-        parent=last.version if last else None,
+    version = Version(
+        number=last.number + 1 if last else 1,
+        parent=last.number if last else None,
         steps={"shard": [*(last.steps["shard"] if last else []), *receipts]},
         artifacts=_artifacts(store, language),
         config={},
         lineage={},
         statistics={},
     )
-    return commit(store, manifest).uri
+    return commit(store, version).uri
 
 
 def _artifacts(store: Store, language: UnitLanguage) -> dict[str, ArtifactRef]:

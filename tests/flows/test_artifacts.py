@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from flows.artifacts import markdown
-from tests.flows.versions import facts_of, manifest, statistics
+from tests.flows.versions import a_version, facts_of, statistics
 
 
 def test_hours_rejects_lineage_and_links(tmp_path: Path) -> None:
-    made = manifest(2, read=statistics(1.5, 10, corrupt=2))
+    made = a_version(2, read=statistics(1.5, 10, corrupt=2))
     text = markdown(facts_of(tmp_path, made), "s3://corpora/a/reports/00000002.html")
     assert text.startswith("# Version 2 of `/corpora/large`\n")
     assert "| read | 1.500 | 10 | 2 |" in text
@@ -19,11 +19,11 @@ def test_hours_rejects_lineage_and_links(tmp_path: Path) -> None:
 
 
 def test_a_candidate_says_what_to_look_at(tmp_path: Path) -> None:
-    made = replace(manifest(2, read=statistics(1.5, 10)), review=["hours went from 10 to 1.5"])
+    made = replace(a_version(2, read=statistics(1.5, 10)), review=["hours went from 10 to 1.5"])
     text = markdown(facts_of(tmp_path, made), "/a/reports/00000002.html")
     assert "**candidate**\n\n- hours went from 10 to 1.5\n" in text
 
 
 def test_names_cannot_break_the_table(tmp_path: Path) -> None:
-    made = manifest(1, **{"a|b": statistics(1.0, 3)})
+    made = a_version(1, **{"a|b": statistics(1.0, 3)})
     assert "| a\\|b | 1.000 |" in markdown(facts_of(tmp_path, made), "/r")

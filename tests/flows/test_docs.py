@@ -24,4 +24,4 @@ def test_the_python_of_the_corpus_page_runs(store: Path, capsys: pytest.CaptureF
     listed = re.search(r"`files` takes the names of the tables below: (.*?)\. The", page, re.DOTALL)
     assert listed is not None
     for name in re.findall(r"`(\w+)`", listed[1]):
-        names["manifest"].files(name)
+        names["version"].files(name)

@@ -12,9 +12,9 @@ from flows.report.records import Facts
 from pipelines.build.statistics import DatasetStatistics
 from pipelines.engine.step import Reject, rejects_table
 from storage.artifacts import ArtifactRef
-from storage.manifests import Manifest
 from storage.receipts import Receipt, write_output
 from storage.store import Store
+from storage.versions import Version
 from unitlang.language.compression import CompressionStats
 
 HOUR = 3600 * 16_000
@@ -34,14 +34,14 @@ def statistics(hours: float, utterances: int, **rejects: int) -> DatasetStatisti
     return DatasetStatistics(counts, utterances, round(hours * HOUR), Counter(rejects))
 
 
-def manifest(version: int = 1, came_with: dict[str, Any] | None = None, /, **datasets: DatasetStatistics) -> Manifest:
+def a_version(number: int = 1, came_with: dict[str, Any] | None = None, /, **datasets: DatasetStatistics) -> Version:
     artifacts = {name: ArtifactRef(name, name[0] * 32, f"artifacts/{name}") for name in ("quantizer", "unit_language")}
     sources = [{"kind": "folder", "dataset": name, "path": f"/{name}"} for name in datasets]
     config: dict[str, Any] = {"features": {"kind": "hubert"}, "quantizer": {"k": 100}, "unit_language": {}}
     told = {} if came_with is None else {"came_with": {"unit_language": came_with}}
-    return Manifest(
-        version=version,
-        parent=version - 1 or None,
+    return Version(
+        number=number,
+        parent=number - 1 or None,
         steps={"quantize": [], "encode": []},
         artifacts=artifacts,
         config={**config, "sources": sources},
@@ -57,9 +57,9 @@ def manifest(version: int = 1, came_with: dict[str, Any] | None = None, /, **dat
     )
 
 
-def large() -> Manifest:
+def large() -> Version:
     """More than anyone has."""
-    return manifest(
+    return a_version(
         **{
             LONGEST: statistics(54_321.125, 98_765_432, not_audio=1_234_567),
             "a-name-that-is-much-longer-than-that": statistics(0.25, 7, corrupt=3, empty_file=2),
@@ -82,6 +82,6 @@ def with_rejects(store: Store, *rejects: Reject) -> Receipt:
     return write_output(store, "ingest", "a", table, rows_in=len(rejects), rows_out=0, rejects=counts, stats={})
 
 
-def facts_of(folder: Path, made: Manifest) -> Facts:
+def facts_of(folder: Path, made: Version) -> Facts:
     """The facts of a version in a store of that folder."""
     return facts(store_of(folder), made)

@@ -7,17 +7,17 @@ import pytest
 
 from storage.approvals import approve, approver, check_trainable, last_accepted, status
 from storage.errors import StorageError
-from storage.manifests import Manifest, commit, load
 from storage.store import Store
+from storage.versions import Version, commit, load
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """Three versions; the last two are candidates."""
     store = Store.open(tmp_path / "store", create=True)
-    for version, review in ((1, []), (2, ["hours went from 10 to 1"]), (3, ["hours went from 10 to 1"])):
-        first = Manifest(
-            version=version, parent=version - 1 or None, steps={}, artifacts={}, config={}, lineage={}, statistics={}
+    for number, review in ((1, []), (2, ["hours went from 10 to 1"]), (3, ["hours went from 10 to 1"])):
+        first = Version(
+            number=number, parent=number - 1 or None, steps={}, artifacts={}, config={}, lineage={}, statistics={}
         )
         commit(store, replace(first, review=review))
     return store
@@ -50,7 +50,7 @@ def test_an_approval_lasts(store: Store) -> None:
 def test_versions_are_compared_with_the_last_accepted_one(store: Store) -> None:
     def accepted(version: int) -> int | None:
         found = last_accepted(store, load(store, version))
-        return found.version if found else None
+        return found.number if found else None
 
     assert accepted(3) == 1
     approve(store, load(store, 2))

@@ -7,16 +7,16 @@ import pyarrow as pa
 import pytest
 
 from storage.artifacts import ArtifactRef, put_artifact
-from storage.manifests import Manifest
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.verify import verify_files
+from storage.versions import Version
 
 Damage = Callable[[Store, str], None]
 
 
-def corpus(store: Store, work_units: int = 1) -> Manifest:
+def corpus(store: Store, work_units: int = 1) -> Version:
     word = {"utterance_id": "d/1", "dataset": "d", "words": [1, 2], "num_runs": 4, "num_frames": 9}
     table = pa.Table.from_pylist([word], SCHEMAS["unit_language"])
     receipts: list[Receipt] = [
@@ -33,8 +33,8 @@ def corpus(store: Store, work_units: int = 1) -> Manifest:
         for number in range(work_units)
     ]
     quantizer = put_artifact(store, "quantizer", "q", {"card.json": b"{}", "centroids.safetensors": b"123"})
-    return Manifest(
-        version=1,
+    return Version(
+        number=1,
         parent=None,
         steps={"encode": receipts},
         artifacts={"quantizer": quantizer},
@@ -68,19 +68,19 @@ def test_sound_corpus_has_no_problems(store: Store) -> None:
     ids=["deleted", "cut", "flipped"],
 )
 def test_damaged_file_is_named(store: Store, damage: Damage, problem: str) -> None:
-    manifest = corpus(store, work_units=3)
-    path = manifest.files("unit_language")[1].path
+    version = corpus(store, work_units=3)
+    path = version.files("unit_language")[1].path
     damage(store, path)
-    (found,) = verify_files(store, manifest)
+    (found,) = verify_files(store, version)
     assert path in found
     assert problem in found
 
 
 def test_wrong_row_count_and_file_named_twice(store: Store) -> None:
-    manifest = corpus(store)
-    (receipt,) = manifest.steps["encode"]
+    version = corpus(store)
+    (receipt,) = version.steps["encode"]
     lying = replace(receipt, files=(replace(receipt.files[0], rows=7),))
-    twice = replace(manifest, steps={"encode": [lying], "again": [receipt]})
+    twice = replace(version, steps={"encode": [lying], "again": [receipt]})
     found = list(verify_files(store, twice))
     assert len(found) == 2
     assert "named 2 times" in found[0]
@@ -88,10 +88,10 @@ def test_wrong_row_count_and_file_named_twice(store: Store) -> None:
 
 
 def test_damaged_or_absent_artifact_is_named(store: Store) -> None:
-    manifest = corpus(store)
+    version = corpus(store)
     flip(store, "artifacts/quantizer/q/centroids.safetensors")
     absent = ArtifactRef("unit_language", "u", "artifacts/unit_language/u")
-    found = list(verify_files(store, replace(manifest, artifacts={**manifest.artifacts, "unit_language": absent})))
+    found = list(verify_files(store, replace(version, artifacts={**version.artifacts, "unit_language": absent})))
     assert len(found) == 2
     assert "centroids.safetensors is not what was written" in found[0]
     assert "no unit_language u" in found[1]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from storage.manifests import resolve
 from storage.receipts import Receipt
+from storage.versions import resolve
 from tests.flows.conftest import CLI, Echox, Process
 
 

@@ -9,9 +9,9 @@ from tests.flows.versions import (
     HOUR,
     LONGEST,
     QUANTIZER,
+    a_version,
     facts_of,
     large,
-    manifest,
     statistics,
     store_of,
     with_rejects,
@@ -50,7 +50,7 @@ def test_the_grid_comes_from_the_card(tmp_path: Path) -> None:
 
 
 def test_speech_that_was_added_later_is_not_learnt_from(tmp_path: Path) -> None:
-    grown = manifest(3, {"version": 2, "samples": round(1.5 * HOUR)}, one=statistics(2, 9))
+    grown = a_version(3, {"version": 2, "samples": round(1.5 * HOUR)}, one=statistics(2, 9))
     found = facts_of(tmp_path, grown)
     assert found["learnt_from"] == {"version": 2, "hours": 1.5, "hours_added_since": 0.5}
     assert found["compression_note"] == (
@@ -62,20 +62,20 @@ def test_speech_that_was_added_later_is_not_learnt_from(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("hours", "learnt"), [(2, "2.000"), (1200, "500.000")])
 def test_what_the_unit_language_was_learnt_from(tmp_path: Path, hours: int, learnt: str) -> None:
-    whole = manifest(1, {"version": 1, "samples": hours * HOUR}, one=statistics(hours, 9))
+    whole = a_version(1, {"version": 1, "samples": hours * HOUR}, one=statistics(hours, 9))
     note = facts_of(tmp_path, whole)["compression_note"]
     assert f"The unit language was learnt from {learnt} h of this corpus (version 1). Speech" in note
     assert "added since" not in note
 
 
 def test_a_version_that_records_nothing_claims_nothing(tmp_path: Path) -> None:
-    found = facts_of(tmp_path, manifest(one=statistics(2, 9)))
+    found = facts_of(tmp_path, a_version(one=statistics(2, 9)))
     assert found["learnt_from"] is None
     assert "The version does not record what the unit language was learnt from." in found["compression_note"]
 
 
 def test_a_version_without_steps_and_tables_of_today_has_facts(tmp_path: Path) -> None:
-    made = manifest(one=statistics(1, 5))
+    made = a_version(one=statistics(1, 5))
     old = replace(made, steps={}, statistics={key: made.statistics[key] for key in ("entries", "datasets")})
     found = facts_of(tmp_path, old)
     assert (found["examples"], found["unused"], found["reject_examples"]) == ({}, {}, {})
@@ -86,13 +86,13 @@ def test_rejects_have_examples_by_reason(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     bad = [Reject("one", f"/{number}.wav", "not_audio", "noise") for number in range(5)]
     receipt = with_rejects(store, *bad, Reject("one", "/x.wav", "empty_file", "0 bytes"))
-    found = facts(store, replace(manifest(one=statistics(1, 5)), steps={"ingest": [receipt]}))["reject_examples"]
+    found = facts(store, replace(a_version(one=statistics(1, 5)), steps={"ingest": [receipt]}))["reject_examples"]
     assert list(found) == ["empty_file", "not_audio"]
     assert [row["source"] for row in found["not_audio"]] == ["/0.wav", "/1.wav", "/2.wav"]
     assert found["empty_file"] == [{"dataset": "one", "source": "/x.wav", "reason": "empty_file", "message": "0 bytes"}]
 
 
 def test_a_summary_distinguishes_versions(tmp_path: Path) -> None:
-    found = summary(store_of(tmp_path), manifest(7, one=statistics(0.5, 9)))
+    found = summary(store_of(tmp_path), a_version(7, one=statistics(0.5, 9)))
     assert (found["version"], found["hours"], found["utterances"], found["total_ratio"]) == (7, 0.5, 9, 4)
     assert (found["k"], found["vocab_size"]) == (60, 312)

@@ -8,9 +8,9 @@ import pytest
 from flows.report.facts import facts
 from flows.report.html import page
 from pipelines.engine.step import Reject
-from storage.manifests import Manifest
 from storage.schemas import TRAINING
-from tests.flows.versions import LONGEST, QUANTIZER, facts_of, large, manifest, statistics, store_of, with_rejects
+from storage.versions import Version
+from tests.flows.versions import LONGEST, QUANTIZER, a_version, facts_of, large, statistics, store_of, with_rejects
 
 VOID = {"meta", "br"}
 
@@ -101,7 +101,7 @@ def test_the_page_states_the_length_of_a_frame(tmp_path: Path, hop: int | None, 
 
 
 def test_a_version_without_steps_of_today_has_a_page(tmp_path: Path) -> None:
-    made = manifest(one=statistics(1, 5))
+    made = a_version(one=statistics(1, 5))
     old = replace(made, steps={}, statistics={key: made.statistics[key] for key in ("entries", "datasets")})
     examples = read(page(facts_of(tmp_path, old))).tables[-2]
     assert examples[1:] == [[stage, "0"] for stage in TRAINING]
@@ -110,13 +110,13 @@ def test_a_version_without_steps_of_today_has_a_page(tmp_path: Path) -> None:
 def test_rejects_have_their_examples(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     receipt = with_rejects(store, Reject("one", "/<i>.wav", "not_audio", "noise & more"))
-    made: Manifest = replace(manifest(one=statistics(1, 5, not_audio=1)), steps={"ingest": [receipt]})
+    made: Version = replace(a_version(one=statistics(1, 5, not_audio=1)), steps={"ingest": [receipt]})
     html = page(facts(store, made))
     assert ["not_audio", "noise & more", "/<i>.wav"] in read(html).tables[4]
-    assert "Rejects" not in page(facts_of(tmp_path, manifest(one=statistics(1, 5))))
+    assert "Rejects" not in page(facts_of(tmp_path, a_version(one=statistics(1, 5))))
 
 
 def test_names_from_a_config_are_text_not_markup(tmp_path: Path) -> None:
-    html = page(facts_of(tmp_path, manifest(**{"[red]<b>&": statistics(1, 5)})))
+    html = page(facts_of(tmp_path, a_version(**{"[red]<b>&": statistics(1, 5)})))
     assert "<b>" not in html
     assert "[red]&lt;b&gt;&amp;" in html

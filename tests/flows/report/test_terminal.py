@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from flows.report.facts import summary
 from flows.report.records import Facts
 from flows.report.terminal import tables, versions_table
-from tests.flows.versions import LONGEST, facts_of, large, manifest, statistics, store_of
+from tests.flows.versions import LONGEST, a_version, facts_of, large, statistics, store_of
 
 LONG_NAME = "a-name-that-is-much-longer-than-that"
 
@@ -21,7 +21,7 @@ def found(tmp_path: Path) -> Facts:
 
 @pytest.fixture
 def small(tmp_path: Path) -> Facts:
-    return facts_of(tmp_path, manifest(one=statistics(1, 5)))
+    return facts_of(tmp_path, a_version(one=statistics(1, 5)))
 
 
 def shown(thing: RenderableType, width: int = 80) -> list[str]:
@@ -97,7 +97,7 @@ def test_examples_and_what_no_stage_uses(found: Facts) -> None:
 
 
 def test_a_training_table_of_a_newer_program_is_shown(tmp_path: Path) -> None:
-    made = manifest(one=statistics(1, 5))
+    made = a_version(one=statistics(1, 5))
     newer = replace(made, statistics=made.statistics | {"examples": {"future": 7}})
     lines = shown(tables(facts_of(tmp_path, newer)))
     assert cells(lines, "future") == [["future", "7"]]
@@ -124,9 +124,9 @@ def test_the_longest_bar_is_of_the_commonest_length(small: Facts) -> None:
 def test_versions_at_80_columns(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     made = [
-        manifest(one=statistics(0.5, 9)),
-        manifest(2, one=statistics(6123.4, 3_123_456)),
-        manifest(123, one=statistics(2, 3)),
+        a_version(one=statistics(0.5, 9)),
+        a_version(2, one=statistics(6123.4, 3_123_456)),
+        a_version(123, one=statistics(2, 3)),
     ]
     lines = shown(versions_table([summary(store, version) for version in made]))
     assert max(map(len, lines)) <= 80
@@ -138,5 +138,5 @@ def test_versions_at_80_columns(tmp_path: Path) -> None:
 
 
 def test_names_from_a_config_are_text_not_markup(tmp_path: Path) -> None:
-    found = facts_of(tmp_path, manifest(**{"[red]<b>&": statistics(1, 5)}))
+    found = facts_of(tmp_path, a_version(**{"[red]<b>&": statistics(1, 5)}))
     assert any(line.startswith("[red]<b>&") for line in shown(tables(found)))

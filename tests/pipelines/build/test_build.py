@@ -12,13 +12,13 @@ from rich.console import Console
 
 from pipelines.build.build import run_until
 from pipelines.build.commit import Built
-from pipelines.build.statistics import from_manifest, overall
+from pipelines.build.statistics import from_version, overall
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config
 from pipelines.errors import UserError
-from storage.manifests import Manifest, resolve, versions
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version, resolve, version_numbers
 
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
@@ -32,31 +32,31 @@ def written(store: Path) -> dict[str, tuple[int, int]]:
     return {name: (stat.st_ino, stat.st_mtime_ns) for name, stat in stats.items()}
 
 
-def contents(manifest: Manifest) -> dict[str, list[str]]:
+def contents(version: Version) -> dict[str, list[str]]:
     """Checksums of all files by table."""
     return {
         step: sorted(file.sha256 for receipt in receipts for file in receipt.files)
-        for step, receipts in manifest.steps.items()
+        for step, receipts in version.steps.items()
     }
 
 
-def rejects(store: str, manifest: Manifest) -> dict[str, str]:
+def rejects(store: str, version: Version) -> dict[str, str]:
     """Reason by source."""
-    rows = [row for file in manifest.files("rejects") for row in read_table(Store.open(store), file.path).to_pylist()]
+    rows = [row for file in version.files("rejects") for row in read_table(Store.open(store), file.path).to_pylist()]
     return {row["source"]: row["reason"] for row in rows}
 
 
 def test_a_folder_becomes_a_whole_corpus(config: Config, run_build: RunBuild) -> None:
     built = run_build(config)
     assert built.new
-    assert built.manifest.version == 1
-    store, manifest = resolve(config["store"])
-    total = overall(from_manifest(manifest.statistics))
+    assert built.version.number == 1
+    store, version = resolve(config["store"])
+    total = overall(from_version(version.statistics))
     assert total.utterances == 12
     assert 12 * 2.0 <= total.hours * 3600 <= 12 * 2.7
     assert total.compression.total_ratio > total.compression.dedup_ratio > 1
-    assert manifest.statistics["examples"] == {"s2t": 12}
-    assert list(verify(store, manifest)) == []
+    assert version.statistics["examples"] == {"s2t": 12}
+    assert list(verify(store, version)) == []
 
 
 def test_a_finished_build_does_nothing(config: Config, run_build: RunBuild) -> None:
@@ -64,7 +64,7 @@ def test_a_finished_build_does_nothing(config: Config, run_build: RunBuild) -> N
     before = written(Path(config["store"]))
     again = run_build(config)
     assert not again.new
-    assert again.manifest == first.manifest
+    assert again.version == first.version
     assert written(Path(config["store"])) == before
 
 
@@ -73,12 +73,12 @@ def test_new_files_cost_only_themselves(
 ) -> None:
     folder = Path(shutil.copytree(speech, tmp_path / "growing"))
     config["sources"][0]["path"] = str(folder)
-    first = run_build(config).manifest
+    first = run_build(config).version
     before = written(Path(config["store"]))
     make_speech(folder, 5, start=100)
-    second = run_build(config).manifest
+    second = run_build(config).version
     assert {name: written(Path(config["store"]))[name] for name in before} == before
-    assert second.version == 2
+    assert second.number == 2
     assert second.artifacts == first.artifacts
     assert second.lineage["came_with"] == first.lineage["came_with"]
     assert first.lineage["came_with"]["unit_language"]["version"] == 1
@@ -98,8 +98,8 @@ def test_incremental_statistics_equal_those_of_one_build(
     config["sources"][0]["path"] = str(folder)
     run_build(config)
     make_speech(folder, 3, start=50)
-    grown = run_build(config).manifest
-    counted = from_manifest(grown.statistics)["clips"]
+    grown = run_build(config).version
+    counted = from_version(grown.statistics)["clips"]
     store = Store.open(config["store"])
     rows = [row for file in grown.files("unit_language") for row in read_table(store, file.path).to_pylist()]
     assert counted.utterances == len(rows) == 15
@@ -118,9 +118,9 @@ def test_touched_files_change_nothing(config: Config, run_build: RunBuild, speec
 
 
 def test_a_changed_vocabulary_keeps_the_units(config: Config, run_build: RunBuild) -> None:
-    first = run_build(config).manifest
-    second = run_build({**config, "unit_language": {"vocab_size": 40}}).manifest
-    assert second.version == 2
+    first = run_build(config).version
+    second = run_build({**config, "unit_language": {"vocab_size": 40}}).version
+    assert second.number == 2
     assert second.steps["quantize"] == first.steps["quantize"]
     assert second.artifacts["quantizer"] == first.artifacts["quantizer"]
     assert second.artifacts["unit_language"] != first.artifacts["unit_language"]
@@ -136,9 +136,9 @@ def test_refit_fits_on_all_speech(
 ) -> None:
     folder = Path(shutil.copytree(speech, tmp_path / "growing"))
     config["sources"][0]["path"] = str(folder)
-    first = run_build(config).manifest
+    first = run_build(config).version
     make_speech(folder, 4, start=70)
-    second = run_build({**config, "refit": True}).manifest
+    second = run_build({**config, "refit": True}).version
     assert second.artifacts["quantizer"] != first.artifacts["quantizer"]
     assert second.steps["ingest"][: len(first.steps["ingest"])] == first.steps["ingest"]
     assert not run_build({**config, "refit": True}).new
@@ -155,8 +155,8 @@ def test_bad_files_are_rejects_with_reasons(
     (folder / "half.wav").write_bytes(whole[: len(whole) // 2])
     (folder / "short.wav").write_bytes(whole[:40] + (200).to_bytes(4, "little") + whole[44:244])
     config["sources"][0]["path"] = str(folder)
-    manifest = run_build({**config, "max_reject_ratio": 1.0}).manifest
-    found = {Path(source).name: reason for source, reason in rejects(config["store"], manifest).items()}
+    version = run_build({**config, "max_reject_ratio": 1.0}).version
+    found = {Path(source).name: reason for source, reason in rejects(config["store"], version).items()}
     assert found == {
         "empty.wav": "empty_file",
         "text.wav": "not_audio",
@@ -164,8 +164,8 @@ def test_bad_files_are_rejects_with_reasons(
         "half.wav": "truncated",
         "short.wav": "too_short",
     }
-    assert manifest.statistics["entries"] == 13
-    assert manifest.statistics["datasets"]["clips"]["utterances"] == 8
+    assert version.statistics["entries"] == 13
+    assert version.statistics["datasets"]["clips"]["utterances"] == 8
     assert not run_build({**config, "max_reject_ratio": 1.0}).new
 
 
@@ -181,24 +181,24 @@ def test_too_many_rejects_commit_nothing(
     config["sources"][0]["path"] = str(with_rejects(make_speech(tmp_path / "mixed", 8), 3))
     with pytest.raises(UserError, match=r"3 of 11 entries were rejected(.|\n)*bad0\.wav(.|\n)*max_reject_ratio"):
         run_build(config)
-    assert versions(Store.open(config["store"])) == []
+    assert version_numbers(Store.open(config["store"])) == []
     assert not (Path(config["store"]) / "artifacts").exists(), "it is told before the long steps"
-    assert run_build({**config, "max_reject_ratio": 0.5}).manifest.version == 1
+    assert run_build({**config, "max_reject_ratio": 0.5}).version.number == 1
     assert not run_build({**config, "max_reject_ratio": 0.1}).new, "what is committed is not refused later"
 
 
 def test_the_same_entry_twice_is_one_utterance(config: Config, run_build: RunBuild) -> None:
     config["sources"].append(config["sources"][0])
-    manifest = run_build(config).manifest
-    assert manifest.statistics["entries"] == 12
-    assert manifest.statistics["datasets"]["clips"]["utterances"] == 12
+    version = run_build(config).version
+    assert version.statistics["entries"] == 12
+    assert version.statistics["datasets"]["clips"]["utterances"] == 12
 
 
 def test_one_id_for_two_utterances_is_a_reject(config: Config, run_build: RunBuild) -> None:
     config["sources"].append(config["sources"][0] | {"language": "en"})
-    manifest = run_build({**config, "max_reject_ratio": 1.0}).manifest
-    assert manifest.statistics["datasets"]["clips"]["utterances"] == 12
-    assert manifest.statistics["datasets"]["clips"]["rejects"] == {"duplicate_id": 12}
+    version = run_build({**config, "max_reject_ratio": 1.0}).version
+    assert version.statistics["datasets"]["clips"]["utterances"] == 12
+    assert version.statistics["datasets"]["clips"]["rejects"] == {"duplicate_id": 12}
 
 
 def test_a_replaced_file_is_not_taken_for_the_old_one(
@@ -206,9 +206,9 @@ def test_a_replaced_file_is_not_taken_for_the_old_one(
 ) -> None:
     folder = Path(shutil.copytree(speech, tmp_path / "replaced"))
     config["sources"][0]["path"] = str(folder)
-    first = run_build(config).manifest
+    first = run_build(config).version
     shutil.copy(folder / "clip006.wav", folder / "clip000.wav")
-    second = run_build({**config, "max_reject_ratio": 0.5}).manifest
+    second = run_build({**config, "max_reject_ratio": 0.5}).version
     assert list(rejects(config["store"], second).values()) == ["duplicate_id"]
     assert second.files("units") == first.files("units")
 
@@ -238,8 +238,8 @@ def test_rejects_that_leave_too_little_for_k_are_told_first(
 
 
 def test_damage_is_found(config: Config, run_build: RunBuild) -> None:
-    manifest = run_build(config).manifest
-    path = Path(config["store"]) / manifest.files("units")[0].path
+    version = run_build(config).version
+    path = Path(config["store"]) / version.files("units")[0].path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
@@ -265,13 +265,13 @@ def test_conversations_feed_all_three_stages(
     records.append({"id": "w", "conversations": [spoken, {"role": "assistant", "text": "written"}]})
     (tmp_path / "talk.json").write_text(json.dumps(records))
     config["sources"] = [{"kind": "conversation", "path": str(tmp_path / "talk.json"), "dataset": "talk"}]
-    manifest = run_build(config).manifest
-    assert manifest.statistics["examples"] == {"echo": 6, "s2t": 7, "t2c": 6}
+    version = run_build(config).version
+    assert version.statistics["examples"] == {"echo": 6, "s2t": 7, "t2c": 6}
     store = Store.open(config["store"])
-    echo = [row for file in manifest.files("echo") for row in read_table(store, file.path).to_pylist()]
+    echo = [row for file in version.files("echo") for row in read_table(store, file.path).to_pylist()]
     assert {row["response"] for row in echo} == {"that."}
     assert all(row["audio"][:4] == b"fLaC" and row["words"] for row in echo)
-    assert list(verify(store, manifest)) == []
+    assert list(verify(store, version)) == []
 
 
 def ingest_only(config: Config) -> None:
@@ -296,7 +296,7 @@ def test_audio_that_changes_between_ingest_and_quantize_is_not_committed(
     with pytest.raises(UserError, match=r"clip000\.wav: its contents changed since it was ingested"):
         run_build(config)
     (own_speech / "clip000.wav").write_bytes(old)
-    assert run_build(config).manifest.version == 1
+    assert run_build(config).version.number == 1
 
 
 def test_other_work_units_do_not_drop_what_is_no_longer_listed(
@@ -310,9 +310,9 @@ def test_other_work_units_do_not_drop_what_is_no_longer_listed(
 
 
 def test_other_work_units_make_the_same_units(config: Config, run_build: RunBuild) -> None:
-    first = run_build(config).manifest
-    second = run_build(config | {"work_units": {"minutes": 0.2, "items": 7}}).manifest
-    assert second.version == 2
+    first = run_build(config).version
+    second = run_build(config | {"work_units": {"minutes": 0.2, "items": 7}}).version
+    assert second.number == 2
     assert second.statistics["datasets"] == first.statistics["datasets"]
 
 
@@ -320,9 +320,9 @@ def test_another_codebook_under_the_same_name_is_noticed(config: Config, run_bui
     rng = np.random.default_rng(0)
     config["quantizer"] = {"centroids": str(tmp_path / "c.npy")}
     np.save(tmp_path / "c.npy", rng.standard_normal((30, 39)).astype(np.float32) * 20)
-    first = run_build(config).manifest
+    first = run_build(config).version
     np.save(tmp_path / "c.npy", rng.standard_normal((30, 39)).astype(np.float32) * 20)
-    second = run_build(config).manifest
+    second = run_build(config).version
     assert second.artifacts["quantizer"] != first.artifacts["quantizer"]
     assert not run_build(config).new
 
@@ -330,9 +330,9 @@ def test_another_codebook_under_the_same_name_is_noticed(config: Config, run_bui
 def test_a_setting_that_changes_nothing_now_changes_nothing_later(
     config: Config, run_build: RunBuild, own_speech: Path, make_speech: MakeSpeech
 ) -> None:
-    first = run_build(config).manifest
+    first = run_build(config).version
     config["quantizer"] |= {"sample_hours": 30}
-    accepted = run_build(config).manifest
+    accepted = run_build(config).version
     assert accepted.artifacts == first.artifacts
     make_speech(own_speech, 1, start=90)
-    assert run_build(config).manifest.artifacts == first.artifacts
+    assert run_build(config).version.artifacts == first.artifacts

@@ -2,8 +2,8 @@ import pytest
 
 from pipelines.build.commit import came_with, check_accounts
 from storage.artifacts import ArtifactRef
-from storage.manifests import Manifest
 from storage.receipts import Receipt
+from storage.versions import Version
 
 Steps = dict[str, list[Receipt]]
 
@@ -44,10 +44,10 @@ def test_a_lost_or_doubled_utterance_is_noticed(step: str, wrong: list[Receipt],
         check_accounts({**accounts(), step: wrong})
 
 
-def version(number: int, lineage: dict[str, object], **artifacts: str) -> Manifest:
+def version(number: int, lineage: dict[str, object], **artifacts: str) -> Version:
     refs = {name: ArtifactRef(name, fingerprint, fingerprint) for name, fingerprint in artifacts.items()}
-    return Manifest(
-        version=number, parent=number - 1 or None, steps={}, artifacts=refs, config={}, lineage=lineage, statistics={}
+    return Version(
+        number=number, parent=number - 1 or None, steps={}, artifacts=refs, config={}, lineage=lineage, statistics={}
     )
 
 

@@ -39,7 +39,7 @@ def test_a_bug_in_an_extractor_is_found(
         rerun(store, step, name)
     monkeypatch.undo()
     assert rerun(store, step, name).rows_out > 0
-    assert run_build(config).manifest.version == 1
+    assert run_build(config).version.number == 1
 
 
 def test_a_bug_that_shows_in_the_sample_is_found_as_well(
@@ -68,7 +68,7 @@ def test_what_cannot_be_run_again_is_said(config: Config, run_build: Callable[..
 
 
 def test_a_work_unit_of_the_last_version_is_computed_again(config: Config, run_build: Callable[..., Built]) -> None:
-    manifest = run_build(config).manifest
+    version = run_build(config).version
     for step in ("ingest", "quantize", "encode", "shard"):
-        for receipt in manifest.steps[step][:2]:
+        for receipt in version.steps[step][:2]:
             assert rerun(config["store"], step, receipt.fingerprint) == receipt

@@ -10,15 +10,15 @@ import soundfile
 from pipelines.build.commit import Built
 from pipelines.build.encode_audio import Encoder
 from storage.errors import StorageError
-from storage.manifests import Manifest, resolve
 from storage.tables import read_table
+from storage.versions import Version, resolve
 from unitlang.errors import AudioError
 
 RATE = 16_000
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Callable[..., Built]) -> Manifest:
+def corpus(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Callable[..., Built]) -> Version:
     """Version 1 with another unit language than version 2."""
     config = {
         "store": str(tmp_path_factory.mktemp("encode") / "store"),
@@ -27,17 +27,17 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Ca
         "unit_language": {"vocab_size": 25},
     }
     run_build(config)
-    return run_build({**config, "unit_language": {"vocab_size": 60}}).manifest
+    return run_build({**config, "unit_language": {"vocab_size": 60}}).version
 
 
 @pytest.fixture(scope="module")
-def encoder(corpus: Manifest) -> Encoder:
+def encoder(corpus: Version) -> Encoder:
     return Encoder.of(corpus.store)
 
 
-def test_audio_of_the_corpus_gives_its_units_and_words(encoder: Encoder, corpus: Manifest, speech: Path) -> None:
-    store, manifest = resolve(corpus.uri)
-    tables = {name: read_table(store, manifest.files(name)[0].path).to_pylist() for name in ("units", "unit_language")}
+def test_audio_of_the_corpus_gives_its_units_and_words(encoder: Encoder, corpus: Version, speech: Path) -> None:
+    store, version = resolve(corpus.uri)
+    tables = {name: read_table(store, version.files(name)[0].path).to_pylist() for name in ("units", "unit_language")}
     for units, words in list(zip(tables["units"], tables["unit_language"], strict=True))[:3]:
         path = str(speech / units["utterance_id"].removeprefix("clips/"))
         found = encoder(path)
@@ -50,7 +50,7 @@ def test_audio_of_the_corpus_gives_its_units_and_words(encoder: Encoder, corpus:
         assert sum(found["durations"]) == found["num_frames"]
 
 
-def test_a_version_has_its_own_unit_language(encoder: Encoder, corpus: Manifest, speech: Path) -> None:
+def test_a_version_has_its_own_unit_language(encoder: Encoder, corpus: Version, speech: Path) -> None:
     path = str(speech / "clip000.wav")
     first, second = Encoder.of(f"{corpus.store}@1")(path), encoder(path)
     assert first["units"] == second["units"]
@@ -98,7 +98,7 @@ def test_one_frame_is_enough(encoder: Encoder, tmp_path: Path) -> None:
     assert (found["num_frames"], found["durations"], len(found["words"])) == (1, [1], 1)
 
 
-def test_no_such_corpus_and_no_such_version(corpus: Manifest, tmp_path: Path) -> None:
+def test_no_such_corpus_and_no_such_version(corpus: Version, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="nowhere"):
         Encoder.of(str(tmp_path / "nowhere"))
     with pytest.raises(StorageError, match="no version 7; it has 1 to 2"):

@@ -12,13 +12,13 @@ import pytest
 
 from pipelines.build.commit import Built
 from pipelines.build.encode_audio import Encoder
-from pipelines.build.statistics import from_manifest, overall
+from pipelines.build.statistics import from_version, overall
 from pipelines.build.verify import verify
 from pipelines.steps.quantize import WrongFrames
-from storage.manifests import Manifest, resolve
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table, rows_to_parquet
+from storage.versions import Version, resolve
 from tests.unitlang.features.w2v_bert_models import make_w2v_bert
 from tests.unitlang.features.whisper_models import make_whisper
 from unitlang.features.base import FloatArray, K
@@ -43,7 +43,7 @@ def config(config: Config, tmp_path: Path) -> Config:
     return config
 
 
-def build_with(config: Config, features: Config, tmp_path: Path, run_build: RunBuild) -> tuple[Store, Manifest]:
+def build_with(config: Config, features: Config, tmp_path: Path, run_build: RunBuild) -> tuple[Store, Version]:
     run_build(config | {"features": {**features, "checkpoint": str(tmp_path / features["kind"])}})
     return resolve(config["store"])
 
@@ -51,14 +51,14 @@ def build_with(config: Config, features: Config, tmp_path: Path, run_build: RunB
 @pytest.mark.parametrize("name", EXTRACTORS)
 def test_a_build(name: str, config: Config, speech: Path, tmp_path: Path, run_build: RunBuild) -> None:
     features, grid = EXTRACTORS[name]
-    store, manifest = build_with(config, features, tmp_path, run_build)
-    assert list(verify(store, manifest)) == []
-    found = overall(from_manifest(manifest.statistics))
+    store, version = build_with(config, features, tmp_path, run_build)
+    assert list(verify(store, version)) == []
+    found = overall(from_version(version.statistics))
     assert (found.utterances, found.compression.frames_per_second) == (12, grid.frames_per_second)
-    samples = [row["num_samples"] for file in manifest.files("utterances") for row in rows(store, file.path)]
+    samples = [row["num_samples"] for file in version.files("utterances") for row in rows(store, file.path)]
     assert found.compression.num_frames == sum(map(grid.num_frames, samples))
 
-    units = {row["utterance_id"]: row for file in manifest.files("units") for row in rows(store, file.path)}
+    units = {row["utterance_id"]: row for file in version.files("units") for row in rows(store, file.path)}
     encoded = Encoder.of(config["store"])(str(speech / "clip003.wav"))
     assert {key: encoded[key] for key in ("units", "durations", "num_frames")} == {
         key: units["clips/clip003.wav"][key] for key in ("units", "durations", "num_frames")
@@ -70,8 +70,8 @@ def test_work_units_of_another_size_give_the_same_units(config: Config, tmp_path
     tables: list[dict[str, Any]] = []
     for number, items in enumerate((1, 100)):
         values = config | {"store": str(tmp_path / f"store{number}"), "work_units": {"minutes": 10.0, "items": items}}
-        store, manifest = build_with(values, features, tmp_path, run_build)
-        tables.append({row["utterance_id"]: row for f in manifest.files("units") for row in rows(store, f.path)})
+        store, version = build_with(values, features, tmp_path, run_build)
+        tables.append({row["utterance_id"]: row for f in version.files("units") for row in rows(store, f.path)})
     assert len(tables[0]) == 12
     assert tables[0] == tables[1]
 
@@ -101,14 +101,14 @@ def test_a_lying_extractor_is_refused(
 def test_units_that_are_not_on_the_grid_are_found(config: Config, tmp_path: Path, run_build: RunBuild) -> None:
     """As a lying extractor would have left them: the tables agree with each other, but not with the samples."""
     features, grid = EXTRACTORS["w2v_bert at 25 Hz"]
-    store, manifest = build_with(config, features, tmp_path, run_build)
+    store, version = build_with(config, features, tmp_path, run_build)
 
     def longer(row: dict[str, Any]) -> None:
         row["num_frames"] += 1
         if "durations" in row:
             row["durations"][-1] += 1
 
-    lying = rewritten(rewritten(manifest, store, "units", longer), store, "unit_language", longer)
+    lying = rewritten(rewritten(version, store, "units", longer), store, "unit_language", longer)
     (problem,) = verify(store, lying)
     frames = grid.num_frames(32_000)
     assert f"clips/clip000.wav: {frames + 1} frames, but the grid of extractor w2v_bert says {frames}" in problem
@@ -118,9 +118,9 @@ def rows(store: Store, path: str) -> list[dict[str, Any]]:
     return read_table(store, path).to_pylist()
 
 
-def rewritten(manifest: Manifest, store: Store, table: str, change: Callable[[dict[str, Any]], object]) -> Manifest:
-    """The manifest after a change to the first clip's row, checksum and all."""
-    file = manifest.files(table)[0]
+def rewritten(version: Version, store: Store, table: str, change: Callable[[dict[str, Any]], object]) -> Version:
+    """The version after a change to the first clip's row, checksum and all."""
+    file = version.files(table)[0]
     found = rows(store, file.path)
     change(next(row for row in found if row["utterance_id"] == "clips/clip000.wav"))
     data = rows_to_parquet(table, pa.Table.from_pylist(found, SCHEMAS[table]))
@@ -128,6 +128,6 @@ def rewritten(manifest: Manifest, store: Store, table: str, change: Callable[[di
     changed = replace(file, bytes=len(data), sha256=sha256(data).hexdigest())
     steps = {
         step: [replace(r, files=tuple(changed if f == file else f for f in r.files)) for r in receipts]
-        for step, receipts in manifest.steps.items()
+        for step, receipts in version.steps.items()
     }
-    return replace(manifest, steps=steps)
+    return replace(version, steps=steps)

@@ -9,16 +9,16 @@ import pytest
 from pipelines.build.gates import needs_look
 from pipelines.build.statistics import DatasetStatistics
 from pipelines.config.gates import GatesConfig
-from storage.manifests import Manifest
+from storage.versions import Version
 from unitlang.language.compression import CompressionStats
 
 
-def version(number: int, *, hours: float = 10, rejects: int = 10, entries: int = 1000, ratio: int = 4) -> Manifest:
+def version(number: int, *, hours: float = 10, rejects: int = 10, entries: int = 1000, ratio: int = 4) -> Version:
     words = 1000
     compression = CompressionStats(words * ratio, words * 2, np.array([0, 0, words]), np.array([0, 0, words]))
     statistics = DatasetStatistics(compression, 5, round(hours * 3600 * 16_000), Counter(corrupt=rejects))
-    return Manifest(
-        version=number,
+    return Version(
+        number=number,
         parent=None,
         steps={},
         artifacts={},

@@ -15,8 +15,8 @@ from pipelines.config.build import BuildConfig, check_config
 from pipelines.engine.session import Session
 from pipelines.errors import UserError
 from storage.errors import CommitConflict
-from storage.manifests import latest
 from storage.store import Store
+from storage.versions import latest
 
 Config = dict[str, Any]
 
@@ -45,8 +45,8 @@ def test_step_by_step(config: Config, run_build: Callable[..., Built], tmp_path:
     whole = run_build({**config, "store": str(tmp_path / "whole")})
     one_by_one = checked(config)
     done = steps(begin(one_by_one), one_by_one)
-    assert built(done).manifest.steps == whole.manifest.steps
-    assert built(done).manifest.artifacts == whole.manifest.artifacts
+    assert built(done).version.steps == whole.version.steps
+    assert built(done).version.artifacts == whole.version.artifacts
     assert (built(done).new, built(done).added, built(done).kept) == (True, 12, 0)
     assert done.facts["version"] == 1
 
@@ -56,8 +56,8 @@ def test_a_commit_that_was_done_already_is_found_again(config: Config) -> None:
     before = steps(begin(checked_config), checked_config, STEP_NAMES[:-1])
     first = step(before, "commit", checked_config)
     again = step(before, "commit", checked_config)  # as after a crash between commit and report, or of a twin
-    assert built(again).manifest == built(first).manifest
-    assert latest(Store.open(config["store"])) == built(first).manifest
+    assert built(again).version == built(first).version
+    assert latest(Store.open(config["store"])) == built(first).version
 
 
 def test_another_build_that_was_first_is_told(config: Config) -> None:

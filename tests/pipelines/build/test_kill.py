@@ -14,7 +14,7 @@ import pytest
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
-from storage.manifests import resolve
+from storage.versions import resolve
 
 Config = dict[str, Any]
 CLI = [sys.executable, "-c", "from flows.cli import main; main()"]
@@ -114,9 +114,9 @@ def test_killed_at_every_step(
         assert runs <= len(planned) + 2, f"some kills never became due: {kills}"
     assert start(path, ray=False).wait(SECONDS_TO_END) == 0
     assert tables(store) == tables(tmp_path / "undisturbed")
-    place, manifest = resolve(store)
-    assert manifest.version == 1
-    assert list(verify(place, manifest)) == []
+    place, version = resolve(store)
+    assert version.number == 1
+    assert list(verify(place, version)) == []
     undisturbed = resolve(tmp_path / "undisturbed")[1]
-    assert manifest.steps == undisturbed.steps
-    assert manifest.statistics == undisturbed.statistics
+    assert version.steps == undisturbed.steps
+    assert version.statistics == undisturbed.statistics

@@ -18,9 +18,9 @@ import yaml
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
-from storage.manifests import Manifest, resolve
 from storage.store import Store
 from storage.tables import read_table
+from storage.versions import Version, resolve
 from unitlang.audio.reading import load
 from unitlang.errors import AUDIO_REASONS
 from unitlang.frames import SAMPLE_RATE
@@ -76,10 +76,10 @@ OUTCOMES_OF: dict[str, set[str]] = {
 """Files of which more is known than their expectation says; the last two do not tell that they are damaged."""
 
 
-def table(manifest: Manifest, name: str, step: str | None = None) -> list[Record]:
+def table(version: Version, name: str, step: str | None = None) -> list[Record]:
     """All rows of a table of a corpus version."""
-    store = Store.open(manifest.store)
-    return [row for file in manifest.files(name, step) for row in read_table(store, file.path).to_pylist()]
+    store = Store.open(version.store)
+    return [row for file in version.files(name, step) for row in read_table(store, file.path).to_pylist()]
 
 
 def files_below(folder: Path) -> Iterator[str]:
@@ -89,16 +89,16 @@ def files_below(folder: Path) -> Iterator[str]:
             yield os.path.relpath(os.path.join(parent, name), folder)  # noqa: PTH118
 
 
-def outcomes(manifest: Manifest) -> dict[str, str]:
+def outcomes(version: Version) -> dict[str, str]:
     """`row` or the reject's reason by utterance id; no id may have two of them."""
-    found = [(row["utterance_id"], "row") for row in table(manifest, "units")]
-    found += [(row["utterance_id"], row["reason"]) for row in table(manifest, "rejects")]
+    found = [(row["utterance_id"], "row") for row in table(version, "units")]
+    found += [(row["utterance_id"], row["reason"]) for row in table(version, "rejects")]
     assert [name for name, times in Counter(name for name, _ in found).items() if times > 1] == []
     return dict(found)
 
 
-def problems(manifest: Manifest) -> list[str]:
-    return list(verify(*resolve(manifest.uri)))
+def problems(version: Version) -> list[str]:
+    return list(verify(*resolve(version.uri)))
 
 
 def count_frames(path: Path) -> int:
@@ -123,18 +123,18 @@ def test_the_whole_library(shared_data: Path, config: Config, run_build: RunBuil
         "work_units": {"minutes": 10},
         "shards": {"hours": 0.5},
     }
-    manifest = run_build(config).manifest
+    version = run_build(config).version
     expected = read_labels(labels)
     names = [f"files/{name}" for name in files_below(audio)] + [f"labels/{record['path']}" for record in expected]
-    found = outcomes(manifest)
+    found = outcomes(version)
     assert sorted(found) == sorted(names)
     assert {name: reason for name, reason in found.items() if reason != "row"} == REJECTED
-    texts = {row["utterance_id"]: row["text"] for row in table(manifest, "utterances") if row["dataset"] == "labels"}
+    texts = {row["utterance_id"]: row["text"] for row in table(version, "utterances") if row["dataset"] == "labels"}
     assert texts == {f"labels/{record['path']}": " ".join(record["text"].split()) for record in expected}
-    frames = {row["utterance_id"]: row["num_frames"] for row in table(manifest, "units")}
+    frames = {row["utterance_id"]: row["num_frames"] for row in table(version, "units")}
     counted = {f"labels/{record['path']}": count_frames(audio / record["path"]) for record in expected}
     assert {name: frames[name] for name in counted if abs(frames[name] - counted[name]) > 1} == {}
-    assert problems(manifest) == []
+    assert problems(version) == []
 
 
 def longest(records: list[Record], seconds: float) -> list[Record]:
@@ -171,10 +171,10 @@ def test_hubert_base_on_two_workers(shared_data: Path, config: Config, run_build
         "shards": {"hours": 0.05},
         "run": {"workers": 2, "ray_above_seconds": 30},
     }
-    manifest = run_build(config).manifest  # `quantize` is worth Ray, the other steps are not
-    assert outcomes(manifest) == {f"labels/{record['path']}": "row" for record in chosen}
-    assert len({unit for row in table(manifest, "units") for unit in row["units"]}) > 25
-    assert problems(manifest) == []
+    version = run_build(config).version  # `quantize` is worth Ray, the other steps are not
+    assert outcomes(version) == {f"labels/{record['path']}": "row" for record in chosen}
+    assert len({unit for row in table(version, "units") for unit in row["units"]}) > 25
+    assert problems(version) == []
 
 
 def awkward_config(config: Config, folder: Path) -> Config:
@@ -196,24 +196,24 @@ def test_made_awkward_files_end_as_their_manifest_says(
     present = set(files_below(folder))
     cases = {case["file"]: case["expect"] for case in expectations if case["file"] in present}
     assert set(cases) == present
-    manifest = run_build(awkward_config(config, folder)).manifest
-    found = {name.removeprefix("awkward/"): outcome for name, outcome in outcomes(manifest).items()}
+    version = run_build(awkward_config(config, folder)).version
+    found = {name.removeprefix("awkward/"): outcome for name, outcome in outcomes(version).items()}
     assert set(found) == present
     allowed = {name: OUTCOMES_OF.get(name, OUTCOMES[expect]) for name, expect in cases.items()}
     assert {name: outcome for name, outcome in found.items() if outcome not in allowed[name]} == {}
-    frames = {row["utterance_id"].removeprefix("awkward/"): row["num_frames"] for row in table(manifest, "units")}
+    frames = {row["utterance_id"].removeprefix("awkward/"): row["num_frames"] for row in table(version, "units")}
     exact = {name: int(expect.split()[0]) for name, expect in cases.items() if "frame" in expect}
     assert {name: frames[name] for name in exact} == exact
-    assert problems(manifest) == []
+    assert problems(version) == []
 
 
 def test_found_awkward_files_are_all_accounted_for(shared_data: Path, config: Config, run_build: RunBuild) -> None:
     folder = shared_data / "awkward" / "found"
-    manifest = run_build(awkward_config(config, folder)).manifest
-    found = outcomes(manifest)
+    version = run_build(awkward_config(config, folder)).version
+    found = outcomes(version)
     assert sorted(found) == sorted(f"awkward/{name}" for name in files_below(folder))
     assert set(found.values()) <= {"row", *AUDIO_REASONS}
-    assert problems(manifest) == []
+    assert problems(version) == []
 
 
 def write_long_speech(path: Path, shared_data: Path, hours: float) -> None:
@@ -276,7 +276,7 @@ def test_a_ten_hour_file_needs_little_memory(shared_data: Path, tmp_path: Path) 
         finally:
             process.kill()
     assert process.returncode == 0
-    store, manifest = resolve(tmp_path / "store")
-    assert [row["num_frames"] for row in table(manifest, "units")] == [LONG_HOURS * 3600 * FRAMES_PER_SECOND - 1]
+    store, version = resolve(tmp_path / "store")
+    assert [row["num_frames"] for row in table(version, "units")] == [LONG_HOURS * 3600 * FRAMES_PER_SECOND - 1]
     assert {name: f"{peak / GIB:.2f} GiB" for name, peak in peaks.items() if peak > MEMORY_LIMIT} == {}
-    assert list(verify(store, manifest)) == []
+    assert list(verify(store, version)) == []

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
-from storage.manifests import resolve
 from storage.store import Store
+from storage.versions import resolve
 
 Config = dict[str, Any]
 
@@ -23,8 +23,8 @@ def test_a_bucket_holds_the_same_corpus_as_a_folder(
 ) -> None:
     folder = Path(shutil.copytree(speech, tmp_path / "growing"))
     config["sources"][0]["path"] = str(folder)
-    local = run_build(config).manifest
-    remote = run_build({**config, "store": s3_bucket}).manifest
+    local = run_build(config).version
+    remote = run_build({**config, "store": s3_bucket}).version
     assert remote.steps == local.steps
     assert remote.artifacts == local.artifacts
     there, here = Store.open(s3_bucket), Store.open(config["store"])
@@ -32,5 +32,5 @@ def test_a_bucket_holds_the_same_corpus_as_a_folder(
         assert there.get(file.path) == here.get(file.path)
     assert not run_build({**config, "store": s3_bucket}).new
     make_speech(folder, 2, start=30)
-    assert run_build({**config, "store": s3_bucket}).manifest.version == 2
+    assert run_build({**config, "store": s3_bucket}).version.number == 2
     assert list(verify(*resolve(s3_bucket))) == []

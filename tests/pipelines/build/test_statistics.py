@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.build.statistics import Coding, DatasetStatistics, from_manifest, gather, merge, overall
+from pipelines.build.statistics import Coding, DatasetStatistics, from_version, gather, merge, overall
 from pipelines.engine.step import Reject, rejects_table
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
@@ -67,7 +67,7 @@ def test_overall_is_the_sum_of_the_datasets() -> None:
 def test_statistics_come_back_from_json() -> None:
     merged = merge(PARTS)
     values = {"datasets": {name: statistics.to_dict() for name, statistics in merged.items()}}
-    returned = from_manifest(json.loads(json.dumps(values)))
+    returned = from_version(json.loads(json.dumps(values)))
     assert {name: statistics.to_dict() for name, statistics in returned.items()} == values["datasets"]
     assert returned["a"].rejects == merged["a"].rejects
     doubled = returned["a"] + merged["a"]

@@ -11,11 +11,11 @@ import pytest
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import Spoken, verify
-from storage.manifests import Manifest, resolve
 from storage.receipts import DataFile
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table, rows_to_parquet
+from storage.versions import Version, resolve
 
 Rows = list[dict[str, Any]]
 
@@ -44,31 +44,31 @@ def built(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Cal
 
 
 @pytest.fixture
-def corpus(built: Path, tmp_path: Path) -> tuple[Store, Manifest]:
+def corpus(built: Path, tmp_path: Path) -> tuple[Store, Version]:
     """A copy to damage."""
     return resolve(shutil.copytree(built, tmp_path / "store"))
 
 
-def swap_file(manifest: Manifest, old: DataFile, new: DataFile) -> Manifest:
-    """The manifest with another file in the place of one of its files."""
+def swap_file(version: Version, old: DataFile, new: DataFile) -> Version:
+    """The version with another file in the place of one of its files."""
     steps = {
         step: [replace(r, files=tuple(new if file == old else file for file in r.files)) for r in receipts]
-        for step, receipts in manifest.steps.items()
+        for step, receipts in version.steps.items()
     }
-    return replace(manifest, steps=steps)
+    return replace(version, steps=steps)
 
 
-def rewrite(corpus: tuple[Store, Manifest], table: str, change: Callable[[Rows], object]) -> tuple[list[str], DataFile]:
+def rewrite(corpus: tuple[Store, Version], table: str, change: Callable[[Rows], object]) -> tuple[list[str], DataFile]:
     """Change rows of the first file of a table, checksum and all, as a bug would; what `verify` says then."""
-    store, manifest = corpus
-    file = manifest.files(table)[0]
+    store, version = corpus
+    file = version.files(table)[0]
     rows = read_table(store, file.path).to_pylist()
     assert len(rows) > 1
     change(rows)
     data = rows_to_parquet(table, pa.Table.from_pylist(rows, SCHEMAS[table]))
     store.put(file.path, data)
     changed = replace(file, rows=len(rows), bytes=len(data), sha256=sha256(data).hexdigest())
-    return list(verify(store, swap_file(manifest, file, changed))), file
+    return list(verify(store, swap_file(version, file, changed))), file
 
 
 def strange(name: str) -> str:
@@ -81,9 +81,9 @@ def swap(rows: Rows, *columns: str) -> None:
         rows[0][name], rows[1][name] = rows[1][name], rows[0][name]
 
 
-def test_a_whole_corpus_has_no_problems(corpus: tuple[Store, Manifest]) -> None:
-    store, manifest = corpus
-    assert {file.table for receipts in manifest.steps.values() for r in receipts for file in r.files} >= {
+def test_a_whole_corpus_has_no_problems(corpus: tuple[Store, Version]) -> None:
+    store, version = corpus
+    assert {file.table for receipts in version.steps.values() for r in receipts for file in r.files} >= {
         "utterances",
         "rejects",
         "units",
@@ -91,12 +91,12 @@ def test_a_whole_corpus_has_no_problems(corpus: tuple[Store, Manifest]) -> None:
         "s2t",
         "t2c",
     }
-    assert list(verify(store, manifest)) == []
+    assert list(verify(store, version)) == []
     problems, _ = rewrite(corpus, "units", lambda rows: None)
     assert problems == []
 
 
-def test_a_changed_word_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_a_changed_word_is_found(corpus: tuple[Store, Version]) -> None:
     def change(rows: Rows) -> None:
         words = rows[0]["words"]
         words[0] = words[0] + 1 if words[0] == 1 else words[0] - 1
@@ -107,19 +107,19 @@ def test_a_changed_word_is_found(corpus: tuple[Store, Manifest]) -> None:
 
 
 @pytest.mark.parametrize("word", [0, -1, 60, 2**31 - 1])
-def test_a_word_that_is_none_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
+def test_a_word_that_is_none_is_found(corpus: tuple[Store, Version], word: int) -> None:
     problems, file = rewrite(corpus, "unit_language", lambda rows: rows[1]["words"].append(word))
     assert problems[0].startswith(f"{file.path}: clips/clip001.wav: ")
     assert [problem.split(": ", 1)[1] for problem in problems[1:]] == [strange("clips/clip001.wav")]
 
 
-def test_swapped_units_are_found(corpus: tuple[Store, Manifest]) -> None:
+def test_swapped_units_are_found(corpus: tuple[Store, Version]) -> None:
     problems, _ = rewrite(corpus, "units", lambda rows: swap(rows, "units", "durations", "num_frames"))
     for name in ("clips/clip000.wav", "clips/clip001.wav"):
         assert any(problem.endswith(f"{name}: the words do not give the units back") for problem in problems)
 
 
-def test_swapped_rows_are_found(corpus: tuple[Store, Manifest]) -> None:
+def test_swapped_rows_are_found(corpus: tuple[Store, Version]) -> None:
     problems, file = rewrite(corpus, "units", lambda rows: rows.reverse())
     assert len(problems) == 1
     assert problems[0].endswith(f"its utterances are not those of {file.path}")
@@ -134,7 +134,7 @@ def test_swapped_rows_are_found(corpus: tuple[Store, Manifest]) -> None:
         lambda rows: rows[0].update(durations=[sum(rows[0]["durations"])]),
     ],
 )
-def test_wrong_durations_are_found(corpus: tuple[Store, Manifest], change: Callable[[Rows], object]) -> None:
+def test_wrong_durations_are_found(corpus: tuple[Store, Version], change: Callable[[Rows], object]) -> None:
     problems, _ = rewrite(corpus, "units", change)
     off_the_grid = "clips/clip000.wav: 100 frames, but the grid of extractor mfcc says 99"
     told = [problem.split(": ", 1)[1] for problem in problems]
@@ -143,28 +143,28 @@ def test_wrong_durations_are_found(corpus: tuple[Store, Manifest], change: Calla
     ]
 
 
-def test_a_wrong_number_of_runs_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_a_wrong_number_of_runs_is_found(corpus: tuple[Store, Version]) -> None:
     problems, _ = rewrite(corpus, "unit_language", lambda rows: rows[0].update(num_runs=1))
     assert len(problems) == 1
 
 
-def test_a_frame_count_that_the_two_tables_do_not_share_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_a_frame_count_that_the_two_tables_do_not_share_is_found(corpus: tuple[Store, Version]) -> None:
     problems, file = rewrite(corpus, "unit_language", lambda rows: rows[0].update(num_frames=1))
     assert problems == [f"{file.path}: clips/clip000.wav: the durations do not sum to num_frames"]
 
 
-def test_an_utterance_without_units_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_an_utterance_without_units_is_found(corpus: tuple[Store, Version]) -> None:
     problems, file = rewrite(corpus, "units", lambda rows: rows.pop())
     assert any(f"its utterances are not those of {file.path} and its rejects" in problem for problem in problems)
 
 
-def test_an_utterance_that_is_there_twice_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_an_utterance_that_is_there_twice_is_found(corpus: tuple[Store, Version]) -> None:
     problems, _ = rewrite(corpus, "utterances", lambda rows: rows.append(rows[0]))
     assert any("utterance clips/clip000.wav is there twice" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("word", [-1, 0, 1, 10_000])
-def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Manifest], word: int) -> None:
+def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Version], word: int) -> None:
     names: list[str] = []
 
     def change(rows: Rows) -> None:
@@ -175,7 +175,7 @@ def test_a_wrong_word_in_a_training_shard_is_found(corpus: tuple[Store, Manifest
     assert problems == [f"{file.path}: {strange(names[0])}"]
 
 
-def test_words_of_another_utterance_in_a_training_shard_are_found(corpus: tuple[Store, Manifest]) -> None:
+def test_words_of_another_utterance_in_a_training_shard_are_found(corpus: tuple[Store, Version]) -> None:
     problems, file = rewrite(corpus, "t2c", lambda rows: swap(rows, "words"))
     assert len(problems) == 1
     assert problems[0].startswith(f"{file.path}: ")
@@ -222,55 +222,55 @@ def test_known_words_take_16_bytes_an_utterance() -> None:
     assert known.strangers("t2c", words.rename_columns(["example_id", "words"])) == []
 
 
-def test_a_lost_training_example_is_found(corpus: tuple[Store, Manifest]) -> None:
+def test_a_lost_training_example_is_found(corpus: tuple[Store, Version]) -> None:
     problems, _ = rewrite(corpus, "s2t", lambda rows: rows.pop())
     assert len(problems) == 1
     assert "23 examples in its files, others in its receipt" in problems[0]
 
 
 @pytest.mark.parametrize("table", ["utterances", "rejects", "units", "unit_language", "s2t", "t2c"])
-def test_a_missing_file_is_found(corpus: tuple[Store, Manifest], table: str) -> None:
-    store, manifest = corpus
-    for file in manifest.files(table):
+def test_a_missing_file_is_found(corpus: tuple[Store, Version], table: str) -> None:
+    store, version = corpus
+    for file in version.files(table):
         store.delete(file.path)
-        assert any(file.path in problem for problem in verify(store, manifest))
+        assert any(file.path in problem for problem in verify(store, version))
 
 
 @pytest.mark.parametrize("table", ["utterances", "rejects", "units", "unit_language", "s2t", "t2c"])
-def test_a_file_cut_short_is_found(corpus: tuple[Store, Manifest], table: str) -> None:
-    store, manifest = corpus
-    file = manifest.files(table)[0]
+def test_a_file_cut_short_is_found(corpus: tuple[Store, Version], table: str) -> None:
+    store, version = corpus
+    file = version.files(table)[0]
     store.put(file.path, store.get(file.path)[:-100])
-    assert any(f"{file.path}: {file.bytes - 100} bytes" in problem for problem in verify(store, manifest))
+    assert any(f"{file.path}: {file.bytes - 100} bytes" in problem for problem in verify(store, version))
 
 
 @pytest.mark.parametrize("kind", ["quantizer", "unit_language"])
-def test_a_damaged_artifact_is_found(corpus: tuple[Store, Manifest], kind: str) -> None:
-    store, manifest = corpus
-    path = next(path for path in store.list(manifest.artifacts[kind].path) if path.endswith(("safetensors", "model")))
+def test_a_damaged_artifact_is_found(corpus: tuple[Store, Version], kind: str) -> None:
+    store, version = corpus
+    path = next(path for path in store.list(version.artifacts[kind].path) if path.endswith(("safetensors", "model")))
     data = bytearray(store.get(path))
     data[len(data) // 2] ^= 1
     store.put(path, bytes(data))
-    assert any(f"{path} is not what was written" in problem for problem in verify(store, manifest))
+    assert any(f"{path} is not what was written" in problem for problem in verify(store, version))
 
 
 @pytest.mark.parametrize("step", ["ingest", "quantize", "encode", "shard"])
-def test_a_lost_work_unit_is_found(corpus: tuple[Store, Manifest], step: str) -> None:
-    store, manifest = corpus
-    manifest.steps[step].pop()
-    problems = list(verify(store, manifest))
+def test_a_lost_work_unit_is_found(corpus: tuple[Store, Version], step: str) -> None:
+    store, version = corpus
+    version.steps[step].pop()
+    problems = list(verify(store, version))
     assert len(problems) == 1
     assert "the step before gave" in problems[0]
 
 
-def test_swapped_work_units_are_found(corpus: tuple[Store, Manifest]) -> None:
-    store, manifest = corpus
-    manifest.steps["encode"].reverse()
-    assert any("its utterances are not those of" in problem for problem in verify(store, manifest))
+def test_swapped_work_units_are_found(corpus: tuple[Store, Version]) -> None:
+    store, version = corpus
+    version.steps["encode"].reverse()
+    assert any("its utterances are not those of" in problem for problem in verify(store, version))
 
 
-def test_a_work_unit_that_is_named_twice_is_found(corpus: tuple[Store, Manifest]) -> None:
-    store, manifest = corpus
+def test_a_work_unit_that_is_named_twice_is_found(corpus: tuple[Store, Version]) -> None:
+    store, version = corpus
     for step in ("quantize", "encode"):
-        manifest.steps[step][0] = manifest.steps[step][1]
-    assert any("named 2 times by version 1" in problem for problem in verify(store, manifest))
+        version.steps[step][0] = version.steps[step][1]
+    assert any("named 2 times by version 1" in problem for problem in verify(store, version))

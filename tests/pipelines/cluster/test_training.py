@@ -15,9 +15,9 @@ from echox.errors import EchoxError
 from echox.renamed import warn_renamed
 from pipelines.cluster.training import TrainingConfig, plan, run_name, train_stage
 from storage.errors import StorageError
-from storage.manifests import commit, latest, resolve
 from storage.models import find_model
 from storage.store import Store
+from storage.versions import commit, latest, resolve
 from tests.echox.corpora import write_corpus
 from tests.echox.runs import SMALL, metrics
 

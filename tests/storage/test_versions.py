@@ -14,24 +14,24 @@ import pytest
 
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict, CorruptStore, StorageError
-from storage.manifests import Manifest, commit, history, latest, load, resolve, versions
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
+from storage.versions import Version, commit, history, latest, load, resolve, version_numbers
 
 COMMITTER = """
 import sys
 from storage.errors import CommitConflict
-from storage.manifests import Manifest, commit, latest
+from storage.versions import Version, commit, latest
 from storage.store import Store
 store, name, wanted = Store.open(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 print("ready", flush=True)
 sys.stdin.readline()
 while wanted:
     parent = latest(store)
-    version = parent.version if parent else 0
+    version = parent.number if parent else 0
     lineage = {"by": name, "weight": "x" * 20_000}
     try:
-        commit(store, Manifest(version=version + 1, parent=version or None, steps={}, artifacts={}, config={},
+        commit(store, Version(number=version + 1, parent=version or None, steps={}, artifacts={}, config={},
                                lineage=lineage, statistics={}))
     except CommitConflict:
         continue
@@ -46,10 +46,10 @@ def receipt(step: str, fingerprint: str, *tables: str) -> Receipt:
     return Receipt(fingerprint, step, files, 1, 1, {}, {"seconds": [0.5]})
 
 
-def manifest(version: int = 1, note: str = "") -> Manifest:
-    return Manifest(
-        version=version,
-        parent=version - 1 or None,
+def a_version(number: int = 1, note: str = "") -> Version:
+    return Version(
+        number=number,
+        parent=number - 1 or None,
         steps={
             "ingest": [receipt("ingest", "a", "utterances"), receipt("ingest", "b", "utterances", "rejects")],
             "encode": [receipt("encode", "c", "unit_language", "rejects")],
@@ -82,17 +82,17 @@ def line(process: "subprocess.Popen[str]") -> str:
 
 def test_version_comes_back(store: Store) -> None:
     assert latest(store) is None
-    assert versions(store) == []
-    first = commit(store, manifest())
+    assert version_numbers(store) == []
+    first = commit(store, a_version())
     assert first.uri == f"{store.uri}@1"
-    assert load(store, 1) == first == latest(store) == replace(manifest(), store=store.uri)
-    commit(store, manifest(2))
-    assert versions(store) == [1, 2]
+    assert load(store, 1) == first == latest(store) == replace(a_version(), store=store.uri)
+    commit(store, a_version(2))
+    assert version_numbers(store) == [1, 2]
     assert latest(store) == load(store, 2)
 
 
 def test_file_is_for_people_too(store: Store) -> None:
-    commit(store, manifest())
+    commit(store, a_version())
     text = store.get("manifests/00000001.json").decode()
     values = json.loads(text)
     assert values["format"] == 1
@@ -101,37 +101,37 @@ def test_file_is_for_people_too(store: Store) -> None:
 
 
 def test_files_of_a_table() -> None:
-    paths = [file.path for file in manifest().files("rejects")]
+    paths = [file.path for file in a_version().files("rejects")]
     assert paths == ["data/rejects/c.parquet", "data/rejects/b.parquet"]
-    assert [file.path for file in manifest().files("rejects", step="ingest")] == ["data/rejects/b.parquet"]
-    assert manifest().files("rejects", step="shard") == []
+    assert [file.path for file in a_version().files("rejects", step="ingest")] == ["data/rejects/b.parquet"]
+    assert a_version().files("rejects", step="shard") == []
     with pytest.raises(StorageError, match="no table 'nonsense'; there are echo, rejects, "):
-        manifest().files("nonsense")
+        a_version().files("nonsense")
 
 
 def test_second_builder_conflicts(store: Store) -> None:
-    commit(store, manifest())
+    commit(store, a_version())
     with pytest.raises(CommitConflict, match=r"committed version 1 .* first"):
-        commit(store, manifest(note="mine"))
+        commit(store, a_version(note="mine"))
     assert load(store, 1).config["note"] == ""
 
 
 def test_versions_have_no_gaps(store: Store) -> None:
     with pytest.raises(StorageError, match="no version 4 to build on"):
-        commit(store, manifest(5))
+        commit(store, a_version(5))
     with pytest.raises(StorageError, match="does not follow"):
-        commit(store, replace(manifest(2), parent=None))
-    assert versions(store) == []
+        commit(store, replace(a_version(2), parent=None))
+    assert version_numbers(store) == []
 
 
 def test_resolve(store: Store) -> None:
     with pytest.raises(StorageError, match=r"no corpus version yet|no store at"):
         resolve(store.uri)
     for version in (1, 2, 3):
-        commit(store, manifest(version))
-    assert resolve(store.uri)[1].version == 3
+        commit(store, a_version(version))
+    assert resolve(store.uri)[1].number == 3
     found, second = resolve(f"{store.uri}@2")
-    assert (found.uri, second.version, second.uri) == (store.uri, 2, f"{store.uri}@2")
+    assert (found.uri, second.number, second.uri) == (store.uri, 2, f"{store.uri}@2")
     with pytest.raises(StorageError, match="has no version 9; it has 1 to 3"):
         resolve(f"{store.uri}@9")
 
@@ -140,13 +140,13 @@ def test_all_versions(store: Store) -> None:
     with pytest.raises(StorageError, match=r"no corpus version yet|no store at"):
         history(store.uri)
     for version in (1, 2, 3):
-        commit(store, manifest(version))
-    assert [made.version for made in history(store.uri)[1]] == [1, 2, 3]
+        commit(store, a_version(version))
+    assert [made.number for made in history(store.uri)[1]] == [1, 2, 3]
     assert [made.uri for made in history(f"{store.uri}@2")[1]] == [f"{store.uri}@1", f"{store.uri}@2"]
 
 
 def test_a_version_is_a_number(store: Store) -> None:
-    commit(store, manifest())
+    commit(store, a_version())
     with pytest.raises(StorageError) as error:
         resolve(f"{store.uri}@latest")
     assert str(error.value).endswith(f". @VERSION is a number: {store.uri}@1, or {store.uri} for the last one")
@@ -155,14 +155,14 @@ def test_a_version_is_a_number(store: Store) -> None:
     assert "@VERSION" not in str(error.value)
 
 
-def test_unreadable_manifests_are_told(store: Store) -> None:
-    good = {**manifest().to_dict()}
+def test_unreadable_versions_are_reported(store: Store) -> None:
+    good = {**a_version().to_dict()}
     for values in (good | {"version": 2}, good | {"steps": 1}, {}, [], good | {"format": "new"}):
         store.put("manifests/00000001.json", json.dumps(values).encode())
         with pytest.raises(CorruptStore, match=r"00000001.json"):
             latest(store)
     store.put("manifests/00000001.json", b"{")
-    with pytest.raises(CorruptStore, match="not a manifest"):
+    with pytest.raises(CorruptStore, match="does not hold a corpus version"):
         latest(store)
     store.put("manifests/00000001.json", b'{"format": 2}')
     with pytest.raises(StorageError, match="format 2, this program reads up to 1; upgrade"):
@@ -170,10 +170,10 @@ def test_unreadable_manifests_are_told(store: Store) -> None:
 
 
 def test_foreign_files_among_the_versions_are_no_versions(store: Store) -> None:
-    commit(store, manifest())
+    commit(store, a_version())
     for name in ("notes.txt", "2.json", "00000007.json.bak", "old/00000009.json"):
         store.put(f"manifests/{name}", b"")
-    assert versions(store) == [1]
+    assert version_numbers(store) == [1]
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_eight_builders_at_once(store: Store) -> None:
         number: [int(text) for text in process.communicate()[0].split()] for number, process in enumerate(processes)
     }
     assert [process.returncode for process in processes] == [0] * 8
-    assert versions(store) == list(range(1, 25)) == sorted(chain(*said.values()))
+    assert version_numbers(store) == list(range(1, 25)) == sorted(chain(*said.values()))
     for number, numbers in said.items():
         assert {load(store, version).lineage["by"] for version in numbers} == {str(number)}
 
@@ -209,7 +209,7 @@ def test_killed_builders_leave_whole_versions(store: Store) -> None:
             os.kill(process.pid, signal.SIGKILL)
         rest = [process.communicate()[0].splitlines() for process in processes]
         acknowledged = max([acknowledged, *(int(text) for lines in rest for text in lines if text.isdigit())])
-    numbers = versions(store)
-    assert numbers == list(range(1, len(numbers) + 1))
-    assert len(numbers) >= acknowledged
-    assert all(load(store, number).version == number for number in numbers)
+    existing = version_numbers(store)
+    assert existing == list(range(1, len(existing) + 1))
+    assert len(existing) >= acknowledged
+    assert all(load(store, number).number == number for number in existing)
