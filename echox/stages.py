@@ -3,14 +3,13 @@
 Importing this module and listing the names is cheap; `stage_class` imports the stage, and torch with it.
 """
 
-from difflib import get_close_matches
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any
 
 from echox.errors import EchoxError
 from echox.recipes import stages
-from unitlang.registry import classes_of
+from unitlang.registry import classes_of, nearest
 
 if TYPE_CHECKING:
     from echox.recipes.stage import Stage
@@ -25,14 +24,12 @@ def check_stage(name: str) -> str:
     """Return the name if there is such a stage.
 
     Raises:
-        EchoxError: there is none; the message names the nearest one and all others.
+        EchoxError: there is none; the message names the nearest one, or all.
     """
     names = stage_names()
     if name in names:
         return name
-    near = get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise EchoxError(f"no training stage {name!r}; {hint}There are: {', '.join(names)}")
+    raise EchoxError(f"no training stage {name!r}; {nearest(name, names)}")
 
 
 def stage_class(name: str) -> "type[Stage[Any, Any, Any]]":

@@ -1,6 +1,7 @@
 """Registration by presence: the classes of a new module in a package are found without being named anywhere."""
 
 from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from importlib import import_module
 from inspect import isabstract
 from pkgutil import iter_modules
@@ -56,3 +57,9 @@ def by_name(classes: Iterable[type[T]], name: Callable[[type[T]], str]) -> dict[
         if other is not value:
             raise TypeError(f"{value.__module__} and {other.__module__} both define `{name(value)}`: rename one")
     return named
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the remedy for a misspelt name: the nearest known one, or all if none is near."""
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"

@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
+from echox.config.faults import Change, faults_of, report
+from echox.config.values import apply_change
 from echox.errors import EchoxError
 from echox.recipes.config import StageConfig
 from echox.recipes.stage import Stage
@@ -25,27 +27,20 @@ def load_settings(stage: type[Stage[Any, Any, Any]], architecture: str, settings
         EchoxError: names everything that is wrong with the settings.
     """
     values = copy.deepcopy(dict(stage.defaults.get(architecture, {})))
-    for setting in settings:
-        _set(values, setting)
+    changes = [_apply(values, setting) for setting in settings]
     try:
         return stage.config.model_validate(values)
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise EchoxError("\n".join([f"settings of stage {stage.name}:", *faults])) from None
+        faults = faults_of(error, stage.config, values)
+        raise EchoxError(report(f"defaults of stage {stage.name}", faults, changes)) from None
 
 
-def _set(values: dict[str, Any], setting: str) -> None:
+def _apply(values: dict[str, Any], setting: str) -> Change:
+    """Change one field; old names of fields mean the new ones."""
+    typed = f"--set {setting}"
     path, equals, text = setting.partition("=")
-    if not equals or not path:
-        raise EchoxError(f"--set {setting}: write FIELD=VALUE, for instance --set optimizer.lr=1e-4")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise EchoxError(f"--set {setting}: the value is not YAML: {error}") from None
-    *parents, last = rename_path(path, f"--set {setting}").split(".")
-    place = values
-    for name in parents:
-        place = place.setdefault(name, {})
-        if not isinstance(place, dict):
-            raise EchoxError(f"--set {setting}: {name} is a value, it has no fields")
-    place[last] = rename_fields(value, f"--set {setting}")
+    change = apply_change(values, rename_path(path, typed) + equals + text)
+    renamed = rename_fields(values, typed)
+    values.clear()
+    values.update(renamed)
+    return replace(change, text=typed)

@@ -14,7 +14,6 @@ from pipelines.build.handover import begin, built
 from pipelines.build.runners import run_steps, step_runner
 from pipelines.cluster.jobs import is_job_server
 from pipelines.config.build import BuildConfig
-from pipelines.config.faults import nearest
 from pipelines.engine.ray import check_address
 from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
@@ -22,6 +21,7 @@ from pipelines.errors import UserError
 from pipelines.steps import steps
 from storage.store import Store
 from storage.versions import latest
+from unitlang.registry import nearest
 
 
 def build(config: BuildConfig, console: Console, ray_address: str | None = None) -> Built:

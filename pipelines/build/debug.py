@@ -6,7 +6,6 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.config.build import BuildConfig
-from pipelines.config.faults import nearest
 from pipelines.engine.build_step import TableStep
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.failures import read_failure
@@ -18,6 +17,7 @@ from pipelines.steps import computations, steps
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.versions import latest
+from unitlang.registry import nearest
 
 Work = tuple[Step[Any], WorkUnit[Any]]
 

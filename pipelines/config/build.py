@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from pipelines.config.faults import Change, Fault, faults_of, nearest, report, spelt
-from pipelines.config.file import apply_change, read_config
+from echox.config.faults import Change, Fault, FieldPath, faults_of, report, spelt
+from echox.config.values import apply_change, read_config
 from pipelines.config.gates import GatesConfig
 from pipelines.config.paths import path_faults
 from pipelines.engine.execution import ExecutionConfig
@@ -26,8 +26,14 @@ from unitlang.features import FeaturesConfig
 from unitlang.features.mfcc import MfccConfig
 from unitlang.language.unit_language import UnitLanguageConfig
 from unitlang.quantizer.quantizer import QuantizerConfig
+from unitlang.registry import nearest
 
 logger = logging.getLogger(__name__)
+
+REMEDIES: dict[FieldPath, str] = {
+    ("sources",): "must be a list of sources, each starting with `-` and naming kind, path and dataset"
+}
+"""Messages for fields whose type alone would not say what to write."""
 
 
 class _BuildConfig(FrozenConfig):
@@ -80,6 +86,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), store: str | None = N
         store: replaces the config's store; a relative path is relative to the current folder.
 
     Raises:
+        EchoxError: the file is not a YAML mapping, or an override is malformed.
         UserError: all faults together, each with its field in the file or the option that caused it.
     """
     values = read_config(path)
@@ -110,7 +117,7 @@ def check_config(
     try:
         config = BuildConfig.model_validate(values, context={"base": base})
     except ValidationError as error:
-        faults += faults_of(error, BuildConfig, values)
+        faults += faults_of(error, BuildConfig, values, REMEDIES)
     else:
         faults += [*_vocabulary_faults(config), *_store_faults(config), *_resource_faults(config)]
         if not faults:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from pipelines.config.faults import Fault, FieldPath
+from echox.config.faults import Fault, FieldPath
 from pipelines.paths import absolute
 from pipelines.readers import READERS
 from pipelines.readers.base import Reads

@@ -3,23 +3,37 @@
 A reader is one module of this package that defines one `Reader` subclass; its presence registers it.
 """
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from json import dumps
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
+from unitlang.config import FrozenConfig
 
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
 """Kinds of paths that a source may have."""
 DATASET_PATTERN = r"^[^/@\s]+$"
+
+
+def _check_dataset(name: str) -> str:
+    if re.match(DATASET_PATTERN, name):
+        return name
+    raise ValueError("must hold no '/', '@' or white space")
+
+
+DatasetName = Annotated[
+    str, Field(min_length=1, json_schema_extra={"pattern": DATASET_PATTERN}), AfterValidator(_check_dataset)
+]
+"""Name of a source in statistics and utterance ids."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,18 +108,17 @@ def digest16(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=16).digest()
 
 
-class Reader(BaseModel, ABC):
+class Reader(FrozenConfig, ABC):
     """A source of speech: its configuration and its listing.
 
     Subclasses set `kind: Literal["..."]` and `reads`, and implement `read`.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
     reads: ClassVar[Reads] = "folder"
 
     path: ConfigPath = Field(min_length=1)
     """Folder, file or URL of the source; a relative path is relative to the config file."""
-    dataset: str = Field(min_length=1, pattern=DATASET_PATTERN)
+    dataset: DatasetName
     """Name of the source in statistics and utterance ids."""
     split: str | None = None
     """Split of every utterance, unless the source states it."""

@@ -47,9 +47,9 @@ def test_a_stage_brings_everything(name: str) -> None:
 
 
 def test_an_unknown_stage_gets_a_hint() -> None:
-    with pytest.raises(EchoxError, match=r"no training stage 'tc2'; did you mean t2c\? There are: .*echo.*s2t, t2c"):
+    with pytest.raises(EchoxError, match=r"no training stage 'tc2'; did you mean `t2c`\?"):
         check_stage("tc2")
-    with pytest.raises(EchoxError, match=r"no training stage 'vocoding'; There are: "):
+    with pytest.raises(EchoxError, match=r"no training stage 'vocoding'; there are .*echo.*s2t, t2c"):
         stage_class("vocoding")
 
 
@@ -88,7 +88,7 @@ def test_a_new_file_is_a_new_stage(tones: str, tmp_path: Path) -> None:
     assert (config.schedule.steps, config.model_dump()["first_words"]) == (20, 3)
     with pytest.raises(EchoxError, match=r"stage opening needs a finished run of t2c; add --source t2c=RUN"):
         check(ask("opening", tones, tmp_path / "run"))
-    with pytest.raises(EchoxError, match=r"no training stage 'openings'; did you mean opening\?"):
+    with pytest.raises(EchoxError, match=r"no training stage 'openings'; did you mean `opening`\?"):
         check(ask("openings", tones, tmp_path / "run"))
 
 

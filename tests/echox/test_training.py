@@ -26,7 +26,7 @@ def test_a_sound_request_passes(tones: str, tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"architecture": "huge"}, "huge"),
-        ({"stage": "t2s"}, "no training stage 't2s'; did you mean t2c"),
+        ({"stage": "t2s"}, "no training stage 't2s'; did you mean `t2c`"),
         ({"settings": ("optimizer.lr=high",)}, "optimizer.lr"),
         ({"stage": "echo"}, "add --source s2t=RUN --source t2c=RUN"),
         ({"stage": "echo", "source_models": {"s2t": "nowhere", "t2c": "nowhere"}}, "nowhere: no run.yaml"),

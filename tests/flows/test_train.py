@@ -26,10 +26,10 @@ def test_mistakes_are_told_with_exit_code_2(echox: Echox, tmp_path: Path) -> Non
 def test_an_unknown_stage_and_a_missing_architecture_are_told(echox: Echox, tmp_path: Path) -> None:
     places = ("--corpus", tmp_path / "none", "--out", tmp_path / "run")
     for arguments, message in (
-        (("tc2", "--architecture", "tiny"), "no training stage 'tc2'; did you mean t2c?"),
+        (("tc2", "--architecture", "tiny"), "no training stage 'tc2'; did you mean `t2c`?"),
         (("t2c",), "--architecture is missing"),
         (("echo", "--architecture", "tiny", "--source", "s2t"), "--source s2t: write STAGE=RUN"),
-        (("echo", "--architecture", "tiny", "--source", "s2tt=run"), "no training stage 's2tt'; did you mean s2t?"),
+        (("echo", "--architecture", "tiny", "--source", "s2tt=run"), "no training stage 's2tt'; did you mean `s2t`?"),
     ):
         failed = echox("train", *arguments, *places)
         assert failed.returncode == 2

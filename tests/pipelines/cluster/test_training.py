@@ -70,7 +70,7 @@ def test_parameters_of_older_deployments_are_taken(caplog: pytest.LogCaptureFixt
 
 def test_unknown_stages_are_refused() -> None:
     for wrong in ({"stages": ("t2s",)}, {"settings": {"t2s": ()}}):
-        with pytest.raises(ValueError, match=r"no training stage 't2s'; did you mean t2c\?"):
+        with pytest.raises(ValueError, match=r"no training stage 't2s'; did you mean `t2c`\?"):
             config(Path("/runs"), **wrong)
 
 
@@ -83,7 +83,7 @@ def test_a_candidate_is_not_trained_on(tmp_path: Path) -> None:
     store = Store.open(resolve(write_corpus(tmp_path / "corpus"))[0].uri)
     first = latest(store)
     assert first is not None
-    commit(store, replace(first, version=2, parent=1, review=["hours went from 10 to 1"]))
+    commit(store, replace(first, number=2, parent=1, review=["hours went from 10 to 1"]))
     with pytest.raises(StorageError, match="is a candidate: hours went from 10 to 1"):
         plan(config(tmp_path), "t2c", f"{store.uri}@2")
     assert plan(config(tmp_path), "t2c", f"{store.uri}@1").stage == "t2c"

@@ -6,9 +6,9 @@ import jsonschema
 import pytest
 import yaml
 
+from echox.config.values import apply_change
 from pipelines.config.build import BuildConfig, check_config, config_schema, load_config
-from pipelines.config.file import apply_change
-from pipelines.errors import UserError
+from pipelines.errors import USER_ERRORS
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = ROOT / "docs" / "build-config.schema.json"
@@ -23,7 +23,7 @@ def minimal(**values: Any) -> Values:
 
 def faults(values: Values) -> list[str]:
     """The lines below the file's name, each `field: what is wrong`."""
-    with pytest.raises(UserError) as error:
+    with pytest.raises(USER_ERRORS) as error:
         check_config(values, "build.yaml", Path("/base"))
     first, *lines = str(error.value).splitlines()
     assert first == "build.yaml:"
@@ -149,7 +149,7 @@ def test_relative_paths_are_relative_to_the_file_and_the_store_option_to_the_fol
 
 
 def test_an_empty_store_option_is_not_the_folder_one_is_in(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^--store : must not be empty"):
+    with pytest.raises(USER_ERRORS, match=r"^--store : must not be empty"):
         load_config(write(tmp_path / "build.yaml", minimal(sources=[SOURCE | {"path": str(ROOT)}])), store="")
 
 
@@ -277,11 +277,11 @@ UNREADABLE = ["2024-13-45", "0b_", "!!int ''", "!!bool maybe", "!!timestamp soon
 
 @pytest.mark.parametrize("value", UNREADABLE)
 def test_a_value_that_cannot_be_made_is_no_traceback(tmp_path: Path, value: str) -> None:
-    with pytest.raises(UserError, match="the value is not YAML"):
+    with pytest.raises(USER_ERRORS, match="the value is not YAML"):
         overridden(f"store={value}")
     path = tmp_path / "build.yaml"
     path.write_text(f"store: {value}\n")
-    with pytest.raises(UserError, match="not a YAML file"):
+    with pytest.raises(USER_ERRORS, match="not a YAML file"):
         load_config(path)
 
 
@@ -299,20 +299,20 @@ def test_a_value_that_cannot_be_made_is_no_traceback(tmp_path: Path, value: str)
     ],
 )
 def test_a_malformed_set_is_repeated_with_the_remedy(override: str, message: str) -> None:
-    with pytest.raises(UserError) as error:
+    with pytest.raises(USER_ERRORS) as error:
         overridden(override)
     assert str(error.value).startswith(f"--set {override}: ")
     assert message in str(error.value)
 
 
 def test_an_empty_list_has_no_positions() -> None:
-    with pytest.raises(UserError, match="'0' is not a position in a list of 0"):
+    with pytest.raises(USER_ERRORS, match="'0' is not a position in a list of 0"):
         overridden("sources.0.path=x", minimal(sources=[]))
 
 
 def told(path: Path, *overrides: str, store: str | None = None) -> list[str]:
     """The lines of what is wrong with a config file, changed on the command line."""
-    with pytest.raises(UserError) as error:
+    with pytest.raises(USER_ERRORS) as error:
         load_config(path, overrides, store)
     return str(error.value).splitlines()
 
@@ -402,13 +402,13 @@ def test_what_is_there_or_in_a_bucket_or_to_be_downloaded_is_fine(tmp_path: Path
 def test_a_key_that_comes_twice_is_refused_with_its_lines(tmp_path: Path) -> None:
     path = tmp_path / "build.yaml"
     path.write_text("store: a\nquantizer:\n  k: 5\n  seed: 1\n  k: 6\nsources:\n- {path: a, path: b}\nstore: b\n")
-    with pytest.raises(UserError) as error:
+    with pytest.raises(USER_ERRORS) as error:
         load_config(path)
     assert str(error.value) == (
         f"{path}: line 5: `k` is already in line 3; line 7: `path` is already in line 7; "
         "line 8: `store` is already in line 1. Keep one of them."
     )
-    with pytest.raises(UserError, match=r"^--set quantizer={k: 1, k: 2}: line 1: `k` is already in line 1"):
+    with pytest.raises(USER_ERRORS, match=r"^--set quantizer={k: 1, k: 2}: line 1: `k` is already in line 1"):
         overridden("quantizer={k: 1, k: 2}")
 
 
@@ -435,7 +435,7 @@ def test_a_file_that_is_no_config(tmp_path: Path, content: bytes | None, message
     path = tmp_path / "build.yaml"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(USER_ERRORS, match=message) as error:
         load_config(path)
     assert str(error.value).startswith(f"{path}: ")
 

@@ -1,14 +1,14 @@
 """Faults of a config in its author's terms: field, fault, remedy."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from pipelines.readers.base import DATASET_PATTERN
+from unitlang.registry import nearest
 
 FieldPath = tuple[int | str, ...]
 """Names and, in lists, positions from 0."""
@@ -38,8 +38,6 @@ WORDS = {
     "model_attributes_type": MAPPING,
 }
 """Plain words for pydantic's types of errors."""
-PATTERNS = {DATASET_PATTERN: "must hold no '/', '@' or white space"}
-SOURCES = "must be a list of sources, each starting with `-` and naming kind, path and dataset"
 WITHOUT_VALUE = ("missing", "invalid_key")
 """Faults that do not lie in a value, so that messages do not repeat it."""
 SHOWN_CHARACTERS = 80
@@ -103,11 +101,25 @@ def _to_blame(fault: Fault, changes: Sequence[Change]) -> Change | None:
     return None
 
 
-def faults_of(error: ValidationError, model: type[BaseModel], values: dict[str, Any]) -> Iterator[Fault]:
-    """Yield the faults of values that do not fit `model`."""
+def faults_of(
+    error: ValidationError,
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    remedies: Mapping[FieldPath, str] = MappingProxyType({}),
+) -> Iterator[Fault]:
+    """Yield the faults of values that do not fit `model`.
+
+    Args:
+        error: pydantic's error.
+        model: the model of the whole config.
+        values: the values, as written.
+        remedies: messages for fields about which pydantic's type of the error says too little.
+    """
     for details in error.errors():
-        if not _follows(details):
-            yield _fault(details, model, values)
+        if _follows(details):
+            continue
+        fault = _fault(details, model, values)
+        yield replace(fault, message=remedies.get(fault.field, fault.message))
 
 
 def _follows(details: ErrorDetails) -> bool:
@@ -115,7 +127,7 @@ def _follows(details: ErrorDetails) -> bool:
     return details["type"] == "too_short" and len(details["input"]) > 0
 
 
-def _fault(details: ErrorDetails, model: type[BaseModel], values: dict[str, Any]) -> Fault:
+def _fault(details: ErrorDetails, model: type[BaseModel], values: Mapping[str, Any]) -> Fault:
     field = _as_written(details["loc"], values)
     if details["type"] == "extra_forbidden":
         known = {name for parent in _models_at(model, details["loc"][:-1]) for name in parent.model_fields}
@@ -123,19 +135,12 @@ def _fault(details: ErrorDetails, model: type[BaseModel], values: dict[str, Any]
     if details["type"] in ("union_tag_invalid", "union_tag_not_found"):
         known = {str(parent.model_fields["kind"].default) for parent in _models_at(model, details["loc"])}
         return Fault((*field, "kind"), _unknown_kind(details, known))
-    return Fault(field, _message(details, field))
+    return Fault(field, _message(details))
 
 
-def _message(details: ErrorDetails, field: FieldPath) -> str:
+def _message(details: ErrorDetails) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
-    if kind == "string_pattern_mismatch":
-        message = PATTERNS[context["pattern"]]
-    elif field == ("sources",):
-        message = SOURCES
-    elif kind in WORDS:
-        message = WORDS[kind].format(**context)
-    else:
-        message = details["msg"].removeprefix("Value error, ")
+    message = WORDS[kind].format(**context) if kind in WORDS else details["msg"].removeprefix("Value error, ")
     if kind in WITHOUT_VALUE or isinstance(value, (dict, list, tuple)):
         return message
     return f"{message} (it is {'empty' if value in (None, '') else repr(value)[:SHOWN_CHARACTERS]})"
@@ -146,12 +151,6 @@ def _unknown_kind(details: ErrorDetails, known: set[str]) -> str:
         return f"is required: {', '.join(sorted(known))}"
     kind = str(details["input"]["kind"])
     return f"is {kind!r}; {nearest(kind, known)}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the remedy for a misspelt name."""
-    near = get_close_matches(name, sorted(known), n=1)
-    return f"did you mean `{near[0]}`?" if near else f"there are {', '.join(sorted(known))}"
 
 
 def _as_written(loc: FieldPath, values: Any) -> FieldPath:

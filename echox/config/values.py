@@ -1,4 +1,4 @@
-"""The YAML of a config file, and changes of single fields by the command line."""
+"""Values of a config: from a YAML file, and changes of single fields by the command line."""
 
 import re
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import yaml
 
-from pipelines.config.faults import Change
-from pipelines.errors import UserError
+from echox.config.faults import Change
+from echox.errors import EchoxError
 
 NOT_YAML = (yaml.YAMLError, ValueError, LookupError, AttributeError, RecursionError)
 """Errors of PyYAML; the last four come from values that only look like a date, a number, ..., and from deep nesting."""
@@ -20,18 +20,18 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read the values of a config file.
 
     Raises:
-        UserError: it cannot be read, is not YAML or not a mapping, or contains a key twice in one mapping.
+        EchoxError: it cannot be read, is not YAML or not a mapping, or contains a key twice in one mapping.
     """
     try:
         values = read_yaml(path.read_text("utf-8"), f"{path}: ")
     except OSError as error:
-        raise UserError(f"{path}: cannot read the config: {error.strerror}") from error
+        raise EchoxError(f"{path}: cannot read the config: {error.strerror}") from error
     except NOT_YAML as error:
-        if isinstance(error, UserError):
+        if isinstance(error, EchoxError):
             raise
-        raise UserError(f"{path}: not a YAML file: {error}") from error
+        raise EchoxError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(values, dict):
-        raise UserError(f"{path}: a config is a mapping with at least `store` and `sources`; see examples/sample.yaml")
+        raise EchoxError(f"{path}: a config is a mapping with at least `store` and `sources`; see examples/sample.yaml")
     return cast("dict[str, Any]", values)
 
 
@@ -39,18 +39,18 @@ def apply_change(values: dict[str, Any], text: str) -> Change:
     """Set one field, `a.b=c` or `list[0].b=c`; `list.0.b` means the same.
 
     Raises:
-        UserError: the change is malformed.
+        EchoxError: the change is malformed.
     """
     typed = f"--set {text}"
     path, equals, written = text.partition("=")
     if not equals or not path:
-        raise UserError(f"{typed}: write field=value, for instance --set quantizer.k=500")
+        raise EchoxError(f"{typed}: write field=value, for instance --set quantizer.k=500")
     try:
         value = read_yaml(written, f"{typed}: ")
     except NOT_YAML as error:
-        if isinstance(error, UserError):
+        if isinstance(error, EchoxError):
             raise
-        raise UserError(f"{typed}: the value is not YAML: {error}") from error
+        raise EchoxError(f"{typed}: the value is not YAML: {error}") from error
     *parents, last = POSITION.sub(r".\1", path).split(".")
     place: Any = values
     field: list[int | str] = []
@@ -58,7 +58,7 @@ def apply_change(values: dict[str, Any], text: str) -> Change:
         field.append(_key(place, name, typed))
         place = _descend(place, field[-1])
         if not isinstance(place, (dict, list)):
-            raise UserError(f"{typed}: {name} is a value, it has no fields")
+            raise EchoxError(f"{typed}: {name} is a value, it has no fields")
     field.append(_key(place, last, typed))
     cast("dict[int | str, Any]", place)[field[-1]] = value
     return Change(typed, tuple(field))
@@ -76,7 +76,7 @@ def _key(place: Any, name: str, typed: str) -> int | str:
     if not isinstance(place, list):
         return name
     if not name.isdecimal() or int(name) >= len(place):
-        raise UserError(f"{typed}: {name!r} is not a position in a list of {len(place)} (they count from 0)")
+        raise EchoxError(f"{typed}: {name!r} is not a position in a list of {len(place)} (they count from 0)")
     return int(name)
 
 
@@ -84,7 +84,7 @@ def read_yaml(text: str, where: str) -> Any:
     """Parse a YAML text.
 
     Raises:
-        UserError: a mapping contains a key twice, of which YAML readers silently keep the last; starts with `where`.
+        EchoxError: a mapping contains a key twice, of which YAML readers silently keep the last; starts with `where`.
         yaml.YAMLError and the others of `NOT_YAML`: the text is not valid.
     """
     loader = yaml.SafeLoader(text)
@@ -95,7 +95,7 @@ def read_yaml(text: str, where: str) -> Any:
             return None
         if repeated := sorted(_repeated_keys(node)):
             lines = (f"line {line}: `{key}` is already in line {first}" for line, key, first in repeated)
-            raise UserError(f"{where}{'; '.join(lines)}. Keep one of them.")
+            raise EchoxError(f"{where}{'; '.join(lines)}. Keep one of them.")
         return loader.construct_document(node)
     finally:
         loader.dispose()

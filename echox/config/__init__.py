@@ -1,0 +1,1 @@
+"""Plain values of configurations: reading YAML, changing single fields, reporting faults."""
