@@ -30,7 +30,7 @@ WORDS = {
     "string_too_short": "must not be empty",
     "greater_than": "must be more than {gt:g}",
     "greater_than_equal": "must be at least {ge:g}",
-    "less_than": "must be less than {lt:.0f}",
+    "less_than": "must be less than {lt:.10g}",
     "less_than_equal": "must be at most {le:g}",
     "literal_error": "must be {expected}",
     "tuple_type": LIST,

@@ -43,7 +43,7 @@ class Handover:
     build: str
     path: str
     step: str = ""
-    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+    facts: dict[str, int] = field(default_factory=dict[str, int])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON values."""
@@ -116,10 +116,10 @@ def built(handover: Handover) -> Built:
     """
     facts = handover.facts
     version = load(Store.open(handover.store), facts["version"])
-    return Built(version, facts["new"], facts["kept"], facts["added"])
+    return Built(version, bool(facts["new"]), facts["kept"], facts["added"])
 
 
-def step_facts(receipts: Sequence[Receipt]) -> dict[str, Any]:
+def step_facts(receipts: Sequence[Receipt]) -> dict[str, int]:
     """Numbers of work units, rows and rejects of a step."""
     return {
         "work_units": len(receipts),

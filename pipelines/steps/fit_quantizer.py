@@ -35,7 +35,7 @@ from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.grouping import grouped
 from unitlang.quantizer.centroids import read_centroids
 from unitlang.quantizer.kmeans import fit_kmeans
-from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerConfig, grid_of_card
+from unitlang.quantizer.quantizer import CARD_FILE, Quantizer, QuantizerCard, QuantizerConfig, grid_of_card
 
 REVISION = 2
 SAMPLE_WORK_UNITS = 64
@@ -208,7 +208,7 @@ def put_quantizer(
     put_artifact(store, KIND, name, Quantizer(features.load(), centroids_KD, name, fitted).dump())
 
 
-def quantizer_card(store: Store, name: str) -> dict[str, Any]:
+def quantizer_card(store: Store, name: str) -> QuantizerCard:
     """The card of the quantizer of that fingerprint.
 
     Raises:

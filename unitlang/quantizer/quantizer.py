@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NotRequired, Self, TypedDict, cast
 
 import faiss
 import numpy as np
@@ -53,6 +53,32 @@ class QuantizerConfig(FrozenConfig):
     """Most frames of the sample to keep; a million of 768 dims are 1.5 GB."""
     centroids: str | None = None
     """Path or URL of a published codebook to use instead of learning one."""
+
+
+class QuantizerCard(TypedDict):
+    """Facts about a quantizer, as its card holds them.
+
+    Attributes:
+        kind: `quantizer`.
+        fingerprint: identifies the quantizer.
+        k: number of units.
+        dim: dimensions of the features.
+        features: configuration of the extractor, by field.
+        features_fingerprint: fingerprint of the extractor.
+        fitted: origin of the centroids, by field.
+        grid: the extractor's frame grid, by field; missing in cards of before 0.1.
+        versions: packages that affect the units.
+    """
+
+    kind: str
+    fingerprint: str
+    k: int
+    dim: int
+    features: dict[str, Any]
+    features_fingerprint: str
+    fitted: dict[str, Any]
+    grid: NotRequired[dict[str, int]]
+    versions: dict[str, str]
 
 
 class Quantizer:
@@ -167,7 +193,7 @@ class Quantizer:
 
     def dump(self) -> dict[str, bytes]:
         """Return the quantizer as files; equal quantizers give equal bytes."""
-        card = {
+        card: QuantizerCard = {
             "kind": "quantizer",
             "fingerprint": self.fingerprint,
             "k": self.k,
@@ -196,7 +222,7 @@ class Quantizer:
                 quantizer was made with.
         """
         try:
-            card = dict(json.loads(files[CARD_FILE]))
+            card = cast(QuantizerCard, dict(json.loads(files[CARD_FILE])))
             features: FeaturesConfig = TypeAdapter[Any](FeaturesConfig).validate_python(card["features"])
             centroids_KD = load_tensors(files[CENTROIDS_FILE])["centroids"]
             fingerprint, expected = str(card["fingerprint"]), card["features_fingerprint"]
@@ -238,7 +264,7 @@ class Quantizer:
         return cls.load({name: (folder / name).read_bytes() for name in names}, device)
 
 
-def grid_of_card(card: Mapping[str, Any]) -> FrameGrid:
+def grid_of_card(card: QuantizerCard) -> FrameGrid:
     """Frame grid in a quantizer's card; cards without one use HuBERT's.
 
     Raises:

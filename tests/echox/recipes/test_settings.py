@@ -39,6 +39,22 @@ def test_all_faults_are_told_together() -> None:
         assert name in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("optimizer.lrr=1", "is not a field here; did you mean `lr`?"),
+        ("optimizer.lr=fast", "must be a number (it is 'fast')"),
+        ("parallel={strategy: fdsp}", "parallel.strategy: must be 'ddp' or 'fsdp' (it is 'fdsp')"),
+        ("seed={a: 1, a: 2}", "line 1: `a` is already in line 1. Keep one of them."),
+        ("data.held_out=2", "must be less than 0.5 (it is 2)"),
+    ],
+)
+def test_a_fault_is_reported_after_the_option_that_caused_it(setting: str, message: str) -> None:
+    with pytest.raises(EchoxError) as error:
+        load_settings("t2c", "tiny", (setting,))
+    assert str(error.value) == f"--set {setting}: {message}"
+
+
 @pytest.mark.parametrize("setting", ["optimizer.lr", "=3", "seed.lr=1", "optimizer={", "seed=3\nseed: 4"])
 def test_malformed_settings_are_refused(setting: str) -> None:
     with pytest.raises(EchoxError):
