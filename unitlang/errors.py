@@ -8,6 +8,7 @@ AudioReason = Literal[
     "not_audio",
     "no_audio_stream",
     "corrupt",
+    "unsupported",
     "truncated",
     "no_samples",
     "too_short",

@@ -6,39 +6,26 @@ FFmpeg does not report that a file was cut: it clamps the stated length to the f
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+
+from unitlang.audio.riff import w64, wav
+from unitlang.audio.statement import NOTHING, SeekableFile, Statement, fixed_size, is_placeholder
+from unitlang.audio.statement import big as _big
+from unitlang.audio.statement import read_at as _at
 
 MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 """FFmpeg's name of the MP4 family."""
 
+_MP3_DECODER_DELAY = 529
+"""Samples by which an MP3 decoder is late."""
 
-class SeekableFile(Protocol):
-    """The file methods that this module needs."""
+_LEAST_FLAC_FRAME = 10
+"""Bytes of the shortest FLAC frame (RFC 9639, section 9): a header of 6, a constant subframe of 2, a footer of 2."""
 
-    def seek(self, position: int, /) -> int:
-        """Move to a byte position."""
-        ...
+_LEAST_MP3_BYTES = 24 / 576
+"""Fewest bytes of a sample in MP3: frames of 24 bytes, for 8 kbit/s at 24 kHz (ISO 13818-3), hold 576 samples."""
 
-    def read(self, size: int, /) -> bytes:
-        """Return up to `size` bytes."""
-        ...
-
-
-@dataclass(frozen=True)
-class Statement:
-    """The length that a container states.
-
-    Attributes:
-        num_samples: samples per channel at the native rate; None if the header states no exact number.
-        end: byte position at which the stated audio data ends; a shorter file is truncated.
-    """
-
-    num_samples: int | None = None
-    end: int | None = None
-
-
-NOTHING = Statement()
+_LEAST_SPHERE_BYTES = 1 / 16
+"""Fewest bytes of a sample in SPHERE: compression by Shorten keeps one bit of most samples at least."""
 
 
 def read_statement(file: SeekableFile, format_name: str) -> Statement:
@@ -73,80 +60,6 @@ def has_audio_magic(head: bytes) -> bool:
     return head.startswith((*magics, b"NIST_1A", b"\x1aE\xdf\xa3")) or head[4:8] == b"ftyp"
 
 
-def _at(file: SeekableFile, position: int, size: int) -> bytes:
-    """Return up to `size` bytes from `position`; none if a damaged header points beyond any file."""
-    if position >= 1 << 62:
-        return b""
-    file.seek(position)
-    return file.read(size)
-
-
-def _little(data: bytes) -> int:
-    return int.from_bytes(data, "little")
-
-
-def _big(data: bytes) -> int:
-    return int.from_bytes(data, "big")
-
-
-_PCM_TAGS = (1, 3, 6, 7)
-"""WAVE format tags of fixed-size samples: PCM, IEEE float, A-law, mu-law (RFC 2361)."""
-
-_EXTENSIBLE = 0xFFFE
-
-_MP3_DECODER_DELAY = 529
-"""Samples by which an MP3 decoder is late."""
-
-
-def _is_placeholder(size: int) -> bool:
-    """Return whether a 32-bit size is a placeholder of a writer that did not know it: 0, or just below 2^31 or 2^32."""
-    return size == 0 or (size & 0x7FFFFFFF) >= 0x7FFFF000
-
-
-def _fixed_size_block(fmt: bytes) -> int:
-    """Bytes of one sample of all channels, from a WAVE `fmt ` chunk; 0 if compressed or implausible."""
-    tag, channels, block, bits = (_little(fmt[i : i + 2]) for i in (0, 2, 12, 14))
-    if tag == _EXTENSIBLE:
-        tag = _little(fmt[24:26])
-    return block if tag in _PCM_TAGS and block and block == channels * -(-bits // 8) else 0
-
-
-def _wav(file: SeekableFile) -> Statement:
-    """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), which keep the data size in `ds64`."""
-    wide, block, position = 0, 0, 12
-    if _at(file, 0, 4) == b"RIFX":
-        return NOTHING
-    while len(head := _at(file, position, 8)) == 8:
-        name, size, body = head[:4], _little(head[4:]), position + 8
-        if name == b"ds64":
-            wide = _little(_at(file, body + 8, 8))
-        elif name == b"fmt ":
-            block = _fixed_size_block(_at(file, body, 40))
-        elif name == b"data":
-            size = wide if size == 0xFFFFFFFF and 0 < wide < 1 << 63 else size
-            return NOTHING if size < 1 << 32 and _is_placeholder(size) else _pcm(size, body, block)
-        position = body + size + size % 2
-    return NOTHING
-
-
-def _pcm(size: int, start: int, block: int) -> Statement:
-    """Statement of `size` bytes from `start` in blocks of `block` bytes (0: compressed, only the end is known)."""
-    return Statement(size // block if block else None, start + size)
-
-
-def _w64(file: SeekableFile) -> Statement:
-    """Sony Wave64: 16-byte GUIDs, 64-bit sizes that include the 24-byte chunk head, chunks aligned to 8."""
-    block, position = 0, 40
-    while len(head := _at(file, position, 24)) == 24:
-        name, size, body = head[:4], _little(head[16:]), position + 24
-        if name == b"fmt ":
-            block = _fixed_size_block(_at(file, body, 40))
-        elif name == b"data":
-            return _pcm(size - 24, body, block) if 24 < size < 1 << 63 else NOTHING
-        position += max(24, -(-size // 8) * 8)
-    return NOTHING
-
-
 def _aiff(file: SeekableFile) -> Statement:
     """AIFF and AIFF-C: the COMM chunk counts sample frames, exactly if samples have a fixed size."""
     fixed = (
@@ -164,22 +77,25 @@ def _aiff(file: SeekableFile) -> Statement:
         b"alaw",
     )
     compressed, samples, end, position = _at(file, 8, 4) == b"AIFC", None, None, 12
+    start = block = 0
     while len(head := _at(file, position, 8)) == 8:
         name, size, body = head[:4], _big(head[4:]), position + 8
         if name == b"COMM":
             comm = _at(file, body, 22)
-            samples = _big(comm[2:6]) if not compressed or comm[18:22] in fixed else None
+            if not compressed or comm[18:22] in fixed:
+                samples, block = _big(comm[2:6]), _big(comm[:2]) * -(-_big(comm[6:8]) // 8)
         elif name == b"SSND":
-            end = None if _is_placeholder(size) else body + size
+            start = body + 8 + _big(_at(file, body, 4))
+            end = None if is_placeholder(size) else body + size
         position = body + size + size % 2
-    return Statement(samples or None, end)
+    return Statement(samples or None, end, start, block, block)
 
 
 def _au(file: SeekableFile) -> Statement:
     """Sun/NeXT .snd: the encoding's number gives the sample size; a data size of 0xFFFFFFFF is unknown."""
     widths = {1: 1, 2: 1, 3: 2, 4: 3, 5: 4, 6: 4, 7: 8, 27: 1}
     start, size, encoding, _, channels = (_big(_at(file, i, 4)) for i in range(4, 24, 4))
-    return NOTHING if _is_placeholder(size) else _pcm(size, start, widths.get(encoding, 0) * channels)
+    return NOTHING if is_placeholder(size) else fixed_size(size, start, widths.get(encoding, 0) * channels)
 
 
 def _caf(file: SeekableFile) -> Statement:
@@ -191,7 +107,7 @@ def _caf(file: SeekableFile) -> Statement:
             desc = _at(file, body, 32)
             block = _big(desc[16:20]) if _big(desc[20:24]) == 1 else 0
         elif name == b"data":
-            return _pcm(size - 4, body + 4, block) if 4 < size < 1 << 63 else NOTHING
+            return fixed_size(size - 4, body + 4, block) if 4 < size < 1 << 63 else NOTHING
         position = body + size
     return NOTHING
 
@@ -210,7 +126,9 @@ def _flac(file: SeekableFile) -> Statement:
     head = _at(file, _skip_id3(file), 26)
     if len(head) < 26 or head[:4] != b"fLaC" or head[4] & 0x7F:
         return NOTHING
-    return Statement(_big(head[18:26]) & 0xFFFFFFFFF or None)
+    longest_frame = _big(head[10:12])
+    least_bytes = _LEAST_FLAC_FRAME / longest_frame if longest_frame else 0.0
+    return Statement(_big(head[18:26]) & 0xFFFFFFFFF or None, least_bytes=least_bytes)
 
 
 def _mp3(file: SeekableFile) -> Statement:
@@ -237,7 +155,7 @@ def _mp3(file: SeekableFile) -> Statement:
     delay, padding = divmod(_big(tag[141:144]), 1 << 12)  # 12 bits each
     samples_per_frame = 1152 if is_mpeg1 else 576
     skipped = delay + _MP3_DECODER_DELAY + max(0, padding - _MP3_DECODER_DELAY)
-    return Statement(max(0, num_frames * samples_per_frame - skipped) or None)
+    return Statement(max(0, num_frames * samples_per_frame - skipped) or None, least_bytes=_LEAST_MP3_BYTES)
 
 
 def _is_layer3(head: bytes) -> bool:
@@ -266,12 +184,12 @@ def _mp4(file: SeekableFile) -> Statement:
 def _sphere(file: SeekableFile) -> Statement:
     """NIST SPHERE: a text header with `sample_count -i N`."""
     found = re.search(rb"\bsample_count -i (\d{1,15})\b", _at(file, 0, 1024))
-    return Statement(int(found[1]) or None) if found else NOTHING
+    return Statement(int(found[1]) or None, least_bytes=_LEAST_SPHERE_BYTES) if found else NOTHING
 
 
 _READERS: dict[str, Callable[[SeekableFile], Statement]] = {
-    "wav": _wav,
-    "w64": _w64,
+    "wav": wav,
+    "w64": w64,
     "aiff": _aiff,
     "au": _au,
     "caf": _caf,

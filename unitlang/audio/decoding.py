@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from fractions import Fraction
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, PatchWelcomeError
 from av.packet import Packet
 
-from unitlang.audio.containers import Statement, has_audio_magic, read_statement
+from unitlang.audio.containers import has_audio_magic, read_statement
+from unitlang.audio.ogg import damage_of
+from unitlang.audio.riff import pcm_codec
 from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
+from unitlang.audio.statement import Statement, settled
 from unitlang.errors import AudioError, AudioReason
 
 RATES = range(1_000, 1_536_001)
@@ -34,12 +37,11 @@ FFmpeg's default, 2,500 packets of 4 kB, costs 7 ms per file. AC-3 frames have a
 16 kB reveal either, unless silence comes first.
 """
 
-_GAP = Fraction(1, 100)
-"""Smallest delay in seconds, of two consecutive Ogg frames, that counts as a gap.
 
-In whole streams two consecutive frames are never this late: the clock of Vorbis errs for one frame at a time, usually
-by (2048 - 256) / 4 samples, and joined Opus files are late by a pre-skip of 6.5 ms.
-"""
+UNSUPPORTED = (
+    "FFmpeg cannot read on where its streams change: it joins parts with other channels or rates (a chained Ogg); "
+    "split it, or encode it anew"
+)
 
 
 class Decoder:
@@ -63,8 +65,6 @@ class Decoder:
         """
         self._name = source_name(source)
         self.position = 0
-        self._clock: Fraction | None = None
-        self._late = Fraction(0)
         self.error: str | None = None
         self.damage: str | None = None
         self._file = open_source(source)
@@ -72,7 +72,9 @@ class Decoder:
             self._container = _open_container(self._file, self._name)
             self._stream = self._audio_stream()
             context = self._stream.codec_context
-            self.rate, self.channels, self.codec = context.sample_rate, context.channels, context.codec.name
+            self.rate, self.channels = context.sample_rate, context.channels
+            self._codec = self._chosen_codec(context)
+            self.codec = self._codec.name
             self.statement = self._read_statement()
             self._check_header(self._file.size)
         except BaseException:
@@ -81,7 +83,7 @@ class Decoder:
 
     def _read_statement(self) -> Statement:
         position = self._file.tell()  # FFmpeg continues reading from here
-        statement = read_statement(self._file, self._container.format.name)
+        statement = settled(read_statement(self._file, self._container.format.name), self._file.size, self.rate)
         self._file.seek(position)
         poses = self._container.format.name in ("wav", "w64") and not self.codec.startswith("pcm_")
         return replace(statement, num_samples=None) if poses else statement
@@ -99,6 +101,18 @@ class Decoder:
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         return stream
 
+    def _chosen_codec(self, context: AudioCodecContext) -> AudioCodecContext:
+        """Return FFmpeg's choice of a decoder, or for PCM the one that the header describes, if it is another."""
+        position = self._file.tell()
+        codec = pcm_codec(self._file, self._container.format.name)
+        self._file.seek(position)
+        chosen = context.codec.name
+        if codec is None or codec == chosen or not chosen.startswith("pcm_"):
+            return context
+        other = cast(AudioCodecContext, av.CodecContext.create(codec, "r"))
+        other.sample_rate, other.layout = context.sample_rate, context.layout
+        return other
+
     def _check_header(self, size: int) -> None:
         if self.rate not in RATES:
             raise self.fail("corrupt", f"its header states a sample rate of {self.rate} Hz")
@@ -107,6 +121,9 @@ class Decoder:
         end = self.statement.end
         if end is not None and end > size:
             raise self.fail("truncated", f"its header states data up to byte {end}, the file has {size} bytes")
+        stated = self.statement.num_samples or 0
+        if stated * self.statement.least_bytes > size:
+            raise self.fail("truncated", f"its header states {stated} samples, more than its {size} bytes can hold")
 
     def fail(self, reason: AudioReason, message: str) -> AudioError:
         """Return the error to raise about this source."""
@@ -125,6 +142,7 @@ class Decoder:
         Packets that do not decode are skipped and noted in `error` and `damage`.
 
         Raises:
+            AudioError: unsupported.
             SeekError: seeking to `start` failed.
         """
         frames = self._all_frames()
@@ -158,6 +176,8 @@ class Decoder:
         while True:
             try:
                 packet = next(packets, None)
+            except PatchWelcomeError as error:
+                raise self.fail("unsupported", UNSUPPORTED) from error
             except FFmpegError as error:
                 self.damage = self.damage or f"its packets cannot be read: {error.strerror}"
                 return
@@ -167,27 +187,21 @@ class Decoder:
 
     def _decode(self, packet: "Packet[AudioStream]") -> Iterator[AudioFrame]:
         try:
-            frames = packet.decode()
+            frames = self._codec.decode(packet)
         except FFmpegError as error:
             self.error = self.error or f"a packet does not decode: {error.strerror}"
             if self.codec == "flac":
                 self.damage = self.damage or self.error
             return
-        for frame in frames:
-            self._look_for_gap(frame)
-            yield frame
+        yield from frames
 
-    def _look_for_gap(self, frame: AudioFrame) -> None:
-        """Detect missing Ogg pages: FFmpeg silently drops pages that fail their checksum, so only the clock jumps."""
-        if self._container.format.name != "ogg" or frame.pts is None or frame.time_base is None:
-            return
-        begin = frame.pts * frame.time_base
-        if self._clock is None or begin < self._clock:  # the first frame, or the first of another, joined file
-            self._clock = begin
-        late, self._late = self._late, begin - self._clock
-        if min(late, self._late) > _GAP:
-            self.damage = self.damage or f"{float(self._late):.3f} s are missing at {float(self._clock):.3f} s"
-        self._clock += Fraction(frame.samples, frame.sample_rate)
+    def check_pages(self) -> None:
+        """Note in `damage` what the pages of an Ogg file show to be missing; reads the whole file.
+
+        FFmpeg drops pages that fail their checksum without a word.
+        """
+        if self._container.format.name == "ogg":
+            self.damage = self.damage or damage_of(self._file)
 
     def close(self) -> None:
         """Close the container and the file."""
@@ -213,6 +227,8 @@ def _open_container(file: EncodedFile, name: str) -> InputContainer:
         # Block all protocols, so that a playlist cannot make FFmpeg open anything but the given file.
         options = {"protocol_whitelist": "none", "max_probe_packets": _PROBED_PACKETS}
         return av.open(file, mode="r", container_options=options, metadata_errors="replace")
+    except PatchWelcomeError as error:
+        raise AudioError("unsupported", "FFmpeg does not read this kind of header; encode it anew", name) from error
     except FFmpegError as error:
         file.seek(0)
         if has_audio_magic(file.read(16)):

@@ -161,6 +161,7 @@ class _Pass:
         if stated is not None and self._decoder.position < stated:
             message = f"it states {stated} samples and decodes to {self._decoder.position}"
             raise self._decoder.fail("truncated", message)
+        self._decoder.check_pages()
         # In a lossy stream, packets that do not decode may be harmless, and the rest is still speech.
         damage = self._decoder.damage or (self._decoder.error if self._end == 0 else None)
         if damage is not None:

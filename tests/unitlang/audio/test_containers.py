@@ -9,7 +9,8 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unitlang.audio.containers import MP4, Statement, has_audio_magic, read_statement
+from unitlang.audio.containers import MP4, has_audio_magic, read_statement
+from unitlang.audio.statement import Statement
 
 FORMATS = ["wav", "w64", "aiff", "au", "caf", "flac", "mp3", MP4, "nistsphere"]
 
@@ -90,14 +91,15 @@ def test_cut_wav_ends_beyond_the_file() -> None:
 
 def test_compressed_wav_states_its_end_only() -> None:
     data = encode(4000, format="WAV", subtype="IMA_ADPCM")
-    assert stated(data, "wav") == Statement(None, len(data))
+    statement = stated(data, "wav")
+    assert (statement.num_samples, statement.end) == (None, len(data))
 
 
 def test_unknown_lengths() -> None:
     flac = bytearray(encode(1000, format="FLAC"))
     flac[21] &= 0xF0
     flac[22:26] = bytes(4)
-    assert stated(bytes(flac), "flac") == Statement()
+    assert stated(bytes(flac), "flac").num_samples is None
     au = encode(1000, format="AU", subtype="PCM_16")
     assert stated(au[:8] + b"\xff\xff\xff\xff" + au[12:], "au") == Statement()
 

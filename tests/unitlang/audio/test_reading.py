@@ -312,7 +312,7 @@ def test_too_many_open_files_are_no_fault_of_the_audio(tmp_path: Path) -> None:
         (WAV[:24] + b"\x01\0\0\0\x02\0\0\0" + WAV[32:], "corrupt"),
         (encode(np.zeros((100, 65)), format="WAV"), "corrupt"),
         (encode(NOISE[:0], format="WAV"), "no_samples"),
-        (WAV[:-1], "truncated"),
+        (WAV[:-400], "truncated"),
         (WAV[:1000], "truncated"),
         (FLAC[:-100], "truncated"),
         (encode(NOISE, format="MP3")[:3000], "truncated"),

@@ -1,0 +1,206 @@
+"""Headers of other tools: valid bits, byte orders, sizes that writers guessed, lengths that no file can hold."""
+
+from io import BytesIO
+from pathlib import Path
+from struct import pack
+
+import numpy as np
+import pytest
+import soundfile
+
+from unitlang.audio.reading import LOUDEST, load, measure
+from unitlang.errors import AudioError
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, (4_000, 2)).clip(-1, 1)
+GUID_END = bytes.fromhex("800000aa00389b71")
+
+
+def reason(data: bytes | Path) -> str:
+    """Reason why the audio cannot be used, from its header or from its sound."""
+    try:
+        measure(data)
+        load(data)
+    except AudioError as error:
+        return error.reason
+    return "none"
+
+
+def wav(samples: bytes, width: int, *, tag: int = 1, valid: int | None = None, big: bool = False) -> bytes:
+    """A WAV of two channels with samples of `width` bytes; extensible if valid bits are given."""
+    order = ">" if big else "<"
+    fmt = pack(f"{order}HHIIHH", tag if valid is None else 0xFFFE, 2, 16000, 32000 * width, 2 * width, 8 * width)
+    if valid is not None:
+        fmt += pack(f"{order}HHIIHH", 22, valid, 3, tag, 0, 16) + GUID_END
+    chunks = b"fmt " + pack(f"{order}I", len(fmt)) + fmt + b"data" + pack(f"{order}I", len(samples)) + samples
+    return (b"RIFX" if big else b"RIFF") + pack(f"{order}I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+def integers(valid: int, width: int, big: bool) -> bytes:
+    """NOISE as integers of so many valid bits at the top of their containers."""
+    values = np.round(NOISE * (2 ** (valid - 1) - 1)).astype(np.int64) << (8 * width - valid)
+    if width == 1:
+        return (values + 128).astype(np.uint8).tobytes()
+    wide = values.astype("<i8").tobytes()
+    order = range(width - 1, -1, -1) if big else range(width)
+    return np.frombuffer(wide, np.uint8).reshape(-1, 8)[:, order].tobytes()
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["RIFF", "RIFX"])
+@pytest.mark.parametrize(
+    ("valid", "width"),
+    [(valid, width) for width in (1, 2, 3, 4) for valid in (8, 12, 16, 20, 24, 32) if valid <= 8 * width],
+)
+def test_valid_bits_in_larger_containers(valid: int, width: int, big: bool) -> None:
+    data = wav(integers(valid, width, big), width, valid=valid, big=big)
+    if big:  # FFmpeg refuses extensible headers in RIFX
+        assert reason(data) == "unsupported"
+        return
+    expected, rate = soundfile.read(BytesIO(data), dtype="float32")
+    assert rate == 16000
+    found = load(data)
+    np.testing.assert_allclose(found, expected.mean(axis=1), atol=2e-7)
+    assert measure(data)[1] == len(found) == len(NOISE)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3, 4])
+def test_integers_in_either_byte_order(width: int) -> None:
+    little, big = (wav(integers(8 * width, width, big), width, big=big) for big in (False, True))
+    np.testing.assert_array_equal(load(big), load(little))
+    expected = soundfile.read(BytesIO(big), dtype="float32")[0]
+    np.testing.assert_allclose(load(big), expected.mean(axis=1), atol=2e-7)
+
+
+@pytest.mark.parametrize("extensible", [False, True])
+@pytest.mark.parametrize("big", [False, True], ids=["RIFF", "RIFX"])
+@pytest.mark.parametrize("width", [4, 8])
+def test_floats(width: int, big: bool, extensible: bool) -> None:
+    valid = 8 * width if extensible and not big else None
+    data = wav(NOISE.astype(f"{'>' if big else '<'}f{width}").tobytes(), width, tag=3, valid=valid, big=big)
+    np.testing.assert_allclose(load(data), soundfile.read(BytesIO(data), dtype="float32")[0].mean(axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize(("tag", "subtype"), [(6, "ALAW"), (7, "ULAW")])
+@pytest.mark.parametrize("big", [False, True], ids=["RIFF", "RIFX"])
+def test_companded_samples(tag: int, subtype: str, big: bool) -> None:
+    data = wav(bytes(range(256)) * 8, 1, tag=tag, big=big)
+    expected = soundfile.read(BytesIO(wav(bytes(range(256)) * 8, 1, tag=tag)), dtype="float32")[0]
+    assert soundfile.info(BytesIO(wav(bytes(2), 1, tag=tag))).subtype == subtype
+    np.testing.assert_allclose(load(data), expected.mean(axis=1), atol=2e-5)
+
+
+def restated(data: bytes, size: int) -> bytes:
+    """The WAV with another size of its data."""
+    at = data.index(b"data") + 4
+    return data[:at] + pack("<I", size) + data[at + 4 :]
+
+
+WAV = wav(integers(16, 2, False), 2)
+DATA_BYTES = len(NOISE) * 4
+
+
+@pytest.mark.parametrize(
+    "size",
+    [
+        0x80000000,  # arecord
+        2_000_000_000,  # a stream whose length was to be written later
+        1_000_000_000,
+        4 * 100_000_000,  # as many samples
+        0x7F000000,
+        0xFFFFFFFF,
+        0x7FFFFFFF - 36,
+        0,
+        DATA_BYTES + 4,  # one sample too many
+        DATA_BYTES + 16,
+        DATA_BYTES + 36,  # the size of the RIFF chunk
+        DATA_BYTES + 44,  # the size of the file
+        DATA_BYTES + 1,
+    ],
+)
+def test_a_size_that_a_writer_guessed(size: int) -> None:
+    data = restated(WAV, size)
+    assert measure(data)[1] == len(load(data)) == len(NOISE)
+    np.testing.assert_array_equal(load(data), load(WAV))
+
+
+@pytest.mark.parametrize("size", [DATA_BYTES + 640, DATA_BYTES + 100_000, 2 * DATA_BYTES, 1_234_567_890])
+def test_ten_milliseconds_and_more_are_a_truncation(size: int) -> None:
+    assert reason(restated(WAV, size)) == "truncated"
+
+
+def container(kind: str) -> bytes:
+    file = BytesIO()
+    soundfile.write(file, NOISE, 16000, format=kind, subtype="PCM_16")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["W64", "RF64", "AU", "CAF", "AIFF", "WAVEX"])
+@pytest.mark.parametrize(("cut", "length"), [(4, len(NOISE) - 1), (6, len(NOISE) - 2), (400, len(NOISE) - 100)])
+def test_a_few_samples_may_be_missing_in_every_container_of_samples(kind: str, cut: int, length: int) -> None:
+    whole = container(kind)
+    data = whole[: whole.index(load_bytes(whole)) + DATA_BYTES - cut]
+    assert measure(data)[1] == len(load(data)) == length
+    assert reason(data[:-1_000]) == "truncated"
+
+
+def load_bytes(data: bytes) -> bytes:
+    """The first bytes of the sound, in the byte order of the container."""
+    big = data[:4] in (b"FORM", b".snd", b"caff")
+    first = np.round(NOISE[:4] * 32767).astype(">i2" if big else "<i2").tobytes()
+    return first if first in data else np.floor(NOISE[:4] * 32768).astype(">i2" if big else "<i2").tobytes()
+
+
+def test_a_flac_of_more_samples_than_its_bytes_can_hold() -> None:
+    file = BytesIO()
+    soundfile.write(file, NOISE, 16000, format="FLAC")
+    data = bytearray(file.getvalue())
+    data[21] |= 0x0F
+    data[22:26] = b"\xff" * 4
+    assert reason(bytes(data)) == "truncated"
+
+
+def test_an_mp3_of_more_frames_than_its_bytes_can_hold() -> None:
+    file = BytesIO()
+    soundfile.write(file, NOISE, 16000, format="MP3")
+    data = bytearray(file.getvalue())
+    at = max(data.find(b"Xing"), data.find(b"Info"))
+    data[at + 8 : at + 12] = pack(">I", 1 << 31)
+    assert reason(bytes(data)) == "truncated"
+
+
+def test_an_aiff_of_more_samples_than_its_bytes_can_hold() -> None:
+    data = bytearray(container("AIFF"))
+    at = data.index(b"COMM") + 10
+    data[at : at + 4] = pack(">I", 1 << 30)
+    assert reason(bytes(data)) == "truncated"
+
+
+def test_a_sphere_file_of_more_samples_than_its_bytes_can_hold() -> None:
+    header = b"NIST_1A\n   1024\nsample_count -i 800000\nsample_n_bytes -i 2\nchannel_count -i 1\n"
+    header += b"sample_byte_format -s2 01\nsample_rate -i 16000\nsample_coding -s3 pcm\nend_head\n"
+    assert reason(header.ljust(1024) + integers(16, 2, False)) == "truncated"
+
+
+@pytest.mark.parametrize("value", [LOUDEST * 2, -3.2e38, np.inf, np.nan])
+def test_a_flipped_bit_in_a_float_is_not_sound(value: float) -> None:
+    samples = NOISE.astype("<f4")
+    samples[1_000] = value
+    assert reason(wav(samples.tobytes(), 4, tag=3)) == "not_finite"
+
+
+def test_unscaled_integers_as_floats_are_sound() -> None:
+    samples = (NOISE * 2**31).astype("<f4")
+    assert len(load(wav(samples.tobytes(), 4, tag=3))) == len(NOISE)
+
+
+def test_the_cases_of_other_tools(shared_data: Path) -> None:
+    cases = shared_data / "cases"
+    good = load(cases / "good.wav")
+    for name in ("padded/*.wav", "rifx/*.wav", "sizes/*.wav", "ogg/flac_starts_at_5s.oga"):
+        found = sorted(cases.glob(name))
+        assert found, name
+        for path in found:
+            np.testing.assert_array_equal(load(path), good, err_msg=path.name)
+            assert measure(path)[1] == len(good)
+    assert reason(cases / "ogg" / "opus_page2_bad_checksum.opus") == "corrupt"
+    assert reason(cases / "ogg" / "chain_mono_stereo.opus") == "unsupported"
+    assert reason(cases / "float" / "bitflip_float.wav") == "not_finite"

@@ -1,0 +1,112 @@
+"""RIFF/WAVE, its 64-bit forms and RIFX, and Sony Wave64: stated length, and the codec of PCM samples."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from unitlang.audio.statement import NOTHING, SeekableFile, Statement, big, fixed_size, is_placeholder, little, read_at
+
+_EXTENSIBLE = 0xFFFE
+_CODECS = {
+    (1, 1): "pcm_u8",
+    (1, 2): "pcm_s16{}",
+    (1, 3): "pcm_s24{}",
+    (1, 4): "pcm_s32{}",
+    (1, 8): "pcm_s64{}",
+    (3, 4): "pcm_f32{}",
+    (3, 8): "pcm_f64{}",
+    (6, 1): "pcm_alaw",
+    (7, 1): "pcm_mulaw",
+}
+"""FFmpeg's codecs by WAVE format tag (RFC 2361) and bytes of a sample; `{}`: little or big-endian."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Format of samples of a fixed size.
+
+    Attributes:
+        block: bytes of one sample of all channels.
+        codec: FFmpeg's name of the codec; None if it has none.
+    """
+
+    block: int
+    codec: str | None
+
+
+def pcm_codec(file: SeekableFile, format_name: str) -> str | None:
+    """Return FFmpeg's name of the codec that a WAVE header describes; None if it is compressed or another format.
+
+    FFmpeg takes the valid bits of an extensible header for the size of a sample, and RIFX for little-endian. Samples
+    with fewer valid bits than their container fill it from the top (Microsoft, "Multiple channel audio data and WAVE
+    files"), so the container alone decides.
+    """
+    if format_name == "wav":
+        chunks = _riff_chunks(file)
+    elif format_name == "w64":
+        chunks = _w64_chunks(file)
+    else:
+        return None
+    samples = next((_samples(file, body, byte_order) for name, _, body, byte_order in chunks if name == b"fmt "), None)
+    return samples.codec if samples else None
+
+
+def wav(file: SeekableFile) -> Statement:
+    """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), which keep the data size in `ds64`."""
+    wide, block = 0, 0
+    for name, size, body, byte_order in _riff_chunks(file):
+        if name == b"ds64":
+            wide = little(read_at(file, body + 8, 8))
+        elif name == b"fmt ":
+            samples = _samples(file, body, byte_order)
+            block = samples.block if samples else 0
+        elif name == b"data":
+            size = wide if size == 0xFFFFFFFF and 0 < wide < 1 << 63 else size
+            return NOTHING if size < 1 << 32 and is_placeholder(size) else fixed_size(size, body, block)
+    return NOTHING
+
+
+def w64(file: SeekableFile) -> Statement:
+    """Sony Wave64: 16-byte GUIDs, 64-bit sizes that include the 24-byte chunk head, chunks aligned to 8."""
+    block = 0
+    for name, size, body, byte_order in _w64_chunks(file):
+        if name == b"fmt ":
+            samples = _samples(file, body, byte_order)
+            block = samples.block if samples else 0
+        elif name == b"data":
+            return fixed_size(size - 24, body, block) if 24 < size < 1 << 63 else NOTHING
+    return NOTHING
+
+
+Chunk = tuple[bytes, int, int, str]
+"""Name, stated size, byte position of the contents, byte order (`le` or `be`)."""
+
+
+def _riff_chunks(file: SeekableFile) -> Iterator[Chunk]:
+    position = 12
+    byte_order, number = ("be", big) if read_at(file, 0, 4) == b"RIFX" else ("le", little)
+    while len(head := read_at(file, position, 8)) == 8:
+        size, body = number(head[4:]), position + 8
+        yield head[:4], size, body, byte_order
+        position = body + size + size % 2
+
+
+def _w64_chunks(file: SeekableFile) -> Iterator[Chunk]:
+    position = 40
+    while len(head := read_at(file, position, 24)) == 24:
+        size = little(head[16:])
+        yield head[:4], size, position + 24, "le"
+        position += max(24, -(-size // 8) * 8)
+
+
+def _samples(file: SeekableFile, body: int, byte_order: str) -> Samples | None:
+    """Format of samples that a `fmt ` chunk describes; None if they are compressed or the chunk is implausible."""
+    number = big if byte_order == "be" else little
+    fmt = read_at(file, body, 40)
+    tag, channels, block, bits = (number(fmt[i : i + 2]) for i in (0, 2, 12, 14))
+    width = -(-bits // 8)
+    if tag == _EXTENSIBLE and channels:
+        tag, width = number(fmt[24:28]), max(width, block // channels)
+    if tag not in {known for known, _ in _CODECS} or not block or block != channels * width:
+        return None
+    codec = _CODECS.get((tag, width))
+    return Samples(block, codec.format(byte_order) if codec else None)
