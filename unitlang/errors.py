@@ -14,6 +14,8 @@ AudioReason = Literal[
     "too_short",
     "not_finite",
     "bad_segment",
+    "no_channel",
+    "antiphase",
 ]
 """Stable codes of the `rejects` table; a code never changes its meaning."""
 

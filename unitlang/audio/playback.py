@@ -5,6 +5,7 @@ Legend: N = samples at 16 kHz.
 
 from collections import deque
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Self
@@ -14,7 +15,7 @@ from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from unitlang.audio.decoding import Decoder, SeekError
-from unitlang.audio.resampling import Resampler, phase_step, resampled_length
+from unitlang.audio.resampling import CANCELLED, Piece, Resampler, phase_step, resampled_length
 from unitlang.audio.sources import AudioSource, source_name
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
@@ -26,6 +27,14 @@ _LEADS_PER_SECOND = 10
 """A pass starts decoding 0.1 s before a segment; the resampling filter reaches 1 ms back (32 taps at 16 kHz)."""
 
 
+ANTIPHASE = "its two channels cancel each other when they are mixed; choose one of them: `channel: 0` or `channel: 1`"
+
+
+def no_channel(channel: int, channels: int) -> str:
+    """Message for a channel that a file does not have."""
+    return f"there is no channel {channel}: it has {channels}, and they count from 0"
+
+
 class Playback:
     """Yields segments of one source; a context manager.
 
@@ -34,9 +43,10 @@ class Playback:
     more than `KEPT_SAMPLES` before that point starts the file again.
     """
 
-    def __init__(self, source: AudioSource) -> None:
-        """Remember the source; the file is opened at the first segment."""
+    def __init__(self, source: AudioSource, channel: int | None = None) -> None:
+        """Remember the source and the channel, from 0 (None = mix all); the file is opened at the first segment."""
         self._source = source
+        self._channel = channel
         self._pass: _Pass | None = None
 
     def segment(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
@@ -74,7 +84,7 @@ class Playback:
 
     def _begin(self, near: int = 0) -> "_Pass":
         self.close()
-        self._pass = _Pass(self._source, near)
+        self._pass = _Pass(self._source, self._channel, near)
         return self._pass
 
     def close(self) -> None:
@@ -97,15 +107,20 @@ class _Pass:
 
     Args:
         source: path, fsspec URL or encoded bytes.
+        channel: the channel to read, from 0; None = mix all.
         near: first sample of the segment to seek to; files that are not seekable are decoded from their start.
     """
 
-    def __init__(self, source: AudioSource, near: int) -> None:
+    def __init__(self, source: AudioSource, channel: int | None, near: int) -> None:
         self._decoder = Decoder(source)
+        self._channel = channel
+        if channel is not None and channel >= self._decoder.channels:
+            self._decoder.close()
+            raise self._decoder.fail("no_channel", no_channel(channel, self._decoder.channels))
         start = _entry(self._decoder.rate, near) if near and self._decoder.seekable else 0
         self._stated = stated_length(self._decoder)
         self._begin = self._end = resampled_length(start, self._decoder.rate)
-        self._kept: deque[NDArray[np.float32]] = deque()  # samples from _begin to _end
+        self._kept: deque[Piece] = deque()  # samples from _begin to _end
         self._pieces = self._resampled(start)
         self._failure: str | None = None
 
@@ -119,37 +134,42 @@ class _Pass:
         if self._stated is not None and (offset or num_samples) and offset + (num_samples or 1) > self._stated:
             raise self._outside(offset, num_samples, self._stated)
         position = self._begin
-        for piece_N in chain(tuple(self._kept), self._advance()):
-            wanted_N = piece_N[max(0, offset - position) : None if end is None else max(0, end - position)]
-            position += len(piece_N)
+        channels = mixed = 0.0
+        for piece in chain(tuple(self._kept), self._advance()):
+            wanted_N = piece.samples_N[max(0, offset - position) : None if end is None else max(0, end - position)]
+            position += len(piece.samples_N)
             if len(wanted_N):
+                channels, mixed = channels + piece.channels, mixed + piece.mixed
                 yield wanted_N
             if end is not None and position >= end:
-                return
-        self._check_end()
-        if end is not None or position <= offset:
-            raise self._outside(offset, num_samples, position)
+                break
+        else:
+            self._check_end()
+            if end is not None or position <= offset:
+                raise self._outside(offset, num_samples, position)
+        if mixed < CANCELLED * channels:
+            raise self._decoder.fail("antiphase", ANTIPHASE)
 
-    def _advance(self) -> Iterator[NDArray[np.float32]]:
+    def _advance(self) -> Iterator[Piece]:
         """Decode the next pieces and keep the latest `KEPT_SAMPLES`."""
-        while (piece_N := next(self._pieces, None)) is not None:
-            self._kept.append(piece_N)
-            self._end += len(piece_N)
-            while self._end - len(piece_N) - self._begin >= KEPT_SAMPLES + len(self._kept[0]):
-                self._begin += len(self._kept.popleft())
-            yield piece_N
+        while (piece := next(self._pieces, None)) is not None:
+            self._kept.append(piece)
+            self._end += len(piece.samples_N)
+            while self._end - len(piece.samples_N) - self._begin >= KEPT_SAMPLES + len(self._kept[0].samples_N):
+                self._begin += len(self._kept.popleft().samples_N)
+            yield piece
 
-    def _resampled(self, start: int) -> Generator[NDArray[np.float32]]:
-        """Yield all samples from native sample `start`, up to the length that the container states."""
-        resampler = Resampler()
+    def _resampled(self, start: int) -> Generator[Piece]:
+        """Yield all pieces from native sample `start`, up to the length that the container states."""
+        resampler = Resampler(self._channel)
         left = None if self._stated is None else self._stated - self._begin
         try:
             for frame in self._decoder.frames(start):
-                for piece_N in resampler.push(frame):
-                    yield piece_N[:left]
-                    left = None if left is None else max(0, left - len(piece_N))
-            for piece_N in resampler.flush():
-                yield piece_N[:left]
+                for piece in resampler.push(frame):
+                    yield replace(piece, samples_N=piece.samples_N[:left])
+                    left = None if left is None else max(0, left - len(piece.samples_N))
+            for piece in resampler.flush():
+                yield replace(piece, samples_N=piece.samples_N[:left])
         except FFmpegError as error:
             self._failure = f"its samples cannot be converted: {error.strerror}"
 

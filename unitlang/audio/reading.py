@@ -51,8 +51,8 @@ def probe(source: AudioSource) -> AudioInfo:
     """Read the headers only.
 
     Raises:
-        AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, or truncated if the headers already show
-            that the file is shorter than stated.
+        AudioError: missing, empty_file, not_audio, no_audio_stream, corrupt, unsupported, or truncated if the headers
+            already show that the file is shorter than stated.
     """
     return reading(source, _info, source)
 
@@ -68,6 +68,7 @@ def stream(
     offset_samples: int = 0,
     num_samples: int | None = None,
     block_samples: int = BLOCK_SAMPLES,
+    channel: int | None = None,
 ) -> Iterator[NDArray[np.float32]]:
     """Decode block by block; memory does not depend on the length of the file.
 
@@ -79,20 +80,26 @@ def stream(
         offset_samples: first sample at 16 kHz.
         num_samples: length in samples at 16 kHz; None = to the end.
         block_samples: length of every block but the last.
+        channel: the channel to read, from 0; None = mix all.
 
     Yields:
         Mono samples at 16 kHz.
 
     Raises:
-        AudioError: as `probe`; bad_segment; not_finite; and at the end: truncated (shorter than the container states),
-            corrupt (failed checksums of FLAC and Ogg), no_samples. Blocks may have been yielded before the error.
+        AudioError: as `probe`; no_channel; bad_segment; not_finite; and at the end: truncated (shorter than the
+            container states), corrupt (failed checksums of FLAC and Ogg), no_samples, antiphase (two channels cancel
+            each other). Blocks may have been yielded before the error.
     """
-    with Playback(source) as playback:
+    with Playback(source, channel) as playback:
         yield from _finite_blocks(playback, (offset_samples, num_samples), block_samples, source)
 
 
 def stream_segments(
-    source: AudioSource, segments: Iterable[Segment], *, block_samples: int = BLOCK_SAMPLES
+    source: AudioSource,
+    segments: Iterable[Segment],
+    *,
+    block_samples: int = BLOCK_SAMPLES,
+    channel: int | None = None,
 ) -> Iterator[Iterator[NDArray[np.float32]]]:
     """Yield the blocks of each segment of one source, in one pass over the file if the segments are in order.
 
@@ -103,6 +110,7 @@ def stream_segments(
         source: path, fsspec URL or encoded bytes; it is opened at the first block.
         segments: pairs of `stream`'s offset_samples and num_samples.
         block_samples: length of every block but the last of a segment.
+        channel: as in `stream`.
 
     Yields:
         The blocks of `stream` for each segment. They may be left early, and are closed at the next segment.
@@ -111,19 +119,22 @@ def stream_segments(
         AudioError: never from this iterator; the blocks of a segment raise what `stream` raises for it, and later
             segments can still be read.
     """
-    with Playback(source) as playback:
+    with Playback(source, channel) as playback:
         for segment in segments:
             with closing(_finite_blocks(playback, segment, block_samples, source)) as blocks:
                 yield blocks
 
 
-def load(source: AudioSource, *, offset_samples: int = 0, num_samples: int | None = None) -> NDArray[np.float32]:
+def load(
+    source: AudioSource, *, offset_samples: int = 0, num_samples: int | None = None, channel: int | None = None
+) -> NDArray[np.float32]:
     """Return the whole of `stream` as one array waveform_N (4 bytes per sample: 230 MB per hour).
 
     Raises:
         AudioError: as `stream`. Audio too short for one frame is not an error here; see `FrameGrid.num_frames`.
     """
-    return np.concatenate(list(stream(source, offset_samples=offset_samples, num_samples=num_samples)))
+    blocks = stream(source, offset_samples=offset_samples, num_samples=num_samples, channel=channel)
+    return np.concatenate(list(blocks))
 
 
 def measure(source: AudioSource) -> tuple[AudioInfo, int]:

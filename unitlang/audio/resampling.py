@@ -4,6 +4,7 @@ Legend: N = samples.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import gcd
 
 import numpy as np
@@ -18,6 +19,25 @@ from unitlang.frames import SAMPLE_RATE
 
 Kind = tuple[str, str, int]
 """Sample format, channel layout and rate of a frame."""
+
+CANCELLED = 0.01
+"""A mix with less than this share of its two channels' energy (20 dB) has lost its sound.
+
+Independent channels keep half of it, equal ones all. A channel with its polarity reversed leaves nothing, or what a
+lossy codec made different.
+"""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Samples at 16 kHz, and the energy of the frame that they come from, before and after two channels are mixed.
+
+    The energies are 0 unless two channels are mixed.
+    """
+
+    samples_N: NDArray[np.float32]
+    channels: float = 0.0
+    mixed: float = 0.0
 
 
 def resampled_length(num_samples: int, rate: int) -> int:
@@ -36,40 +56,51 @@ class Resampler:
     n samples at rate r become exactly `resampled_length(n, r)`; libswresample itself yields that or one more, depending
     on the phase of its filter. Channels are mixed by the standard downmix, normalised so that nothing clips; channels
     without known positions (microphone arrays) are averaged.
+
+    Args:
+        channel: the channel to keep, from 0; None = mix all. Frames with fewer channels give their last one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, channel: int | None = None) -> None:
+        self._channel = channel
         self._kind: Kind | None = None
         self._mixer: Graph | None = None
         self._resampler = AudioResampler()
         self._taken = 0
         self._given = 0
 
-    def push(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples that this frame completes; the kind of frames may change, as in joined files."""
+    def push(self, frame: AudioFrame) -> Iterator[Piece]:
+        """Yield the pieces that this frame completes; the kind of frames may change, as in joined files."""
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             yield from self.flush()
             self._begin(kind, frame.layout.nb_channels)
         frame.pts = None  # only the order counts: gaps in the clock are not filled
         self._taken += frame.samples
+        two = self._channel is None and frame.layout.nb_channels == 2
+        energies = _energies(frame) if two else (0.0, 0.0)
         for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
-            yield from self._arrays(self._resampler.resample(mixed))
+            for samples_N in self._arrays(self._resampler.resample(mixed)):
+                yield Piece(samples_N, *energies)
+                energies = (0.0, 0.0)
 
-    def flush(self) -> Iterator[NDArray[np.float32]]:
-        """Yield the samples still inside the filter; the next frame starts a new stream."""
+    def flush(self) -> Iterator[Piece]:
+        """Yield the pieces still inside the filter; the next frame starts a new stream."""
         if self._kind is None:
             return
         due = resampled_length(self._taken, self._kind[2])
         for samples_N in self._arrays(self._resampler.resample(None)):
-            yield samples_N[: due - (self._given - len(samples_N))]
+            yield Piece(samples_N[: due - (self._given - len(samples_N))])
         if due > self._given:  # sound shorter than the filter: the rest is silence
-            yield np.zeros(due - self._given, np.float32)
+            yield Piece(np.zeros(due - self._given, np.float32))
         self._kind = None
 
     def _begin(self, kind: Kind, channels: int) -> None:
         unplaced = channels > 2 and kind[1] == f"{channels} channels"
-        self._mixer = _averaging(kind, channels) if unplaced else None
+        if self._channel is not None and channels > 1:
+            self._mixer = _panning(kind, f"c{min(self._channel, channels - 1)}")
+        else:
+            self._mixer = _panning(kind, _average(channels)) if unplaced else None
         # Without normalisation, a float downmix of two equal channels is 3 dB louder than either.
         self._resampler = AudioResampler("fltp", "mono", SAMPLE_RATE, options={"rematrix_maxval": "1.0"})
         self._kind, self._taken, self._given = kind, 0, 0
@@ -82,13 +113,27 @@ class Resampler:
                 yield frame.to_ndarray()[0]
 
 
-def _averaging(kind: Kind, channels: int) -> Graph:
-    """Return a filter graph that averages the channels at the same rate.
+def _energies(frame: AudioFrame) -> tuple[float, float]:
+    """Return the mean energy of two channels, and that of their mean, both summed over the samples."""
+    samples = frame.to_ndarray()
+    left_N, right_N = samples if frame.format.is_planar else (samples[0, 0::2], samples[0, 1::2])
+    offset = 128 if frame.format.name.startswith("u8") else 0
+    left_N, right_N = (channel_N.astype(np.float64) - offset for channel_N in (left_N, right_N))
+    mean_N = (left_N + right_N) / 2
+    return float(left_N @ left_N + right_N @ right_N) / 2, float(mean_N @ mean_N)
+
+
+def _average(channels: int) -> str:
+    """Mean of the channels, in the notation of FFmpeg's filter `pan`."""
+    return "+".join(f"{1 / channels!r}*c{channel}" for channel in range(channels))
+
+
+def _panning(kind: Kind, sum_of_channels: str) -> Graph:
+    """Return a filter graph that makes one channel of several, at the same rate.
 
     A filter instead of NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
     """
     graph = Graph()
-    weights = "+".join(f"{1 / channels!r}*c{channel}" for channel in range(channels))
     nodes = [
         graph.add(
             "abuffer",
@@ -98,7 +143,7 @@ def _averaging(kind: Kind, channels: int) -> Graph:
             time_base=f"1/{kind[2]}",
         ),
         graph.add("aformat", sample_fmts="fltp"),
-        graph.add("pan", f"mono|c0={weights}"),
+        graph.add("pan", f"mono|c0={sum_of_channels}"),
         graph.add("abuffersink"),
     ]
     graph.link_nodes(*nodes).configure()
