@@ -21,7 +21,11 @@ class Audio(TypedDict):
 
 
 class UtteranceRow(TypedDict):
-    """A row of the table `utterances`; the audio columns of an utterance without audio are 0 or None."""
+    """A row of the table `utterances`; the audio columns of an utterance without audio are 0 or None.
+
+    Attributes:
+        channel: of the audio, from 0; None or missing: all channels, mixed.
+    """
 
     utterance_id: str
     dataset: str
@@ -39,6 +43,7 @@ class UtteranceRow(TypedDict):
     role: str | None
     checksum: str | None
     source_key: bytes
+    channel: NotRequired[int | None]
 
 
 class SpokenRow(UtteranceRow):

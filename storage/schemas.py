@@ -1,5 +1,7 @@
 """The tables of a corpus: names, columns, types. Columns that are not nullable always have a value."""
 
+from collections.abc import Mapping, Sequence
+
 import pyarrow as pa
 
 from storage.errors import StorageError
@@ -107,6 +109,11 @@ TRAINING = ("s2t", "t2c", "echo")
 SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
 """Blocks of frames x dims in half precision, of the sample that k-means learns from; not part of the corpus."""
 
+OPTIONAL: dict[str, list[pa.Field]] = {
+    "utterances": [pa.field("channel", pa.int32())],  # of the audio, from 0; null: all, mixed
+}
+"""Columns that a file has after the others if one of its rows has a value; readers take a missing one as null."""
+
 SCHEMAS: dict[str, pa.Schema] = {
     "utterances": UTTERANCES,
     "rejects": REJECTS,
@@ -126,7 +133,7 @@ def check(table: pa.Table, name: str) -> pa.Table:
     """Check a table against its schema and return it with exactly that schema, ready to be written.
 
     Args:
-        table: all columns of the schema in its order, of its types.
+        table: all columns of the schema in its order, of its types, perhaps followed by some of `OPTIONAL`.
         name: a key of `SCHEMAS`.
 
     Raises:
@@ -134,7 +141,10 @@ def check(table: pa.Table, name: str) -> pa.Table:
     """
     if name not in SCHEMAS:
         raise StorageError(f"no table {name!r}; there are {', '.join(SCHEMAS)}")
-    schema = SCHEMAS[name]
+    schema, table = SCHEMAS[name], _without_empty(table, name)
+    for field in OPTIONAL.get(name, ()):
+        if field.name in table.column_names:
+            schema = schema.append(field)
     if table.column_names != schema.names:
         raise StorageError(f"table {name}: columns {table.column_names}, wanted {schema.names}")
     for field, column in zip(schema, table.columns, strict=True):
@@ -143,3 +153,19 @@ def check(table: pa.Table, name: str) -> pa.Table:
         if column.null_count and not field.nullable:
             raise StorageError(f"table {name}: {column.null_count} nulls in column {field.name}")
     return pa.Table.from_arrays(table.columns, schema=schema)
+
+
+def table_of(rows: Sequence[Mapping[str, object]], name: str) -> pa.Table:
+    """Return rows as a table with all columns of its schema and the optional ones.
+
+    Args:
+        rows: values by column; missing ones are null.
+        name: a key of `SCHEMAS`.
+    """
+    return pa.Table.from_pylist(rows, pa.schema([*SCHEMAS[name], *OPTIONAL.get(name, ())]))
+
+
+def _without_empty(table: pa.Table, name: str) -> pa.Table:
+    """Drop the optional columns in which no row has a value, so that files without such values stay as they were."""
+    names = {field.name for field in OPTIONAL.get(name, ())} & set(table.column_names)
+    return table.drop_columns([column for column in names if table[column].null_count == table.num_rows])

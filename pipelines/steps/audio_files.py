@@ -56,7 +56,7 @@ def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[S
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    files = (list(group) for _, group in groupby(rows, lambda row: row["audio"]))
+    files = (list(group) for _, group in groupby(rows, lambda row: (row["audio"], row.get("channel"))))
     if threads == 1:
         return chain.from_iterable(map(_file_streams, files))
     jobs = (partial(_file_streams if _is_long(file) else _decoded, file) for file in files)
@@ -66,7 +66,7 @@ def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[S
 def _file_streams(rows: list[SpokenRow]) -> Iterator[tuple[SpokenRow, Blocks]]:
     source = ingested_source(rows[0]["audio"], rows[0]["checksum"])
     segments = [(row["offset_samples"], row["num_samples"]) for row in rows]
-    return zip(rows, stream_segments(source, segments), strict=True)
+    return zip(rows, stream_segments(source, segments, channel=rows[0].get("channel")), strict=True)
 
 
 def _is_long(rows: list[SpokenRow]) -> bool:
@@ -196,10 +196,11 @@ def ingested_source(audio: Audio, expected: str) -> AudioSource:
 
 @dataclass(frozen=True)
 class AudioFile:
-    """Facts of one audio file: length in samples at 16 kHz, native rate in Hz, SHA-256 of its bytes."""
+    """Facts of one audio file: length in samples at 16 kHz, native rate in Hz, channels, SHA-256 of its bytes."""
 
     num_samples: int
     sample_rate: int
+    channels: int
     checksum: str
 
 
@@ -227,7 +228,7 @@ def _examine(uri: str) -> AudioFile | AudioError:
     try:
         source = audio_source(uri)
         info, num_samples = measure(source)
-        return AudioFile(num_samples, info.sample_rate, checksum(source))
+        return AudioFile(num_samples, info.sample_rate, info.channels, checksum(source))
     except AudioError as error:
         return error
 

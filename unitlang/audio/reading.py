@@ -146,7 +146,7 @@ def measure(source: AudioSource) -> tuple[AudioInfo, int]:
     info = probe(source)
     if info.num_samples is not None:
         return info, info.num_samples
-    return info, sum(len(block_N) for block_N in stream(source))
+    return info, sum(len(block_N) for block_N in stream(source, channel=0))  # whatever channel an utterance takes
 
 
 def _finite_blocks(

@@ -55,9 +55,7 @@ def test_a_channel_that_a_file_does_not_have() -> None:
         assert caught.value.reason == "no_channel"
 
 
-@pytest.mark.parametrize(
-    "kind", [kind for kind in KINDS if kind != "vorbis"]
-)  # Vorbis loses phases
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "vorbis"])  # Vorbis loses phases
 @pytest.mark.parametrize("noise", [0.0, 1e-3, 5e-3])
 def test_channels_that_cancel_each_other(kind: str, noise: float) -> None:
     right = -NOISE[:, 0] + noise * NOISE[:, 1]
