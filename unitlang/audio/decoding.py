@@ -30,6 +30,9 @@ MAX_CHANNELS = 64
 _SEEKABLE_PCM = ("wav", "w64", "aiff", "au", "caf")
 """Containers in which FFmpeg seeks to a PCM sample exactly."""
 
+_CHECKED = ("flac", "wavpack", "tta", "ape", "tak")
+"""Lossless codecs with a checksum in every frame."""
+
 _PROBED_PACKETS = "4"
 """Packets that FFmpeg probes in 16-bit WAVs for AC-3 and DTS posing as PCM.
 
@@ -96,8 +99,8 @@ class Decoder:
         if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise self.fail("not_audio", "there is no decoder for its audio codec")
         stream.codec_context.thread_count = 1  # callers run one decoder per core
-        if stream.codec_context.codec.name == "flac":
-            # Every frame has a checksum. For lossy decoders "explode" would refuse audio that is still audible.
+        if stream.codec_context.codec.name in _CHECKED:
+            # For lossy decoders "explode" would refuse audio that is still audible.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
         return stream
 
@@ -152,12 +155,14 @@ class Decoder:
             if frame is None or frame.pts is None or not 0 <= start - frame.pts < frame.samples:
                 raise SeekError(start)
             self.position = start
-            yield self._counted(_without_head(frame, start - frame.pts))
-        stated = self.statement.num_samples
+            yield self._counted(_part(frame, start - frame.pts, frame.samples))
+        stated, block = self.statement.num_samples, self.statement.block
         for frame in frames:
             if stated is not None and self.position >= stated:
                 return
-            yield self._counted(frame)
+            # Not all of FFmpeg's demuxers of PCM stop where the stated data ends.
+            rest = stated - self.position if stated is not None and block else frame.samples
+            yield self._counted(_part(frame, 0, min(rest, frame.samples)))
 
     def _counted(self, frame: AudioFrame) -> AudioFrame:
         self.position += frame.samples
@@ -190,7 +195,7 @@ class Decoder:
             frames = self._codec.decode(packet)
         except FFmpegError as error:
             self.error = self.error or f"a packet does not decode: {error.strerror}"
-            if self.codec == "flac":
+            if self.codec in _CHECKED:
                 self.damage = self.damage or self.error
             return
         yield from frames
@@ -236,11 +241,12 @@ def _open_container(file: EncodedFile, name: str) -> InputContainer:
         raise AudioError("not_audio", f"it is not recognised as audio: {error.strerror}", name) from error
 
 
-def _without_head(frame: AudioFrame, skip: int) -> AudioFrame:
-    """Drop the first `skip` samples per channel of a frame; PCM and FLAC decode to packed frames."""
-    if not skip:
+def _part(frame: AudioFrame, begin: int, end: int) -> AudioFrame:
+    """Keep the samples from `begin` to `end` of each channel of a frame; PCM and FLAC decode to packed frames."""
+    if (begin, end) == (0, frame.samples):
         return frame
-    samples: Any = np.ascontiguousarray(frame.to_ndarray()[:, skip * frame.layout.nb_channels :])
+    channels = frame.layout.nb_channels
+    samples: Any = np.ascontiguousarray(frame.to_ndarray()[:, begin * channels : end * channels])
     cut = AudioFrame.from_ndarray(samples, format=frame.format.name, layout=frame.layout.name)
     cut.sample_rate = frame.sample_rate
     return cut

@@ -4,7 +4,9 @@ import zlib
 
 from unitlang.audio.statement import SeekableFile, little, read_at
 
+_MAGIC = b"OggS"
 _HEAD = 27
+_BLOCK = 1 << 16
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _FIRST = 2
 """Flag of the first page of a logical stream."""
@@ -13,7 +15,8 @@ _FIRST = 2
 def damage_of(file: SeekableFile) -> str | None:
     """Return the first fault of the pages; None if all are whole and none is missing.
 
-    A last page that the end of the file cuts is no fault: recordings end like that. Numbers may jump from a stream's
+    A last page that the end of the file cuts is no fault, because recordings end like that, and neither are bytes of
+    something else after the last page. Numbers may jump from a stream's
     headers to its first page of sound, as in streams that were recorded from their middle.
 
     Args:
@@ -22,8 +25,8 @@ def damage_of(file: SeekableFile) -> str | None:
     numbers: dict[int, tuple[int, bool]] = {}  # by stream: number of its last page, and whether sound has come
     position = 0
     while len(head := read_at(file, position, _HEAD)) == _HEAD:
-        if head[:4] != b"OggS":
-            return f"no page starts at byte {position}"
+        if head[:4] != _MAGIC:
+            return f"no page starts at byte {position}" if _page_follows(file, position) else None
         table = file.read(head[26])
         page = head + table + file.read(sum(table))
         if len(page) < _HEAD + head[26] + sum(table):
@@ -37,6 +40,17 @@ def damage_of(file: SeekableFile) -> str | None:
         numbers[serial] = number, had_sound or has_sound
         position += len(page)
     return None
+
+
+def _page_follows(file: SeekableFile, position: int) -> bool:
+    """Return whether a page starts anywhere after a byte position."""
+    while block := read_at(file, position, _BLOCK):
+        if _MAGIC in block:
+            return True
+        if len(block) < _BLOCK:
+            return False
+        position += _BLOCK - len(_MAGIC) + 1
+    return False
 
 
 def _checksum(page: bytes) -> int:

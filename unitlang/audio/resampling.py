@@ -119,8 +119,9 @@ def _energies(frame: AudioFrame) -> tuple[float, float]:
     left_N, right_N = samples if frame.format.is_planar else (samples[0, 0::2], samples[0, 1::2])
     offset = 128 if frame.format.name.startswith("u8") else 0
     left_N, right_N = (channel_N.astype(np.float64) - offset for channel_N in (left_N, right_N))
-    mean_N = (left_N + right_N) / 2
-    return float(left_N @ left_N + right_N @ right_N) / 2, float(mean_N @ mean_N)
+    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats, which are no sound anyway
+        mean_N = (left_N + right_N) / 2
+        return float(left_N @ left_N + right_N @ right_N) / 2, float(mean_N @ mean_N)
 
 
 def _average(channels: int) -> str:

@@ -137,12 +137,20 @@ def container(kind: str) -> bytes:
 @pytest.mark.parametrize(("cut", "length"), [(4, len(NOISE) - 1), (6, len(NOISE) - 2), (400, len(NOISE) - 100)])
 def test_a_few_samples_may_be_missing_in_every_container_of_samples(kind: str, cut: int, length: int) -> None:
     whole = container(kind)
-    data = whole[: whole.index(load_bytes(whole)) + DATA_BYTES - cut]
+    data = whole[: whole.index(first_bytes(whole)) + DATA_BYTES - cut]
     assert measure(data)[1] == len(load(data)) == length
     assert reason(data[:-1_000]) == "truncated"
 
 
-def load_bytes(data: bytes) -> bytes:
+@pytest.mark.parametrize("kind", ["WAV", "W64", "RF64", "AU", "CAF", "AIFF", "FLAC", "OGG"])
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"\xff\x7f" * 5_000, b"\0"], ids=["tag", "noise", "zero"])
+def test_bytes_after_the_sound_change_nothing(kind: str, tail: bytes) -> None:
+    file = BytesIO()
+    soundfile.write(file, NOISE, 22_050, format=kind, **({} if kind == "OGG" else {"subtype": "PCM_16"}))
+    np.testing.assert_array_equal(load(file.getvalue() + tail), load(file.getvalue()))
+
+
+def first_bytes(data: bytes) -> bytes:
     """The first bytes of the sound, in the byte order of the container."""
     big = data[:4] in (b"FORM", b".snd", b"caff")
     first = np.round(NOISE[:4] * 32767).astype(">i2" if big else "<i2").tobytes()
