@@ -5,11 +5,11 @@ from typing import Any, ClassVar, Literal, cast
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.json_stream import BrokenJsonError, read_values
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import AbsentFileError, Place
+from pipelines.readers.rows import fields
 
 TURNS = ("conversations", "conversation", "messages", "turns", "dialogue")
 DIALOGUE_ID = ("id", "dialogue_id", "conversation_id", "conv_id")

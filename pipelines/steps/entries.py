@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 
 from pipelines.readers.base import BadItem, Item, digest16
 from storage.store import Store
@@ -65,7 +64,7 @@ def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dial
     for group in entry_dialogues(entries):
         for key, entry in known.admit(group).items():
             kind = "bad" if isinstance(entry, BadItem) else "item"
-            line = {"kind": kind, "key": key.hex(), "item": asdict(entry)}
+            line = {"kind": kind, "key": key.hex(), "item": entry.stated()}
             yield dialogue_of(entry), json.dumps(line, sort_keys=True)
 
 
