@@ -82,7 +82,7 @@ class Item:
 
     def stated(self) -> dict[str, Any]:
         """The attributes by name, without those that were added to the class later and are at their default."""
-        added = {f.name for f in fields(self) if f.metadata == ADDED and getattr(self, f.name) == f.default}
+        added = {f.name for f in fields(self) if dict(f.metadata) == ADDED and getattr(self, f.name) == f.default}
         return {name: value for name, value in asdict(self).items() if name not in added}
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from itertools import chain, islice
 from typing import Any, ClassVar, Literal
 
 from pipelines.errors import UserError
@@ -13,7 +12,7 @@ from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.delimited import read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
-from pipelines.readers.rows.times import OLD_NAMES, PROBED, Segment, are_cut, get_segment
+from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
 """Names of the field with the audio's path; the first one present counts."""
@@ -59,12 +58,11 @@ class ManifestReader(Reader):
         """
         place = Place.of(self.path)
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
-        rows = self._checked(place, self._records(place))
-        head = list(islice(rows, PROBED))
+        head, rows = look_ahead(self._checked(place, self._records(place)))
         cut = are_cut(
             ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str)), OLD_NAMES
         )
-        for line, record in chain(head, rows):
+        for line, record in rows:
             try:
                 yield self._item(record, base, cut)
             except ValueError as error:

@@ -271,7 +271,7 @@ def check_nothing_left_out(store: Store, parent: Version, work_units: Sequence[W
         UserError: an entry is missing; the message names the number of missing entries and the remedy.
     """
     lines = (line for work_unit in work_units for line in store.get(work_unit.payload["path"]).splitlines())
-    left_out = Known(store, parent).keys - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
+    left_out = Known(store, parent).keys.keys() - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
     if left_out:
         raise UserError(
             f"work_units: with other work units all speech is ingested anew, but the sources no longer list "

@@ -27,7 +27,7 @@ FILLERS = frozenset(
 """Words that a name of a time may also hold: `segment_start_time`."""
 COUNTS = frozenset({("num", "samples"), ("n", "samples"), ("nsamples",)})
 """Names of a length in samples."""
-TORCHAUDIO = {("frame", "offset"): "start", ("num", "frames"): "duration"}
+TORCHAUDIO: Mapping[tuple[str, ...], Part] = {("frame", "offset"): "start", ("num", "frames"): "duration"}
 """torchaudio's names, whose frames are samples; `num_frames` counts only beside `frame_offset`."""
 
 TIME_WORDS = (PARTS.keys() | UNITS.keys() | {"offset", "time", "times", "timestamp", "timestamps", "ts", "frames"}) - {
@@ -82,13 +82,13 @@ def time_of(name: str) -> Time | None:
     """Return what a column of a known name says of a segment; None if the name is not known."""
     found = words(name)
     if found in TORCHAUDIO:
-        return Time(cast(Part, TORCHAUDIO[found]), "samples")
+        return Time(TORCHAUDIO[found], "samples")
     if found in COUNTS:
         return Time("duration", "samples")
-    parts = [PARTS[word] for word in found if word in PARTS]
+    parts: list[Part] = [PARTS[word] for word in found if word in PARTS]
     if not parts and "offset" in found:
         parts = ["start"]
-    units = [UNITS[word] for word in found if word in UNITS]
+    units: list[Unit] = [UNITS[word] for word in found if word in UNITS]
     others = set(found) - PARTS.keys() - UNITS.keys() - FILLERS - {"offset"}
     if others or len(parts) != 1 or len(units) > 1:
         return None

@@ -3,14 +3,17 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
+from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.readers.rows.fields import get_number
 from pipelines.readers.rows.names import Part, Time, Unit, time_columns
 from unitlang.audio.reading import measure
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
+
+T = TypeVar("T")
 
 AGREE = SAMPLE_RATE // 10
 """Two statements of one time may differ by 0.1 s, because sources round."""
@@ -111,6 +114,25 @@ def _segment(parts: Mapping[Part, tuple[str, int]], native: bool) -> Segment:
     if length is not None and length <= 0:
         raise ValueError(f"the segment is empty: {length} samples from sample {offset} on")
     return Segment(offset, length, native, "start" in parts or "end" in parts)
+
+
+def look_ahead(rows: Iterator[T]) -> tuple[list[T], Iterator[T]]:
+    """Return the first `PROBED` rows, fewer if the source breaks off before, and all rows; a fault keeps its place."""
+    head: list[T] = []
+    faults: list[UserError] = []
+    try:
+        for row in islice(rows, PROBED):
+            head.append(row)
+    except UserError as error:
+        faults.append(error)
+
+    def everything() -> Iterator[T]:
+        yield from head
+        for fault in faults:
+            raise fault
+        yield from rows
+
+    return head, everything()
 
 
 def are_cut(rows: Iterable[tuple[Mapping[str, Any], str | None]], trusted: Collection[str] = ()) -> bool:

@@ -74,3 +74,16 @@ def test_nan_is_a_missing_value(cases: Path, ingest: IngestSource) -> None:
     rows, rejects = ingest("manifest", cases / "manifests" / "nan_text.jsonl")
     assert rejects == []
     assert [(row["text"], row["speaker_id"]) for row in rows] == [(None, None), ("ok", None)]
+
+
+def test_a_line_that_is_listed_twice_is_counted_twice(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "identical_lines.jsonl")
+    assert [row["utterance_id"] for row in rows] == ["d/clips/a.wav", "d/clips/b.wav"]
+    assert [(reject.reason, reject.utterance_id) for reject in rejects] == [("duplicate_id", "d/clips/a.wav")]
+
+
+def test_dialogues_without_turns_and_audio_of_a_dialogue_are_accounted_for(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("conversation", cases / "conversation_empty_turns" / "data.json")
+    assert [(row["utterance_id"], row["text"]) for row in rows] == [("d/t/1", "a")]
+    assert [(reject.reason, reject.utterance_id) for reject in rejects] == [("bad_row", None), ("missing", "d/t/0")]
+    assert rejects[1].source.endswith("conversation_empty_turns/x.wav")
