@@ -6,13 +6,14 @@ A reader is one module of this package that defines one `Reader` subclass; its p
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from hashlib import blake2b
 from json import dumps
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from unitlang.config import FrozenConfig
@@ -56,6 +57,7 @@ class Item:
         dialogue_id: groups the turns of a dialogue; None for a single utterance.
         turn: position in the dialogue, from 0.
         role: `user` or `assistant` in a dialogue.
+        native: offset_samples and num_samples count at the file's own rate, which ingest reads, instead of 16 kHz.
     """
 
     utterance_id: str
@@ -72,10 +74,16 @@ class Item:
     dialogue_id: str | None = None
     turn: int | None = None
     role: str | None = None
+    native: bool = field(default=False, metadata=ADDED)
 
     def key(self) -> bytes:
         """16 bytes that change whenever anything about the item changes."""
-        return digest16(dumps(asdict(self), sort_keys=True))
+        return digest16(dumps(self.stated(), sort_keys=True))
+
+    def stated(self) -> dict[str, Any]:
+        """The attributes by name, without those that were added to the class later and are at their default."""
+        added = {f.name for f in fields(self) if dict(f.metadata) == ADDED and getattr(self, f.name) == f.default}
+        return {name: value for name, value in asdict(self).items() if name not in added}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,11 @@ class BadItem:
 
     def key(self) -> bytes:
         """16 bytes that change whenever the entry or its fault changes."""
-        return digest16(dumps(asdict(self), sort_keys=True))
+        return digest16(dumps(self.stated(), sort_keys=True))
+
+    def stated(self) -> dict[str, Any]:
+        """The attributes by name."""
+        return asdict(self)
 
 
 def digest16(text: str) -> bytes:

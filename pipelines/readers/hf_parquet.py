@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from pipelines.errors import UserError
-from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
+from pipelines.readers.rows import fields
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
 """Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""

@@ -1,16 +1,18 @@
 """A manifest: one row per utterance in a CSV, TSV or JSONL file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
-from pipelines.readers.delimited import read_rows
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
+from pipelines.readers.rows import fields
+from pipelines.readers.rows.delimited import read_rows
+from pipelines.readers.rows.names import ColumnCheck, spelled, without
+from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
 """Names of the field with the audio's path; the first one present counts."""
@@ -21,17 +23,17 @@ class ManifestReader(Reader):
 
     | field | accepted names |
     |---|---|
-    | audio, a path or `{"path": ...}` | audio, path, wav, audio_path, audio_filepath, file |
-    | text | text, sentence, transcription, transcript, normalized_text |
-    | id | id, utterance_id, utt_id; default: the audio's path, with `#<offset>+<samples>` for a segment |
-    | segment, in seconds | offset and duration, or start and end; default: the whole file |
+    | audio, a path or `{"path": ...}` | `audio_column`, or audio, path, wav, audio_path, audio_filepath, file |
+    | text | `text_column`, or text, sentence, transcription, transcript, normalized_text |
+    | id | `id_column`, or id, utterance_id, utt_id; default: the audio's path, `#<offset>+<samples>` for a segment |
+    | segment | start or offset, end, duration, in seconds or the unit in the name; default: the whole file |
     | speaker | speaker, speaker_id, client_id |
     | language | language, lang, locale |
     | under their own names | split, task, dataset, dialogue_id, turn (counted from 0), role |
 
-    Other columns are ignored. A row without audio is a written turn if it has text, dialogue_id, turn and role. A row
-    with a dialogue_id has the task sqa, unless it or the source states another. The rows of a dialogue must be
-    consecutive.
+    Other columns are ignored, unless they look like a time, a channel or the text: these are an error. A row without
+    audio is a written turn if it has text, dialogue_id, turn and role. A row with a dialogue_id has the task sqa,
+    unless it or the source states another. The rows of a dialogue must be consecutive.
     """
 
     reads: ClassVar[Reads] = "file"
@@ -39,6 +41,14 @@ class ManifestReader(Reader):
     """CSV, TSV or JSONL file with one row per utterance."""
     audio_dir: ConfigPath | None = None
     """Folder that relative audio paths start from; default: that of the manifest."""
+    audio_column: str | None = None
+    """Column of the audio's path; default: audio, path, wav, audio_path, audio_filepath or file."""
+    text_column: str | None = None
+    """Column of the text; default: text, sentence, transcription, transcript or normalized_text."""
+    id_column: str | None = None
+    """Column of the id; default: id, utterance_id or utt_id."""
+    ignore_columns: tuple[str, ...] = ()
+    """Columns to read as if they were not there."""
 
     def read(self) -> Iterator[Item | BadItem]:
         """List the rows in the order of the file.
@@ -48,41 +58,87 @@ class ManifestReader(Reader):
         """
         place = Place.of(self.path)
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
-        suffix = place.name.rpartition(".")[2].lower()
-        if suffix in ("csv", "tsv"):
-            records = _table_records(place, tab=suffix == "tsv")
-        elif suffix in ("jsonl", "ndjson", "json"):
-            records = _json_records(place)
-        else:
-            raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv or .jsonl file")
-        for line, record in records:
+        head, rows = look_ahead(self._checked(place, self._records(place)))
+        cut = are_cut(
+            ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str)), OLD_NAMES
+        )
+        for line, record in rows:
             try:
-                yield self._item(record, base)
+                yield self._item(record, base, cut)
             except ValueError as error:
                 yield self._bad(record, f"{place.uri}:{line}", str(error))
 
-    def _item(self, record: Mapping[str, Any] | str, base: Place) -> Item:
+    def _records(self, place: Place) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        suffix = place.name.rpartition(".")[2].lower()
+        if suffix in ("csv", "tsv"):
+            return _table_records(place, self._names("audio", AUDIO), tab=suffix == "tsv")
+        if suffix in ("jsonl", "ndjson", "json"):
+            return _json_records(place)
+        raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv or .jsonl file")
+
+    def _checked(
+        self, place: Place, records: Iterable[tuple[int, dict[str, Any] | str]]
+    ) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        """Yield the records without ignored columns.
+
+        Raises:
+            UserError: a column is not understood, or one that the config names is absent.
+        """
+        named = (self.audio_column, self.text_column, self.id_column)
+        check = ColumnCheck(place.uri, self._names("text", fields.TEXT), "`text_column: {}`", named)
+        for line, record in records:
+            if not isinstance(record, str):
+                record = without(record, self.ignore_columns)
+                check(record)
+            yield line, record
+        check.finish()
+
+    def _names(self, what: Literal["audio", "text", "id"], accepted: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names that a column may have: the one of the config, or all usual ones."""
+        column = {"audio": self.audio_column, "text": self.text_column, "id": self.id_column}[what]
+        return (column,) if column else accepted
+
+    def _audio(self, record: Mapping[str, Any]) -> str | None:
+        return fields.get_path(record, spelled(self._names("audio", AUDIO), record))
+
+    def _text(self, record: Mapping[str, Any]) -> str | None:
+        return fields.get_text(record, spelled(self._names("text", fields.TEXT), record))
+
+    def _uri(self, record: Mapping[str, Any], base: Place) -> str | None:
+        try:
+            audio = self._audio(record)
+        except ValueError:  # the row is a reject
+            return None
+        return base.join(audio).uri if audio else None
+
+    def _item(self, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item:
+        """Return the utterance of a row; `cut` says that columns of times beyond the old ones mean other recordings.
+
+        Raises:
+            ValueError: the row is no utterance; the message names the field.
+        """
         if isinstance(record, str):
             raise ValueError(record)
-        audio = fields.get_path(record, AUDIO)
-        if audio is None and not _is_written_turn(record):
-            raise ValueError(f"no audio: one of the fields {', '.join(AUDIO)} must hold a path")
-        offset, length = fields.get_segment(record)
+        audio, text = self._audio(record), self._text(record)
+        if audio is None and not _is_written_turn(record, text):
+            raise ValueError(f"no audio: one of the fields {', '.join(self._names('audio', AUDIO))} must hold a path")
+        segment = get_segment(record, OLD_NAMES if cut else None)
         dataset = self._dataset(record)
-        name = fields.get_text(record, fields.ID) or _default_id(record, audio, offset, length)
+        name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment)
         place = base.join(audio) if audio else None
         return Item(
             utterance_id=f"{dataset}/{name}",
             dataset=dataset,
             uri=place.uri if place else None,
             size=place.size() if place else None,
-            offset_samples=offset,
-            num_samples=length,
+            offset_samples=segment.offset,
+            num_samples=segment.length,
+            native=segment.native,
             split=fields.get_text(record, ("split",)) or self.split,
             task=self._task(record),
             language=fields.get_text(record, fields.LANGUAGE) or self.language,
             speaker_id=fields.get_text(record, fields.SPEAKER),
-            text=fields.get_text(record, fields.TEXT),
+            text=text,
             dialogue_id=_dialogue(record),
             turn=fields.get_count(record, "turn"),
             role=fields.get_role(record, ("role",)),
@@ -113,21 +169,22 @@ def _dialogue(record: Mapping[str, Any]) -> str | None:
     return fields.get_text(record, ("dialogue_id",))
 
 
-def _is_written_turn(record: Mapping[str, Any]) -> bool:
-    needed = (("dialogue_id",), ("turn",), ("role",), fields.TEXT)
-    return all(fields.get_text(record, names) is not None for names in needed)
+def _is_written_turn(record: Mapping[str, Any], text: str | None) -> bool:
+    return text is not None and all(
+        fields.get_text(record, (name,)) is not None for name in ("dialogue_id", "turn", "role")
+    )
 
 
-def _default_id(record: Mapping[str, Any], audio: str | None, offset: int, length: int | None) -> str:
+def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment) -> str:
     """Return an id for a row without one."""
     if audio is None:
         return f"{record['dialogue_id']}/{record['turn']}"
-    if offset == 0 and length is None:
+    if segment.offset == 0 and segment.length is None:
         return audio
-    return f"{audio}#{offset}+{'' if length is None else length}"
+    return f"{audio}#{segment.offset}+{'' if segment.length is None else segment.length}"
 
 
-def _table_records(place: Place, *, tab: bool) -> Iterator[tuple[int, dict[str, str] | str]]:
+def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield line number and record, or the message of its fault."""
     rows = read_rows(read_lines(place), tab=tab)
     header = next(rows, None)
@@ -136,9 +193,10 @@ def _table_records(place: Place, *, tab: bool) -> Iterator[tuple[int, dict[str, 
     if header.fault:
         raise UserError(f"{place.uri}:{header.line}: the header cannot be read: {header.fault}")
     names = [name.strip() for name in header.values]
-    if fields.first_of(AUDIO, names) is None:
+    if not spelled(accepted, names):
         raise UserError(
-            f"{place.uri}: no column with the audio's path among {', '.join(names)}; accepted names: {', '.join(AUDIO)}"
+            f"{place.uri}: no column with the audio's path among {', '.join(names)}; accepted names: "
+            f"{', '.join(accepted)}; `audio_column` in this source names another one"
         )
     for row in rows:
         yield row.line, row.fault or dict(zip(names, row.values, strict=True))

@@ -1,8 +1,8 @@
 """Entries of sources that a corpus does not hold yet, in chunks that cut no dialogue."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 
 from pipelines.readers.base import BadItem, Item, digest16
 from storage.store import Store
@@ -17,6 +17,8 @@ Dialogue = tuple[str, str]
 class Known:
     """Keys of the entries and digests of the utterance ids that a corpus holds, 16 bytes each.
 
+    `keys` maps each key to the number of the last source that listed it; 0 = none yet.
+
     Args:
         store: the corpus.
         parent: the version to read; None for an empty corpus.
@@ -26,26 +28,46 @@ class Known:
     """
 
     def __init__(self, store: Store, parent: Version | None) -> None:
-        self.keys: set[bytes] = set()
+        self.keys: dict[bytes, int] = {}
+        self.source = 1
+        self.copies: Counter[bytes] = Counter()
         self.ids: set[bytes] = set()
         for file in parent.files("utterances", step="ingest") if parent else ():
             table = read_table(store, file.path, ["utterance_id", "source_key"])
-            self.keys.update(table["source_key"].to_pylist())
+            self.keys.update(dict.fromkeys(table["source_key"].to_pylist(), 0))
             self.ids.update(digest16(name) for name in table["utterance_id"].to_pylist())
         for file in parent.files("rejects", step="ingest") if parent else ():
-            self.keys.update(read_table(store, file.path, ["source_key"])["source_key"].to_pylist())
+            self.keys.update(dict.fromkeys(read_table(store, file.path, ["source_key"])["source_key"].to_pylist(), 0))
+
+    def next_source(self) -> None:
+        """Say that the entries of another source follow: what it lists may be what an earlier one listed."""
+        self.source += 1
+        self.copies.clear()
 
     def admit(self, dialogue: Sequence[Entry]) -> dict[bytes, Entry]:
         """Register the new entries of a dialogue, or one single entry; return them by key.
 
-        Entries that the corpus has are left out. If the id of one new entry is taken, all become rejects.
+        Entries that the corpus or an earlier source has are left out. An entry that its source lists again becomes a
+        reject with a key of its own. If the id of one new entry is taken, all become rejects.
         """
-        new = {key: entry for entry in dialogue if (key := entry.key()) not in self.keys}
-        self.keys.update(new)
+        new: dict[bytes, Entry] = {}
+        for entry in dialogue:
+            key = entry.key()
+            again = self.keys.get(key) == self.source
+            if again:
+                key = self._next_key(key)
+            if key not in self.keys:
+                new[key] = _duplicate(entry) if again and isinstance(entry, Item) else entry
+            self.keys[key] = self.source
         if any(entry.utterance_id and digest16(entry.utterance_id) in self.ids for entry in new.values()):
             return {key: _duplicate(entry) if isinstance(entry, Item) else entry for key, entry in new.items()}
         self.ids.update(digest16(entry.utterance_id) for entry in new.values() if isinstance(entry, Item))
         return new
+
+    def _next_key(self, key: bytes) -> bytes:
+        """Return the key of the next copy of an entry."""
+        self.copies[key] += 1
+        return digest16(f"{key.hex()} again, {self.copies[key]}")
 
 
 def _duplicate(item: Item) -> BadItem:
@@ -61,11 +83,12 @@ def _duplicate(item: Item) -> BadItem:
 
 
 def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
-    """Yield dialogue and JSON line of each new entry."""
+    """Yield dialogue and JSON line of each new entry of one source."""
+    known.next_source()
     for group in entry_dialogues(entries):
         for key, entry in known.admit(group).items():
             kind = "bad" if isinstance(entry, BadItem) else "item"
-            line = {"kind": kind, "key": key.hex(), "item": asdict(entry)}
+            line = {"kind": kind, "key": key.hex(), "item": entry.stated()}
             yield dialogue_of(entry), json.dumps(line, sort_keys=True)
 
 

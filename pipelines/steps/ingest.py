@@ -8,7 +8,7 @@ of all later steps. A dialogue is never split.
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pipelines.engine.state import BuildState
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader, read_source
+from pipelines.readers.rows.times import Segment
 from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.entries import Known, chunks, fresh_entries
@@ -140,19 +141,26 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) ->
     Raises:
         AudioError: the audio is unusable, or the segment is outside it or too short.
     """
-    described = asdict(item)
-    del described["uri"], described["size"]
-    described |= {"text": normalise_text(item.text), "source_key": key}
     audio: dict[str, Any] = {"audio": None, "num_samples": 0, "sample_rate": None, "checksum": None}
     if item.uri is not None:
         file = facts(item.uri)
+        item = at_16k(item, file.sample_rate)
         audio = {
             "audio": {"uri": item.uri, "bytes": None},
             "num_samples": segment_length(item, file.num_samples, min_samples),
             "sample_rate": file.sample_rate,
             "checksum": file.checksum,
         }
+    described = asdict(item)
+    del described["uri"], described["size"], described["native"]
+    described |= {"text": normalise_text(item.text), "source_key": key}
     return cast(UtteranceRow, described | audio)
+
+
+def at_16k(item: Item, rate: int) -> Item:
+    """Return the item with its segment in samples at 16 kHz; `rate` is that of its file, in Hz."""
+    segment = Segment(item.offset_samples, item.num_samples, item.native).at_16k(rate)
+    return replace(item, offset_samples=segment.offset, num_samples=segment.length, native=segment.native)
 
 
 def segment_length(item: Item, file_samples: int, min_samples: int) -> int:
@@ -263,7 +271,7 @@ def check_nothing_left_out(store: Store, parent: Version, work_units: Sequence[W
         UserError: an entry is missing; the message names the number of missing entries and the remedy.
     """
     lines = (line for work_unit in work_units for line in store.get(work_unit.payload["path"]).splitlines())
-    left_out = Known(store, parent).keys - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
+    left_out = Known(store, parent).keys.keys() - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
     if left_out:
         raise UserError(
             f"work_units: with other work units all speech is ingested anew, but the sources no longer list "

@@ -1,8 +1,11 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipelines.errors import UserError
 from pipelines.readers import BadItem, Item
@@ -10,7 +13,7 @@ from pipelines.readers.base import Reader
 from pipelines.readers.conversation import ConversationReader
 
 
-def read(path: Path, **options: str) -> tuple[list[Item], list[BadItem]]:
+def read(path: Path, **options: Any) -> tuple[list[Item], list[BadItem]]:
     reader: Reader = ConversationReader.model_validate({"path": str(path), "dataset": "d", **options})
     entries = list(reader.read())
     items = [entry for entry in entries if isinstance(entry, Item)]
@@ -124,3 +127,106 @@ def test_what_is_no_dialogue_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "d.json").write_text('[{"id": 1}')
     with pytest.raises(UserError, match="not valid JSON"):
         read(tmp_path / "d.json")
+
+
+def dialogue(tmp_path: Path, *turns: Any, **record: Any) -> tuple[list[Item], list[BadItem]]:
+    path = tmp_path / "data.json"
+    path.write_text(json.dumps([{"id": "q", "conversations": turns, **record}]))
+    return read(path)
+
+
+HUMAN, GPT = {"from": "human", "value": "<audio>"}, {"from": "gpt", "value": "Yes."}
+
+
+@pytest.mark.parametrize("turns", [[], [{"from": "system", "value": "Be brief."}]])
+def test_a_dialogue_without_a_turn_is_a_reject(tmp_path: Path, turns: list[Any]) -> None:
+    items, bad = dialogue(tmp_path, *turns)
+    assert items == []
+    assert [(entry.reason, entry.message) for entry in bad] == [
+        ("bad_row", "the dialogue has no turn of a user or an assistant")
+    ]
+
+
+def test_audio_of_the_dialogue_belongs_to_the_marked_turns(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, HUMAN, GPT, audio="x.wav")
+    assert bad == []
+    assert [(item.uri, item.text) for item in items] == [(str(tmp_path / "x.wav"), None), (None, "Yes.")]
+    items, _ = dialogue(
+        tmp_path, HUMAN, GPT, {"from": "human", "value": "<|AUDIO|>"}, audio=["x.wav", {"path": "y.wav"}]
+    )
+    assert [item.uri and Path(item.uri).name for item in items] == ["x.wav", None, "y.wav"]
+
+
+def test_audio_of_the_dialogue_is_cut_where_every_turn_states_its_times(tmp_path: Path) -> None:
+    turns = [
+        {"role": "user", "text": "a", "start": 0, "end": 1.5},
+        {"role": "bot", "text": "b", "start": 1.5, "end": 4},
+    ]
+    items, bad = dialogue(tmp_path, {"role": "system", "text": "s"}, *turns, audio="x.wav")
+    assert bad == []
+    assert {item.uri for item in items} == {str(tmp_path / "x.wav")}
+    assert [(item.offset_samples, item.num_samples) for item in items] == [(0, 24_000), (24_000, 40_000)]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"from": "human", "value": "What?"}, GPT],
+        [HUMAN, HUMAN],
+        [{"from": "human", "value": "What?", "start": 1}, GPT],
+    ],
+)
+def test_audio_of_the_dialogue_that_belongs_to_no_turn_is_a_reject(tmp_path: Path, turns: list[Any]) -> None:
+    items, bad = dialogue(tmp_path, *turns, audio="x.wav")
+    assert items == []
+    assert ["'x.wav' belongs to no turn" in entry.message for entry in bad] == [True]
+
+
+def test_an_instruction_beside_the_mark_is_no_transcript(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, {"from": "human", "value": "<audio>\nTranscribe."}, GPT, audio="x.wav")
+    assert items == []
+    assert "text beside `<audio>`" in bad[0].message
+
+
+def test_audio_of_the_dialogue_is_not_needed_where_turns_have_their_own(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, HUMAN | {"audio": "a.wav"}, GPT | {"audio": "b.wav"}, audio="whole.wav")
+    assert bad == []
+    assert [(item.uri and Path(item.uri).name, item.text) for item in items] == [("a.wav", None), ("b.wav", "Yes.")]
+
+
+def test_a_mark_without_audio_is_a_reject(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, HUMAN, GPT)
+    assert [item.turn for item in items] == [1]
+    assert "neither text" in bad[0].message
+
+
+def test_turns_are_segments_unless_their_audio_is_cut_already(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000, np.float32), 16_000)
+    turn = {"from": "human", "value": "a", "audio": "a.wav"}
+    assert dialogue(tmp_path, turn | {"start": 0.5, "end": 1})[0][0].num_samples == 8_000
+    assert dialogue(tmp_path, turn | {"start": 7, "end": 9})[0][0] == dialogue(tmp_path, turn)[0][0]
+
+
+def test_fields_of_turns_that_are_not_understood_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'channel'"):
+        dialogue(tmp_path, GPT | {"audio": "a.wav", "channel": 1})
+    with pytest.raises(UserError, match="'time'"):
+        dialogue(tmp_path, GPT, GPT | {"audio": "a.wav", "time": 1.5})
+    with pytest.raises(UserError, match="'sentence'"):
+        dialogue(tmp_path, {"from": "human", "audio": "a.wav", "sentence": "x"})
+    items, bad = read(tmp_path / "data.json", ignore_columns=["sentence"])
+    assert bad == []
+    assert [item.text for item in items] == [None]
+
+
+def test_nan_is_a_missing_value(tmp_path: Path) -> None:
+    nan = float("nan")
+    items, bad = dialogue(
+        tmp_path, {"from": "human", "value": nan, "audio": "a.wav", "language": nan}, GPT | {"audio": nan}
+    )
+    assert bad == []
+    assert [(item.text, item.language, item.uri is None) for item in items] == [
+        (None, None, False),
+        ("Yes.", None, True),
+    ]
+    assert dialogue(tmp_path, {"from": "human", "value": nan, "audio": nan})[1][0].reason == "bad_row"

@@ -1,15 +1,18 @@
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipelines.errors import UserError
 from pipelines.readers import BadItem, Item
 from pipelines.readers.manifest import ManifestReader
 
 
-def read(path: Path, **options: str) -> tuple[list[Item], list[BadItem]]:
-    entries = list(ManifestReader(path=str(path), dataset="d", **options).read())  # type: ignore[arg-type]
+def read(path: Path, **options: Any) -> tuple[list[Item], list[BadItem]]:
+    entries = list(ManifestReader(path=str(path), dataset="d", **options).read())
     items = [entry for entry in entries if isinstance(entry, Item)]
     return items, [entry for entry in entries if isinstance(entry, BadItem)]
 
@@ -145,3 +148,65 @@ def test_a_bad_row_is_told_with_its_dialogue(tmp_path: Path) -> None:
         ("d", None),
         ("d", None),
     ]
+
+
+def test_nan_is_missing_in_every_field_that_is_not_a_time(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    nothing = "NaN"
+    names = ("id", "text", "sentence", "speaker", "language", "split", "task", "dataset", "dialogue_id", "turn", "role")
+    path.write_text("{" + "".join(f'"{name}": {nothing}, ' for name in names) + '"audio": "a.wav"}\n{"audio": NaN}\n')
+    items, bad = read(path, language="en")
+    assert items == [Item(utterance_id="d/a.wav", dataset="d", uri=str(tmp_path / "a.wav"), language="en")]
+    assert [entry.message for entry in bad] == [
+        "no audio: one of the fields audio, path, wav, audio_path, audio_filepath, file must hold a path"
+    ]
+    path.write_text('{"audio": {"path": NaN}}\n{"audio": "a.wav", "text": Infinity}\n')
+    items, bad = read(path)
+    assert items == []
+    assert "no audio" in bad[0].message
+    assert "'text' is not a text" in bad[1].message
+
+
+def test_columns_that_the_config_names(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("clip,verse,key,text,time\na.wav,Hi.,7,other,9\n")
+    with pytest.raises(UserError, match="audio_column"):
+        read(path)
+    with pytest.raises(UserError, match="'time'"):
+        read(path, audio_column="clip")
+    columns = {"audio_column": "clip", "text_column": "verse", "id_column": "key", "ignore_columns": ("time",)}
+    items, bad = read(path, **columns)
+    assert bad == []
+    assert items == [Item(utterance_id="d/7", dataset="d", uri=str(tmp_path / "a.wav"), text="Hi.")]
+    for name in ("audio_column", "text_column", "id_column"):
+        with pytest.raises(UserError, match="absent"):
+            read(path, **columns | {name: "absent"})
+    (tmp_path / "m.jsonl").write_text('{"clip": "a.wav", "time": 9}\n{"clip": "b.wav"}\n')
+    with pytest.raises(UserError, match="no column 'verse'; there are clip"):
+        read(tmp_path / "m.jsonl", audio_column="clip", text_column="verse", ignore_columns=("time",))
+
+
+def test_a_text_under_another_name_is_an_error_that_says_how_to_name_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.tsv"
+    path.write_text("path\tsentence_text\na.wav\tHello.\n")
+    with pytest.raises(UserError, match=r"`text_column: sentence_text`, or `ignore_columns: \[sentence_text\]`"):
+        read(path)
+    assert read(path, text_column="sentence_text")[0][0].text == "Hello."
+    assert read(path, ignore_columns=("sentence_text",))[0][0].text is None
+
+
+def test_names_of_audio_and_text_in_other_spellings(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("Audio Path,Sentence,ID\na.wav,Hello.,7\n")
+    items, bad = read(path)
+    assert bad == []
+    assert items == [Item(utterance_id="d/a.wav", dataset="d", uri=str(tmp_path / "a.wav"), text="Hello.")]
+
+
+def test_rows_cut_already_keep_their_keys(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(32_000, np.float32), 16_000)
+    path = tmp_path / "m.csv"
+    path.write_text("path,begin_time,end_time\na.wav,100.0,102.0\n")
+    items, _ = read(path)
+    path.write_text("path\na.wav\n")
+    assert [item.key() for item in items] == [item.key() for item in read(path)[0]]

@@ -223,15 +223,32 @@ def test_planning_again_gives_the_same_tasks_and_every_entry_once(audio: Path, t
     assert {task.fingerprint for task in others}.isdisjoint(task.fingerprint for task in first)
 
 
-def test_a_taken_id_is_a_reject_and_the_same_entry_is_none(tmp_path: Path) -> None:
+def test_a_taken_id_is_a_reject_and_the_same_entry_of_another_source_is_none(tmp_path: Path) -> None:
     known = Known(Store.open(tmp_path / "store", create=True), None)
     first, second = item("/a.wav"), item("/b.wav")
     assert known.admit([first]) == {first.key(): first}
+    known.next_source()
     assert known.admit([first]) == {}
     rejected = known.admit([second])[second.key()]
     assert isinstance(rejected, BadItem)
     assert (rejected.reason, rejected.source, rejected.utterance_id) == ("duplicate_id", "/b.wav", "d/a")
+    known.next_source()
     assert known.admit([second]) == {}
+
+
+def test_an_entry_that_its_source_lists_again_is_a_reject_each_time_and_known_to_the_next_build(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store", create=True)
+    known = Known(store, None)
+    same = item("/a.wav")
+    keys = [key for _ in range(3) for key in known.admit([same])]
+    assert len(set(keys)) == 3
+    later = Known(store, None)
+    later.keys = dict.fromkeys(keys, 0)
+    later.next_source()
+    assert [later.admit([same]) for _ in range(3)] == [{}, {}, {}]
+    (fourth,) = later.admit([same]).values()
+    assert isinstance(fourth, BadItem)
+    assert (fourth.reason, fourth.source) == ("duplicate_id", "/a.wav")
 
 
 def turns(name: str, *texts: str | None) -> list[Item | BadItem]:
@@ -281,10 +298,18 @@ def test_of_two_dialogues_with_one_id_the_first_counts_and_the_second_is_rejecte
     assert output.rows_out == 2
 
 
-def test_a_dialogue_with_one_taken_id_is_rejected_whole_and_one_that_is_known_is_silent(tmp_path: Path) -> None:
+def test_a_dialogue_with_one_taken_id_is_rejected_whole_and_so_is_a_repeated_one(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
     (found,) = planned(store, 100, *turns("1", "a", None), *turns("1", "a", None), *turns("1", None, None, "c"))
-    assert found == [("d/1/0", "ok"), ("d/1/1", "bad_row"), ("d/1/0", "bad_row"), ("d/1/2", "duplicate_id")]
+    assert found == [
+        ("d/1/0", "ok"),
+        ("d/1/1", "bad_row"),
+        ("d/1/0", "duplicate_id"),
+        ("d/1/1", "bad_row"),
+        ("d/1/0", "bad_row"),
+        ("d/1/1", "bad_row"),
+        ("d/1/2", "duplicate_id"),
+    ]
     taken = item(None, utterance_id="d/2/1", text="x")
     (found,) = planned(store, 100, taken, *turns("2", "a", "b", None))
     assert found[1:] == [("d/2/0", "duplicate_id"), ("d/2/1", "duplicate_id"), ("d/2/2", "bad_row")]

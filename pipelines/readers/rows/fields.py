@@ -41,9 +41,9 @@ def get_text(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
     """
     for name in names:
         value = record.get(name)
-        if value is None or value == "":
+        if is_missing(value):
             continue
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
             raise ValueError(f"field {name!r} is not a text: {str(value)[:80]!r}")
         return check_text(name, str(value).strip()) or None
     return None
@@ -64,40 +64,35 @@ def check_text(name: str, text: str) -> str:
     return text
 
 
-def get_samples(record: Mapping[str, Any], name: str) -> int | None:
-    """Convert the field's seconds to samples at 16 kHz, rounded; None if it is missing or empty.
+def is_missing(value: Any) -> bool:
+    """Return whether a value means that there is none: null, an empty text, or NaN, which pandas writes for it."""
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def get_number(record: Mapping[str, Any], name: str, unit: str, scale: float) -> int | None:
+    """Return the field's number times `scale`, rounded; None if it is missing or empty.
+
+    Args:
+        record: the record.
+        name: the field.
+        unit: unit of the field, for messages.
+        scale: what one unit counts in the result.
 
     Raises:
-        ValueError: the value is not a number of seconds from 0 to `MAX_SECONDS`.
+        ValueError: the value is not a number from 0 to that of `MAX_SECONDS`.
     """
-    text = get_text(record, (name,))
+    value = record.get(name)
+    text = str(value) if isinstance(value, float) else get_text(record, (name,))  # NaN is no length: a fault
     if text is None:
         return None
     try:
-        seconds = float(text)
+        number = float(text)
     except ValueError:
-        raise ValueError(f"field {name!r} is not a number of seconds: {text[:80]!r}") from None
-    if not math.isfinite(seconds) or not 0 <= seconds <= MAX_SECONDS:
-        raise ValueError(f"field {name!r} is {text}, not a number of seconds from 0 to {MAX_SECONDS:.0f}")
-    return round(seconds * SAMPLE_RATE)
-
-
-def get_segment(record: Mapping[str, Any]) -> tuple[int, int | None]:
-    """Return offset and length (None = to the end) in samples at 16 kHz, from `offset`/`duration` or `start`/`end`.
-
-    Raises:
-        ValueError: a value is invalid or the segment is empty.
-    """
-    offset = get_samples(record, "offset")
-    if offset is None:
-        offset = get_samples(record, "start") or 0
-    length = get_samples(record, "duration")
-    end = get_samples(record, "end")
-    if length is None and end is not None:
-        length = end - offset
-    if length is not None and length <= 0:
-        raise ValueError(f"the segment is empty: {length} samples from sample {offset} on")
-    return offset, length
+        raise ValueError(f"field {name!r} is not a number of {unit}: {text[:80]!r}") from None
+    largest = MAX_SECONDS * SAMPLE_RATE / scale
+    if not math.isfinite(number) or not 0 <= number <= largest:
+        raise ValueError(f"field {name!r} is {text}, not a number of {unit} from 0 to {largest:.0f}")
+    return round(number * scale)
 
 
 def get_count(record: Mapping[str, Any], name: str) -> int | None:
@@ -153,6 +148,6 @@ def get_path(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
         value = record.get(name)
         if isinstance(value, Mapping):
             return get_text(value, ("path",))  # pyright: ignore[reportUnknownArgumentType]
-        if value is not None and value != "":
+        if not is_missing(value):
             return get_text(record, (name,))
     return None

@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from pipelines.readers.delimited import MAX_ROW_LINES, Row, read_rows
 from pipelines.readers.lines import MAX_LINE_BYTES, read_lines
 from pipelines.readers.places import Place
+from pipelines.readers.rows.delimited import MAX_ROW_LINES, Row, read_rows
 
 
 def rows(tmp_path: Path, content: bytes, *, tab: bool = False) -> list[Row]:

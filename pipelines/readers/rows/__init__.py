@@ -1,0 +1,1 @@
+"""Rows and records of sources: their columns, and the values of their fields."""

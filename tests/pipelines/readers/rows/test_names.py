@@ -1,0 +1,136 @@
+from typing import Any
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.readers.rows.names import ColumnCheck, Time, spelled, time_columns, time_of
+
+TEXT = ("text", "sentence")
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "unit"),
+    [
+        ("offset", "start", "seconds"),
+        ("start_time", "start", "seconds"),
+        ("begin_time", "start", "seconds"),
+        ("Start", "start", "seconds"),
+        ("startTime", "start", "seconds"),
+        ("segment_start_time", "start", "seconds"),
+        ("START_SEC", "start", "seconds"),
+        ("start_ts", "start", "seconds"),
+        ("offset_ms", "start", "milliseconds"),
+        ("start_sample", "start", "samples"),
+        ("sample_offset", "start", "samples"),
+        ("frame_offset", "start", "samples"),
+        ("End", "end", "seconds"),
+        ("stop", "end", "seconds"),
+        ("end_offset", "end", "seconds"),
+        ("endMs", "end", "milliseconds"),
+        ("end_sample", "end", "samples"),
+        ("dur", "duration", "seconds"),
+        ("audio_duration", "duration", "seconds"),
+        ("duration[ms]", "duration", "milliseconds"),
+        ("num_samples", "duration", "samples"),
+    ],
+)
+def test_common_names_of_times_are_known(name: str, part: str, unit: str) -> None:
+    time = time_of(name)
+    assert isinstance(time, Time)
+    assert (time.part, time.unit) == (part, unit)
+
+
+@pytest.mark.parametrize("name", ["text", "path", "sentence_id", "n_frames", "duration_us", "start_end", "segment"])
+def test_other_names_are_not_taken_for_times(name: str) -> None:
+    assert time_of(name) is None
+
+
+def test_num_frames_counts_only_beside_torchaudios_frame_offset() -> None:
+    assert time_columns(["num_frames", "text"]) == {}
+    assert set(time_columns(["num_frames", "frame_offset"])) == {"num_frames", "frame_offset"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_frames", "120"),
+        ("num_frames", 120),
+        ("duration_us", 1_200_000),
+        ("start_frame", 3),
+        ("time", "0.5"),
+        ("timestamp", "00:01:02.5"),
+        ("timestamps", [0.5, 1.5]),
+        ("total_duration", 12.5),
+        ("channel", 0),
+        ("channel", "1"),
+        ("audio_channel", "left"),
+        ("ch", "B"),
+        ("channels", [0, 1]),
+        ("sentence_text", "hello"),
+        ("tgt_text", "hello"),
+        ("raw_transcript", "hello"),
+        ("transcript_path", "a.txt"),
+        ("Utterance", "hello"),
+    ],
+)
+def test_what_looks_like_a_time_a_channel_or_a_text_is_an_error(name: str, value: Any) -> None:
+    check = ColumnCheck("m.csv", TEXT, "`text_column: {}`")
+    with pytest.raises(UserError, match=rf"m\.csv: column '{name}' looks.*`ignore_columns: \[{name}\]`"):
+        check({"path": "a.wav", name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sentence_id", "7f"),
+        ("sentence_domain", "news"),
+        ("segment", "Benchmark"),
+        ("up_votes", "2"),
+        ("channel", "TED talks"),
+        ("num_channels", 2),
+        ("channels", "1"),
+        ("created_time", "1618000000"),
+        ("sample_rate", 16_000),
+        ("time", ""),
+        ("time", float("nan")),
+        ("timestamp", "2024-05-01 12:00"),
+        ("words", [{"word": "a", "start": 0.1}]),
+        ("duration", 1.5),
+        ("length", 12),
+    ],
+)
+def test_other_columns_pass(name: str, value: Any) -> None:
+    ColumnCheck("m.csv", TEXT)({"path": "a.wav", name: value})
+
+
+def test_a_length_without_a_unit_matters_beside_a_start_only() -> None:
+    with pytest.raises(UserError, match="'length'"):
+        ColumnCheck("m.csv", TEXT)({"start": "1", "length": "2"})
+    ColumnCheck("m.csv", TEXT)({"start": "1", "end": "2", "length": "2"})
+
+
+def test_a_second_text_is_no_error() -> None:
+    ColumnCheck("m.csv", TEXT)({"text": "", "raw_text": "Hello."})
+    ColumnCheck("m.csv", TEXT)({"Text": "hello", "raw_text": "Hello."})
+
+
+def test_a_column_is_noticed_in_later_records_too() -> None:
+    check = ColumnCheck("m.csv", TEXT)
+    check({"text": "x", "time": ""})
+    with pytest.raises(UserError, match="'time'"):
+        check({"text": "x", "time": "3"})
+
+
+def test_a_column_that_the_config_names_must_occur() -> None:
+    check = ColumnCheck("m.csv", ("verse",), named=("verse", None))
+    check({"a": 1})
+    with pytest.raises(UserError, match="no column 'verse'; there are a"):
+        check.finish()
+    check({"verse": "x"})
+    check.finish()
+
+
+def test_spelling_matters_only_if_no_name_is_exact() -> None:
+    assert spelled(TEXT, ["Text", "sentence"]) == ("sentence",)
+    assert spelled(TEXT, ["Sentence", "TEXT", "x"]) == ("TEXT", "Sentence")
+    assert spelled(TEXT, ["texts"]) == ()
