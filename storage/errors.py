@@ -23,3 +23,19 @@ class CommitConflict(StorageError):  # noqa: N818
 
 class CorruptStore(StorageError):  # noqa: N818
     """A file of the store differs from what was written."""
+
+
+def damaged(url: object, fault: str, store: str) -> CorruptStore:
+    """The error of a file of a version that differs from what was written, with the remedy.
+
+    Args:
+        url: URL of the file.
+        fault: what is wrong with it.
+        store: URI of the store.
+    """
+    return CorruptStore(f"{url}: {fault}; {remedy(store)}")
+
+
+def remedy(store: str) -> str:
+    """What a person can do about a file of a version that is missing or damaged."""
+    return f"restore it from a copy, or compute it again: echox repair {store}"

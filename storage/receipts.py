@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from storage.errors import NotFound
 from storage.schemas import TRAINING
 from storage.store import Store
-from storage.tables import rows_to_parquet
+from storage.tables import checked_name, rows_to_parquet
 
 RECEIPT_FORMAT = 1
 
@@ -80,14 +80,14 @@ def to_json(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def data_path(table: str, fingerprint: str, sha256: str) -> str:
+def data_path(table: str, fingerprint: str, data: bytes) -> str:
     """Path of a table of a work unit.
 
-    The hash of the contents is part of the name: if another machine rounds differently, its file does not replace one
-    that a version already refers to.
+    Checksums of the contents are part of the name: reads are checked against them, and if another machine rounds
+    differently, its file does not replace one that a version already refers to.
     """
     folder = f"training/{table}" if table in TRAINING else f"data/{table}"
-    return f"{folder}/{fingerprint}-{sha256[:8]}.parquet"
+    return f"{folder}/{checked_name(fingerprint, data)}"
 
 
 def receipt_path(step: str, fingerprint: str) -> str:
@@ -130,7 +130,7 @@ def write_output(
     for name, table in tables:
         data = rows_to_parquet(name, table)
         sha256 = hashlib.sha256(data).hexdigest()
-        path = data_path(name, fingerprint, sha256)
+        path = data_path(name, fingerprint, data)
         store.put(path, data)
         files.append(DataFile(name, path, table.num_rows, len(data), sha256))
     receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))

@@ -1,10 +1,10 @@
 """Buckets: connections, exact put-if-absent, and errors with remedies."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from uuid import uuid4
 
 import obstore
@@ -16,6 +16,8 @@ from storage.uris import Bucket
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
+
+T = TypeVar("T")
 
 REQUEST_TIMEOUT = timedelta(minutes=5)
 """Timeout of one whole request with its body: a work unit of embedded audio over a slow link."""
@@ -37,8 +39,10 @@ REMEDIES = (
     ("AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION"),
 )  # fmt: skip
 """(part of the server's or client's message, remedy); the first match counts."""
-UNREACHABLE = "HTTP error"
+UNREACHABLE = "error sending request"
 """Part of the client's message if no server answers."""
+GIVEN_UP = "Error performing"
+"""Part of the client's message if a request failed as often as `RETRIES` allows, or was refused."""
 
 
 def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
@@ -64,18 +68,34 @@ def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
     Raises:
         StorageError: the bucket cannot be read, or the prefix is empty (unless `create`).
     """
-    with explained(bucket.uri):
-        empty = next(list_objects(connect(bucket, retries=PROBE_RETRIES)), None) is None
+    empty = next(list_objects(connect(bucket, retries=PROBE_RETRIES), bucket.uri), None) is None
     if empty and not create:
         raise StorageError(f"no store at {bucket.uri}; build one with `echox build`")
     return connect(bucket)
 
 
-def list_objects(objects: LocalStore | S3Store, folder: str = "") -> Iterator[str]:
-    """Yield the paths of all objects under a folder, with one page of the listing in memory at a time."""
-    for page in obstore.list(objects, folder or None):  # pyright: ignore[reportUnknownMemberType]
-        for entry in page:
-            yield entry["path"]
+def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> Iterator[str]:
+    """Yield the paths of all objects under a folder, with one page of the listing in memory at a time.
+
+    A listing that breaks is continued once for each page that came.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
+    last: str | None = None
+    broken = False
+    while True:
+        try:
+            with explained(url):
+                for page in obstore.list(objects, folder or None, offset=last):  # pyright: ignore[reportUnknownMemberType]
+                    for entry in page:
+                        yield entry["path"]
+                        last, broken = entry["path"], False
+                return
+        except Unavailable as error:
+            if broken or not _broke_off(error):
+                raise
+            broken = True
 
 
 def create_object(objects: S3Store, path: str, data: bytes) -> None:
@@ -100,6 +120,33 @@ def _written_by(mark: str, objects: S3Store, path: str) -> bool:
         return obstore.get(objects, path).attributes.get("writer") == mark
     except (BaseError, FileNotFoundError):
         return False
+
+
+def answered(url: str, request: Callable[[], T]) -> T:
+    """Make a request that may be made twice; one whose answer breaks off is made again.
+
+    The client makes a request again that the server refuses for the moment, but not one whose answer breaks off.
+
+    Args:
+        url: URL of the file, for messages.
+        request: makes the request.
+
+    Raises:
+        StorageError: as `explained`.
+    """
+    try:
+        with explained(url):
+            return request()
+    except Unavailable as error:
+        if not _broke_off(error):
+            raise
+    with explained(url):
+        return request()
+
+
+def _broke_off(error: Unavailable) -> bool:
+    """Whether the server answered, but not to the end."""
+    return GIVEN_UP not in str(error.__cause__)
 
 
 @contextmanager

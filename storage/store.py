@@ -10,7 +10,7 @@ from obstore.store import LocalStore, S3Store
 from storage.errors import NotFound
 from storage.local import open_folder, write_file
 from storage.ranges import RangeReader
-from storage.s3 import connect, create_object, explained, list_objects, open_bucket
+from storage.s3 import answered, connect, create_object, explained, list_objects, open_bucket
 from storage.uris import Bucket, parse_uri
 
 SAFE_PATH = re.compile(r"(?!\.\.?(/|$))[\w.=+-]+(/(?!\.\.?(/|$))[\w.=+-]+)*", re.ASCII)
@@ -73,8 +73,7 @@ class Store:
             NotFound: there is no such file.
             StorageError: the store does not answer or refuses.
         """
-        with explained(self.url(path)):
-            return obstore.get(self._objects, path).bytes().to_bytes()
+        return answered(self.url(path), lambda: obstore.get(self._objects, path).bytes().to_bytes())
 
     def reader(self, path: str) -> RangeReader:
         """Open a file for reading in parts.
@@ -83,8 +82,7 @@ class Store:
             NotFound: there is no such file.
             StorageError: the store does not answer or refuses.
         """
-        with explained(self.url(path)):
-            return RangeReader(self._objects, path)
+        return RangeReader(self._objects, path, self.url(path))
 
     def put(self, path: str, data: bytes) -> None:
         """Write a whole file, replacing an existing one; it is durable when this returns.
@@ -133,8 +131,7 @@ class Store:
             NotFound: there is no such file.
             StorageError: the store does not answer or refuses.
         """
-        with explained(self.url(path)):
-            return obstore.head(self._objects, path)["size"]
+        return answered(self.url(path), lambda: obstore.head(self._objects, path)["size"])
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the paths of all files under a folder, in any order, without unfinished files.
@@ -142,8 +139,7 @@ class Store:
         Raises:
             StorageError: the store does not answer or refuses.
         """
-        with explained(self.url(prefix) if prefix else self.uri):
-            yield from list_objects(self._objects, prefix)
+        return list_objects(self._objects, self.url(prefix) if prefix else self.uri, prefix)
 
     def delete(self, path: str) -> None:
         """Remove a file; a missing file is not an error.

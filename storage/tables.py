@@ -1,35 +1,46 @@
-"""Tables as Parquet files; equal rows give equal bytes."""
+"""Tables as Parquet files; equal rows give equal bytes, and every read is checked against what was written.
 
-import io
-import os
-from bisect import bisect_right
+The name of a file ends with `-<contents>-<end>.parquet`: the first 8 hexadecimal digits of the SHA-256 of the whole
+file, and of its end (the footer, which says where the columns lie and of which type they are). A whole read is checked
+against the first, a read of parts against the second and the checksums of Parquet's pages. Files of earlier versions
+have neither checksums of pages nor the second number: the first read of parts checks the whole file.
+"""
+
+import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
-from typing import TYPE_CHECKING
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.errors import CorruptStore
-from storage.ranges import RangeReader
+from storage.errors import CorruptStore, NotFound, damaged, remedy
+from storage.ranges import BLOCK_BYTES, Gathered
 from storage.schemas import ROW_GROUP_ROWS, check
 from storage.store import Store
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 DEFAULT_ROW_GROUP_ROWS = 65_536
 ZSTD_LEVEL = 3
 
-HOLE_BYTES = 8192
-"""Largest gap in bytes between two ranges of one request: a second request costs more. Arrow's default too."""
+TAIL_BYTES = 65_536
+"""Bytes at the end of a file that are fetched first, because the footer is there; pyarrow's default too."""
+LENGTH_BYTES = 8
+"""Length of the footer and the mark PAR1, at the very end of a Parquet file."""
+DIGITS = 8
+_NAME = re.compile(r".*?-(?P<contents>[0-9a-f]{8})(-(?P<end>[0-9a-f]{8}))?\.parquet")
 
 
-def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP_ROWS) -> bytes:
+def table_to_parquet(
+    table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP_ROWS, page_checksums: bool = True
+) -> bytes:
     """Serialise a table as a Parquet file: zstd, dictionaries for strings.
 
     The bytes depend only on rows, types and the version of pyarrow, not on chunks or on metadata of the schema.
+
+    Args:
+        table: the rows.
+        row_group_rows: rows of a row group.
+        page_checksums: whether pages have checksums; those of earlier versions of this program have none.
     """
     table = table.replace_schema_metadata(None).combine_chunks()
     sink = pa.BufferOutputStream()
@@ -40,17 +51,29 @@ def table_to_parquet(table: pa.Table, *, row_group_rows: int = DEFAULT_ROW_GROUP
         compression="zstd",
         compression_level=ZSTD_LEVEL,
         use_dictionary=_string_columns(table.schema),  # pyright: ignore[reportArgumentType]
+        write_page_checksum=page_checksums,
     )
     return sink.getvalue().to_pybytes()
 
 
-def rows_to_parquet(name: str, table: pa.Table) -> bytes:
+def rows_to_parquet(name: str, table: pa.Table, *, page_checksums: bool = True) -> bytes:
     """Serialise a table of the corpus as a Parquet file, after `check`, in row groups that fit its contents.
+
+    Args:
+        name: a key of `SCHEMAS`.
+        table: the rows.
+        page_checksums: as for `table_to_parquet`.
 
     Raises:
         StorageError: as `check`.
     """
-    return table_to_parquet(check(table, name), row_group_rows=ROW_GROUP_ROWS.get(name, DEFAULT_ROW_GROUP_ROWS))
+    rows = ROW_GROUP_ROWS.get(name, DEFAULT_ROW_GROUP_ROWS)
+    return table_to_parquet(check(table, name), row_group_rows=rows, page_checksums=page_checksums)
+
+
+def checked_name(stem: str, data: bytes) -> str:
+    """File name of a Parquet file: `stem`, then the checksums of its contents and of its end."""
+    return f"{stem}-{_digits(data)}-{_digits(data[-_end_bytes(data) :])}.parquet"
 
 
 def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -58,75 +81,131 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
 
     Raises:
         NotFound: there is no such file.
-        CorruptStore: it is not a Parquet file or lacks a column.
+        CorruptStore: it is not the file that was written, or lacks a column.
     """
-    with _told(store.url(path)):
+    with _told(store, path):
         # Read in this thread only: if one of Arrow's buffering or decoding threads frees Python's bytes while the
         # process ends, the process aborts.
         if columns is None:
-            return pq.ParquetFile(pa.BufferReader(store.get(path)), pre_buffer=False).read(use_threads=False)
-        source = _Gathered(store.reader(path))
-        file = pq.ParquetFile(pa.PythonFile(source, mode="r"), pre_buffer=False)
-        if absent := set(columns) - set(file.schema_arrow.names):
-            raise CorruptStore(f"{store.url(path)}: no column {', '.join(sorted(absent))}")
-        source.gather(_ranges(file.metadata, columns))
+            data = store.get(path)
+            _compare(store, path, "contents", _digits(data))
+            return _parquet(pa.BufferReader(data)).read(use_threads=False)
+        source, file = _open(store, path)
+        source.gather(_ranges(file.metadata, range(file.num_row_groups), _existing(store, path, file, columns)))
         return file.read(list(columns), use_threads=False)
 
 
+def num_row_groups(store: Store, path: str) -> int:
+    """Number of row groups of a table.
+
+    Raises:
+        NotFound: there is no such file.
+        CorruptStore: it is not the file that was written.
+    """
+    with _told(store, path):
+        return _open(store, path)[1].num_row_groups
+
+
+def read_row_group(store: Store, path: str, group: int, columns: Sequence[str]) -> pa.Table:
+    """Read some columns of one row group; only their bytes are fetched.
+
+    Args:
+        store: the store.
+        path: path of the table in the store.
+        group: number of the row group.
+        columns: names of the columns.
+
+    Raises:
+        NotFound: there is no such file.
+        CorruptStore: it is not the file that was written, or lacks a column.
+    """
+    with _told(store, path):
+        source, file = _open(store, path)
+        source.gather(_ranges(file.metadata, [group], _existing(store, path, file, columns)))
+        return file.read_row_group(group, list(columns), use_threads=False)
+
+
 @contextmanager
-def _told(where: str) -> Generator[None]:
+def _told(store: Store, path: str) -> Generator[None]:
     try:
         yield
+    except NotFound as error:
+        raise NotFound(f"{error}; {remedy(store.uri)}") from error
     except (pa.ArrowException, OSError) as error:
-        raise CorruptStore(f"{where}: not the Parquet file that was written ({error})") from error
+        fault = " ".join(str(error).split())
+        raise damaged(store.url(path), f"not the Parquet file that was written ({fault})", store.uri) from error
 
 
-class _Gathered(io.RawIOBase):
-    """A stored file whose ranges can be fetched in advance, in few requests."""
-
-    def __init__(self, file: RangeReader) -> None:
-        self._file = file
-        self._parts: list[tuple[int, memoryview]] = []
-
-    def gather(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Fetch ranges of bytes, each by its start and end, in the order of the file."""
-        joined: list[tuple[int, int]] = []
-        for start, end in ranges:
-            if joined and start - joined[-1][1] <= HOLE_BYTES:
-                start, _ = joined.pop()
-            joined.append((start, end))
-        for start, end in joined:
-            self._file.seek(start)
-            self._parts.append((start, memoryview(self._file.read(end - start) or b"")))
-
-    def readable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return True."""
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        """Move to a byte position."""
-        return self._file.seek(offset, whence)
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Read the next bytes, from memory if all of them were fetched."""
-        view, position = memoryview(buffer).cast("B"), self.tell()
-        index = bisect_right(self._parts, position, key=itemgetter(0)) - 1
-        if index >= 0:
-            start, part = self._parts[index]
-            found = part[position - start :][: len(view)]
-            if len(found) == len(view):
-                view[:] = found
-                return self.seek(position + len(view)) - position
-        return self._file.readinto(view)
+def _parquet(source: pa.NativeFile) -> pq.ParquetFile:
+    return pq.ParquetFile(source, pre_buffer=False, page_checksum_verification=True)
 
 
-def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the bytes of some columns, in the order of the file."""
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+def _open(store: Store, path: str) -> tuple[Gathered, pq.ParquetFile]:
+    """Open a table for reading in parts, after a check of its end, or of the whole file if its pages have no checksums.
+
+    The caller fetches ranges in advance with the first value, and reads with the second.
+    """
+    source = Gathered(store.reader(path))
+    end = _fetch_end(source)
+    name = _NAME.fullmatch(path)
+    if name and name["end"]:
+        _compare(store, path, "end", _digits(end))
+    elif name:
+        _check_once(store, path, source)
+    return source, _parquet(pa.PythonFile(source, mode="r"))
+
+
+def _fetch_end(source: Gathered) -> bytes:
+    """Fetch the footer of a Parquet file, its length and the last mark, in one request if it is small."""
+    size = source.size
+    source.gather([(max(0, size - TAIL_BYTES), size)])
+    start = max(0, size - _end_bytes(source.read_at(max(0, size - LENGTH_BYTES), LENGTH_BYTES)))
+    source.gather([(start, size)])
+    return source.read_at(start, size - start)
+
+
+def _end_bytes(data: bytes) -> int:
+    """Length of the end of a Parquet file, from its last bytes."""
+    return LENGTH_BYTES + int.from_bytes(data[-LENGTH_BYTES:-4], "little")
+
+
+_whole: set[str] = set()
+"""URLs of the files without checksums of pages that this process has checked as a whole."""
+
+
+def _check_once(store: Store, path: str, source: Gathered) -> None:
+    """Check a whole file, in bounded memory, unless this process did already."""
+    url = store.url(path)
+    if url in _whole:
+        return
+    digest = sha256()
+    for start in range(0, source.size, BLOCK_BYTES):
+        digest.update(source.read_at(start, min(BLOCK_BYTES, source.size - start)))
+    _compare(store, path, "contents", digest.hexdigest()[:DIGITS])
+    _whole.add(url)
+
+
+def _compare(store: Store, path: str, part: str, found: str) -> None:
+    """Compare a checksum with the one in the name of the file; names of other forms have none."""
+    name = _NAME.fullmatch(path)
+    if name and name[part] != found:
+        fault = f"not the Parquet file that was written (SHA-256 of the {part} begins with {found})"
+        raise damaged(store.url(path), fault, store.uri)
+
+
+def _digits(data: bytes) -> str:
+    return sha256(data).hexdigest()[:DIGITS]
+
+
+def _existing(store: Store, path: str, file: pq.ParquetFile, columns: Sequence[str]) -> Sequence[str]:
+    if absent := set(columns) - set(file.schema_arrow.names):
+        raise CorruptStore(f"{store.url(path)}: no column {', '.join(sorted(absent))}")
+    return columns
+
+
+def _ranges(metadata: pq.FileMetaData, groups: Iterable[int], columns: Collection[str]) -> Iterator[tuple[int, int]]:
+    """Yield start and end of the bytes of some columns of some row groups, in the order of the file."""
+    for group in map(metadata.row_group, groups):
         for chunk in map(group.column, range(group.num_columns)):
             if chunk.path_in_schema.partition(".")[0] in columns:
                 start = chunk.dictionary_page_offset or chunk.data_page_offset

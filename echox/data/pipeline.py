@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from echox.data.config import DataConfig
 from echox.data.corpus import Corpus, Holdout
-from echox.data.files import num_row_groups, read_row_group
 from echox.data.reading import ExampleT, Reading
 from echox.errors import EchoxError
 from echox.native import load_libsndfile
+from storage.tables import num_row_groups, read_row_group
 
 load_libsndfile()
 

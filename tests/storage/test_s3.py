@@ -19,13 +19,18 @@ class Faulty:
 
     Attributes:
         faults: (method, answer, whether the request is done before its answer is lost), used up one by one.
+        cut: number of bodies of GETs that break off in the middle.
     """
 
     def __init__(self) -> None:
         self.application: Application = DomainDispatcherApplication(create_backend_app)
         self.faults: list[tuple[str, str, bool]] = []
+        self.cut = 0
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self.cut and environ["REQUEST_METHOD"] == "GET":
+            self.cut -= 1
+            return self.broken(environ, start_response)
         if not self.faults or self.faults[0][0] != environ["REQUEST_METHOD"]:
             return self.application(environ, start_response)
         _, answer, done = self.faults.pop(0)
@@ -33,6 +38,12 @@ class Faulty:
             list(self.application(environ, lambda *_: None))
         start_response(answer, [("Content-Type", "application/xml")])
         return [b"<Error><Code>Fault</Code></Error>"]
+
+    def broken(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
+        """Half of the body, under the headers of the whole one; then the connection ends."""
+        body = b"".join(self.application(environ, start_response))
+        yield body[: len(body) // 2]
+        raise ConnectionAbortedError
 
 
 @pytest.fixture
@@ -66,6 +77,28 @@ def test_create_whose_answer_was_lost_succeeds(faulty: Faulty, s3_bucket: str) -
     faulty.faults = [("PUT", "503 Slow Down", False)]
     with pytest.raises(AlreadyExists):
         store.create("x", b"mine")
+
+
+def test_an_answer_that_breaks_off_once_is_asked_for_again(faulty: Faulty, s3_bucket: str) -> None:
+    store = Store.open(s3_bucket, create=True)
+    paths = [f"x/{number}" for number in range(5)]
+    data = bytes(range(256)) * 5_000
+    for path in paths:
+        store.put(path, data)
+    faulty.cut = 1
+    assert store.get(paths[0]) == data
+    assert faulty.cut == 0
+    faulty.cut = 1
+    assert list(store.list("x")) == paths
+    assert faulty.cut == 0
+    reader = store.reader(paths[1])
+    faulty.cut = 1
+    reader.seek(1_000)
+    assert reader.read(200_000) == data[1_000:201_000]
+    assert faulty.cut == 0
+    faulty.cut = 1
+    assert Store.open(s3_bucket).get(paths[2]) == data
+    assert faulty.cut == 0
 
 
 @pytest.mark.parametrize(

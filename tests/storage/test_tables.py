@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from random import randbytes
@@ -18,7 +19,14 @@ from storage.errors import CorruptStore, NotFound
 from storage.ranges import RangeReader
 from storage.schemas import SCHEMAS
 from storage.store import Store
-from storage.tables import read_table, rows_to_parquet, table_to_parquet
+from storage.tables import (
+    checked_name,
+    num_row_groups,
+    read_row_group,
+    read_table,
+    rows_to_parquet,
+    table_to_parquet,
+)
 
 
 def units_row(number: int) -> dict[str, Any]:
@@ -127,7 +135,7 @@ def test_neighbouring_columns_are_one_request_of_this_thread(store: Store, reque
     store.put("x.parquet", data)
     table = read_table(store, "x.parquet", ["prompt", "transcript", "response"])
     assert table.to_pylist() == [{name: row[name] for name in table.column_names} for row in rows]
-    assert len(requests) == 1 + 3  # the end of the file, then each of its three row groups
+    assert len(requests) == 1 + 2  # the end of the file with its last row group, then the two others
     assert sum(size for size, _ in requests) < 2**16 + 600 * 100
     assert {thread for _, thread in requests} == {threading.get_ident()}
 
@@ -138,6 +146,7 @@ from pathlib import Path
 from storage.tables import read_table
 
 class Folder(type(Path())):
+    uri = "folder"
     url = Path.joinpath
     def get(self, path):
         return (self / path).read_bytes()
@@ -187,3 +196,82 @@ def test_trouble_is_told(store: Store) -> None:
         read_table(store, "whole.parquet", ["units", "nothing"])
     with pytest.raises(NotFound):
         read_table(store, "absent.parquet", ["units"])
+
+
+def flipped(data: bytes, position: int) -> bytes:
+    """The data with one bit changed."""
+    changed = bytearray(data)
+    changed[position] ^= 1 << position % 8
+    return bytes(changed)
+
+
+def some_audio_rows(name: str = "a") -> pa.Table:
+    rows = [audio_row(number) | {"example_id": f"{name}{number}", "audio": randbytes(40)} for number in range(300)]
+    return pa.Table.from_pylist(rows, SCHEMAS["s2t"])
+
+
+@pytest.mark.parametrize("page_checksums", [True, False], ids=["now", "earlier"])
+def test_no_flipped_bit_passes_unseen(tmp_path: Path, page_checksums: bool) -> None:
+    """Neither in a whole read, nor in a read of columns, nor in one of a row group."""
+    store, table = Store.open(tmp_path), some_audio_rows()
+    data = rows_to_parquet("s2t", table, page_checksums=page_checksums)
+    name = checked_name("data/f", data) if page_checksums else f"data/f-{sha256(data).hexdigest()[:8]}.parquet"
+    columns = ["example_id", "audio"]
+    seen = {"whole": 0, "columns": 0, "group": 0}
+    positions = range(0, len(data), 37)
+    for number, position in enumerate(positions):
+        store = Store.open(tmp_path / str(number), create=True)  # a file is checked once in a process
+        store.put(name, flipped(data, position))
+        with pytest.raises(CorruptStore, match=rf"{name}: not the Parquet file .* echox repair {store.uri}"):
+            read_table(store, name)
+        seen["whole"] += 1
+        for kind, expected in (("columns", table), ("group", table.slice(256))):
+            try:
+                found = (
+                    read_table(store, name, columns) if kind == "columns" else read_row_group(store, name, 1, columns)
+                )
+                assert found == expected.select(columns)  # the bit is in another column, or in statistics of a page
+            except CorruptStore as error:
+                assert f"{name}: not the Parquet file that was written" in str(error)  # noqa: PT017 - or right rows
+                seen[kind] += 1
+    assert seen["columns"] > len(positions) / 2
+    if not page_checksums:
+        assert set(seen.values()) == {len(positions)}
+
+
+@pytest.mark.parametrize("page_checksums", [True, False], ids=["now", "earlier"])
+def test_whole_files_are_read_in_every_way(store: Store, page_checksums: bool) -> None:
+    table = some_audio_rows()
+    data = rows_to_parquet("s2t", table, page_checksums=page_checksums)
+    name = checked_name("f", data) if page_checksums else f"f-{sha256(data).hexdigest()[:8]}.parquet"
+    store.put(name, data)
+    assert read_table(store, name) == table
+    assert read_table(store, name, ["audio"]) == table.select(["audio"])
+    assert read_row_group(store, name, 1, ["response"]) == table.slice(256).select(["response"])
+    assert num_row_groups(store, name) == 2
+
+
+def test_the_file_of_another_work_unit_under_the_name_is_seen(store: Store) -> None:
+    """Its pages and its checksums are right, but it is not the file that was written."""
+    mine, other = (rows_to_parquet("s2t", some_audio_rows(name)) for name in ("a", "b"))
+    name = checked_name("f", mine)
+    store.put(name, other)
+    for read in (read_table, num_row_groups, lambda *place: read_table(*place, ["audio"])):
+        with pytest.raises(CorruptStore, match=f"{name}: not the Parquet file that was written"):
+            read(store, name)
+
+
+@pytest.mark.parametrize("length", [0, 1, 4, 7, 8, 11, 12, 100])
+def test_a_file_cut_to_a_few_bytes_is_seen(store: Store, length: int) -> None:
+    data = rows_to_parquet("s2t", some_audio_rows())
+    name = checked_name("f", data)
+    store.put(name, data[:length])
+    for read in (read_table, num_row_groups, lambda *place: read_table(*place, ["audio"])):
+        with pytest.raises(CorruptStore, match=f"{name}: not the Parquet file that was written"):
+            read(store, name)
+
+
+def test_a_missing_file_is_named_with_the_remedy(store: Store) -> None:
+    for columns in (None, ["units"]):
+        with pytest.raises(NotFound, match=rf"absent.parquet does not exist; .* echox repair {store.uri}"):
+            read_table(store, "absent.parquet", columns)

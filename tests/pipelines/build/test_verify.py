@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import Spoken, verify
-from storage.receipts import DataFile
+from storage.receipts import DataFile, data_path
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table, rows_to_parquet
@@ -66,9 +66,10 @@ def rewrite(corpus: tuple[Store, Version], table: str, change: Callable[[Rows], 
     assert len(rows) > 1
     change(rows)
     data = rows_to_parquet(table, pa.Table.from_pylist(rows, SCHEMAS[table]))
-    store.put(file.path, data)
-    changed = replace(file, rows=len(rows), bytes=len(data), sha256=sha256(data).hexdigest())
-    return list(verify(store, swap_file(version, file, changed))), file
+    path = data_path(table, "changed", data)
+    store.put(path, data)
+    changed = replace(file, path=path, rows=len(rows), bytes=len(data), sha256=sha256(data).hexdigest())
+    return list(verify(store, swap_file(version, file, changed))), changed
 
 
 def strange(name: str) -> str:
