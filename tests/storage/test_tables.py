@@ -256,7 +256,7 @@ def test_the_file_of_another_work_unit_under_the_name_is_seen(store: Store) -> N
     mine, other = (rows_to_parquet("s2t", some_audio_rows(name)) for name in ("a", "b"))
     name = checked_name("f", mine)
     store.put(name, other)
-    for read in (read_table, num_row_groups, lambda *place: read_table(*place, ["audio"])):
+    for read in (read_table, num_row_groups, lambda store, name: read_table(store, name, ["audio"])):
         with pytest.raises(CorruptStore, match=f"{name}: not the Parquet file that was written"):
             read(store, name)
 
@@ -266,7 +266,7 @@ def test_a_file_cut_to_a_few_bytes_is_seen(store: Store, length: int) -> None:
     data = rows_to_parquet("s2t", some_audio_rows())
     name = checked_name("f", data)
     store.put(name, data[:length])
-    for read in (read_table, num_row_groups, lambda *place: read_table(*place, ["audio"])):
+    for read in (read_table, num_row_groups, lambda store, name: read_table(store, name, ["audio"])):
         with pytest.raises(CorruptStore, match=f"{name}: not the Parquet file that was written"):
             read(store, name)
 
