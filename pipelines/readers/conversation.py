@@ -12,6 +12,7 @@ from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import ColumnCheck, without
+from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
 from pipelines.readers.rows.turns import AUDIO, PLACEHOLDER, ROLE, TEXT, TURNS, turns_with_audio, with_audio
 
@@ -169,7 +170,7 @@ class ConversationReader(Reader):
             text = None
         if audio is None and text is None:
             raise ValueError(f"neither text ({', '.join(TEXT)}) nor audio ({', '.join(AUDIO)})")
-        place = setting.base.join(audio) if audio else None
+        place = locate(audio, setting.base) if audio else None
         segment = get_segment(turn) if audio and not setting.cut else WHOLE
         return Item(
             utterance_id=f"{self.dataset}/{setting.dialogue}/{position}",

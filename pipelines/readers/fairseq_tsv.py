@@ -8,6 +8,7 @@ from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.lines import Line, read_lines
 from pipelines.readers.places import Place
+from pipelines.readers.rows.paths import locate
 
 
 class FairseqTsvReader(Reader):
@@ -72,7 +73,7 @@ class FairseqTsvReader(Reader):
             raise ValueError(f"a row must read <path>, a tab and the number of samples, not {row.text[:80]!r}")
         if "\0" in path:
             raise ValueError("the path holds a NUL character")
-        audio = root.join(path)
+        audio = locate(path, root)
         return Item(
             utterance_id=f"{self.dataset}/{path}",
             dataset=self.dataset,

@@ -4,7 +4,7 @@
 # pyright: reportUnknownArgumentType=false
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import repeat
@@ -13,10 +13,14 @@ from typing import Any, ClassVar, Literal
 import pyarrow as pa
 
 from pipelines.errors import UserError
+from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.names import ColumnCheck, is_suspicious, spelled, time_columns
+from pipelines.readers.rows.paths import locate
+from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
 """Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""
@@ -39,10 +43,16 @@ class _Columns:
     speaker: str | None
     language: str | None
     split: str | None
+    suspicious: tuple[str, ...]
+    """Columns of times, and those that look like a time, a channel or a text."""
 
     def light_leaves(self) -> list[str]:
-        named = (self.path_leaf, self.id, self.text, self.speaker, self.language, self.split)
+        named = (self.path_leaf, self.id, self.text, self.speaker, self.language, self.split, *self.suspicious)
         return sorted({name for name in named if name})
+
+    def facts(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns of a row that may be times, channels or texts."""
+        return {name: record[name] for name in (*self.suspicious, self.text) if name in record}
 
     def path_of(self, record: Mapping[str, Any]) -> str | None:
         """Return the audio's path in a row."""
@@ -55,13 +65,14 @@ class _Columns:
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file: its place, its name in the source, its size in bytes, its split and its columns."""
+    """One file: its place, its name in the source, its size in bytes, its split, its columns and folders of paths."""
 
     place: Place
     name: str
     size: int
     split: str | None
     columns: _Columns
+    folders: tuple[Place, ...]
 
     def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None]:
         """Return URI and size of a row's audio.
@@ -74,7 +85,7 @@ class _Shard:
         path = self.columns.path_of(record)
         if path is None:
             raise ValueError(f"column {self.columns.audio!r} is empty: neither bytes nor a path")
-        audio = self.place.parent.join(path)
+        audio = locate(path, *self.folders)
         return audio.uri, audio.size()
 
 
@@ -82,10 +93,11 @@ class HfParquetReader(Reader):
     """A Parquet file, a folder of them, or a pattern (`data/train-*.parquet`), with audio as bytes or paths.
 
     The audio column is `struct<bytes, path>` as the `datasets` library writes it, or plain bytes, or paths (relative to
-    the Parquet file's folder). The reader does not read the bytes: the items' URIs name the row, their size is that of
-    the Parquet file. Optional columns: speaker, speaker_id or client_id; language, lang or locale; split (otherwise
-    taken from the file name, `train-00000-of-00012.parquet`). Utterance ids are `<dataset>/<id>`, or
-    `<dataset>/<file without extension>-<row>`.
+    the Parquet file's folder, or to the source's). The items' URIs name the row, their size is that of the Parquet
+    file. Optional columns: speaker, speaker_id or client_id; language, lang or locale; split (otherwise taken from the
+    file name, `train-00000-of-00012.parquet`); start or offset, end, duration of a segment. Datasets of this layout
+    often state times of the recording that the audio was cut from: the audio of the first rows tells which it is.
+    Utterance ids are `<dataset>/<id>`, or `<dataset>/<file without extension>-<row>`.
     """
 
     reads: ClassVar[Reads] = "file, folder or pattern"
@@ -97,12 +109,17 @@ class HfParquetReader(Reader):
     """Column of the text; default: text, sentence, transcription, transcript or normalized_text."""
     id_column: str | None = None
     """Column of the id; default: `id` if there is one."""
+    ignore_columns: tuple[str, ...] = ()
+    """Columns to read as if they were not there."""
+    audio_dir: ConfigPath | None = None
+    """Folder that relative audio paths start from; default: that of the Parquet file, then that of the source."""
 
     def read(self) -> Iterator[Item | BadItem]:
         """List the rows file by file, in the order of the files' paths.
 
         Raises:
-            UserError: there is no such file, no file matches, or a required column is missing.
+            UserError: there is no such file, no file matches, a required column is missing, or a column is not
+                understood.
         """
         for place, name in self._files():
             file = self._open(place)
@@ -144,35 +161,39 @@ class HfParquetReader(Reader):
         Raises:
             UserError: a requested column is missing, or the audio column holds no audio.
         """
-        names: list[str] = list(schema.names)
+        names: list[str] = [name for name in schema.names if name not in self.ignore_columns]
         for wanted in (self.audio_column, self.text_column, self.id_column):
             if wanted is not None and wanted not in names:
                 raise UserError(f"{place.uri}: no column {wanted!r}; there are {', '.join(names)}")
         path = _path_leaf(schema.field(self.audio_column).type, self.audio_column)
         leaf = _bytes_leaf(schema, self.audio_column)
         if leaf is None and path is None:
-            kind = schema.field(self.audio_column).type
-            fault = f"column {self.audio_column!r} of type {kind} holds neither bytes nor paths"
-            raise UserError(f"{place.uri}: {fault}")
+            raise UserError(f"{place.uri}: {_no_audio(schema.field(self.audio_column).type, self.audio_column)}")
         return _Columns(
             audio=self.audio_column,
             bytes_leaf=leaf,
             path_leaf=path,
             id=self.id_column or fields.first_of(("id",), names),
-            text=self.text_column or fields.first_of(fields.TEXT, names),
+            text=self.text_column or next(iter(spelled(fields.TEXT, names)), None),
             speaker=fields.first_of(fields.SPEAKER, names),
             language=fields.first_of(fields.LANGUAGE, names),
             split=fields.first_of(("split",), names),
+            suspicious=tuple(n for n in names if n != self.audio_column and _may_tell(n, schema.field(n).type)),
         )
 
     def _rows(self, file: Any, columns: _Columns, place: Place, name: str) -> Iterator[Item | BadItem]:
         match = SHARD_NAME.fullmatch(name)
-        shard = _Shard(place, name, place.file_size(), match["split"] if match else self.split, columns)
+        split = match["split"] if match else self.split
+        shard = _Shard(place, name, place.file_size(), split, columns, self._folders(place))
+        check = ColumnCheck(place.uri, (columns.text,) if columns.text else fields.TEXT, "`text_column: {}`")
+        head, rows = look_ahead(_read_rows(file, columns))
+        cut = are_cut(_with_uris(shard, head))
         row = 0
         try:
-            for has_bytes, record in _read_rows(file, columns):
+            for has_bytes, record in rows:
+                check(columns.facts(record))
                 try:
-                    yield self._item(shard, row, has_bytes, record)
+                    yield self._item(shard, row, has_bytes, record, cut)
                 except ValueError as error:
                     yield self.bad(f"{place.uri}, row {row}", "bad_row", str(error))
                 row += 1
@@ -183,8 +204,17 @@ class HfParquetReader(Reader):
                 raise UserError(f"{place.uri}: {fault}") from error
             yield self.bad(place.uri, reason, fault)
 
-    def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any]) -> Item:
+    def _folders(self, place: Place) -> tuple[Place, ...]:
+        """Return the folders that paths in a file may start from, best first."""
+        if self.audio_dir:
+            return (Place.of(self.audio_dir),)
+        root = Place.of(self.path)
+        above = [root] if place.path.startswith(root.path.rstrip("/") + "/") else []
+        return (place.parent, *above)
+
+    def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any], cut: bool) -> Item:
         columns = shard.columns
+        segment = WHOLE if cut else get_segment(columns.facts(record))
         uri, size = shard.audio(row, has_bytes, record)
         name = columns.text_of(record, columns.id) or f"{shard.name.removesuffix('.parquet')}-{row}"
         return Item(
@@ -192,12 +222,44 @@ class HfParquetReader(Reader):
             dataset=self.dataset,
             uri=uri,
             size=size,
+            offset_samples=segment.offset,
+            num_samples=segment.length,
+            native=segment.native,
             split=columns.text_of(record, columns.split) or shard.split,
             task=self.task,
             language=columns.text_of(record, columns.language) or self.language,
             speaker_id=columns.text_of(record, columns.speaker),
             text=columns.text_of(record, columns.text),
         )
+
+
+def _with_uris(
+    shard: _Shard, rows: Iterable[tuple[bool, Mapping[str, Any]]]
+) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield the columns of rows that may be times, with the URI of their audio."""
+    for row, (has_bytes, record) in enumerate(rows):
+        try:
+            yield shard.columns.facts(record), shard.audio(row, has_bytes, record)[0]
+        except ValueError:  # the row is a reject
+            continue
+
+
+def _may_tell(name: str, kind: Any) -> bool:
+    """Return whether a column may be a time, a channel or a text by its name and type."""
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return is_suspicious(name) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    plain = pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return plain and (is_suspicious(name) or bool(time_columns([name])))
+
+
+def _no_audio(kind: Any, column: str) -> str:
+    """Return the fault of an audio column whose type is not one of audio."""
+    if pa.types.is_struct(kind) and kind.get_field_index("array") >= 0:
+        return (
+            f"column {column!r} holds decoded samples, not encoded audio; write the dataset anew with "
+            f"`dataset.cast_column({column!r}, datasets.Audio())`, which keeps the bytes of its files"
+        )
+    return f"column {column!r} of type {kind} holds neither bytes nor paths"
 
 
 def _read_rows(file: Any, columns: _Columns) -> Iterator[tuple[bool, Mapping[str, Any]]]:

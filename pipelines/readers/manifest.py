@@ -12,6 +12,7 @@ from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.delimited import read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
+from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
@@ -109,7 +110,7 @@ class ManifestReader(Reader):
             audio = self._audio(record)
         except ValueError:  # the row is a reject
             return None
-        return base.join(audio).uri if audio else None
+        return locate(audio, base).uri if audio else None
 
     def _item(self, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item:
         """Return the utterance of a row; `cut` says that columns of times beyond the old ones mean other recordings.
@@ -125,7 +126,7 @@ class ManifestReader(Reader):
         segment = get_segment(record, OLD_NAMES if cut else None)
         dataset = self._dataset(record)
         name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment)
-        place = base.join(audio) if audio else None
+        place = locate(audio, base) if audio else None
         return Item(
             utterance_id=f"{dataset}/{name}",
             dataset=dataset,

@@ -36,6 +36,9 @@ SPEED = 2_000.0
 """Approximate seconds of audio that one core ingests per second: it reads headers and computes checksums."""
 ROUNDING = SAMPLE_RATE // 10
 """Tolerance: manifests round durations, so a segment may end up to 0.1 s after its audio and is cut there."""
+PADDING = SAMPLE_RATE // 2
+"""Tolerance for whole files, 0.5 s, where it does not more than double the file: ffprobe and sox also count what
+encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly as long as a spoken digit)."""
 GUESSED_SECONDS_PER_ITEM = 10.0
 """Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
 
@@ -170,7 +173,8 @@ def segment_length(item: Item, file_samples: int, min_samples: int) -> int:
         AudioError: the segment is empty, ends after the file, or is shorter than `min_samples`.
     """
     rest = file_samples - item.offset_samples
-    length = rest if item.num_samples is None or 0 < item.num_samples - rest <= ROUNDING else item.num_samples
+    tolerance = ROUNDING if item.offset_samples else max(ROUNDING, min(PADDING, file_samples))
+    length = rest if item.num_samples is None or 0 < item.num_samples - rest <= tolerance else item.num_samples
     if length <= 0 or item.offset_samples + length > file_samples:
         seconds = file_samples / SAMPLE_RATE
         fault = f"{_segment(item)} is empty or lies outside the audio, which is {seconds:.3f} s long"

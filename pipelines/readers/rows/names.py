@@ -130,7 +130,7 @@ class ColumnCheck:
         self.first = self.first or tuple(record)
         self.awaited.difference_update(record)
         for name in record.keys() - self.passed:
-            if _time_like(name) or _length_like(name) or _channel_like(name) or _text_like(name):
+            if is_suspicious(name):
                 self._check(name, record)
             else:
                 self.passed.add(name)
@@ -163,6 +163,12 @@ class ColumnCheck:
         """
         if self.awaited and self.first:
             raise UserError(f"{self.uri}: no column {min(self.awaited)!r}; there are {', '.join(self.first)}")
+
+
+@lru_cache(maxsize=4096)
+def is_suspicious(name: str) -> bool:
+    """Return whether a name looks like that of a time, a channel or a text; the values decide whether it is one."""
+    return _time_like(name) or _length_like(name) or _channel_like(name) or _text_like(name)
 
 
 def without(record: Mapping[str, Any], ignored: Container[str]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar
 
-from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.readers.rows.fields import get_number
 from pipelines.readers.rows.names import Part, Time, Unit, time_columns
@@ -119,11 +118,11 @@ def _segment(parts: Mapping[Part, tuple[str, int]], native: bool) -> Segment:
 def look_ahead(rows: Iterator[T]) -> tuple[list[T], Iterator[T]]:
     """Return the first `PROBED` rows, fewer if the source breaks off before, and all rows; a fault keeps its place."""
     head: list[T] = []
-    faults: list[UserError] = []
+    faults: list[Exception] = []
     try:
         for row in islice(rows, PROBED):
             head.append(row)
-    except UserError as error:
+    except Exception as error:  # whatever it is, it is raised again after the rows before it
         faults.append(error)
 
     def everything() -> Iterator[T]:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import get_segment
 
 TURNS = ("conversations", "conversation", "messages", "turns", "dialogue")
@@ -69,4 +70,4 @@ def turns_with_audio(
             except ValueError:  # the turn is a reject
                 continue
             if path:
-                yield turn, base.join(path).uri
+                yield turn, locate(path, base).uri

@@ -87,3 +87,9 @@ def test_dialogues_without_turns_and_audio_of_a_dialogue_are_accounted_for(cases
     assert [(row["utterance_id"], row["text"]) for row in rows] == [("d/t/1", "a")]
     assert [(reject.reason, reject.utterance_id) for reject in rejects] == [("bad_row", None), ("missing", "d/t/0")]
     assert rejects[1].source.endswith("conversation_empty_turns/x.wav")
+
+
+def test_durations_that_count_an_encoders_padding_are_those_of_whole_files(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "nemo_mp3_duration_by_ffprobe.json")
+    assert rejects == []
+    assert spans(rows) == [(0, 19_200, "x"), (0, 17_920, "x")]

@@ -1,11 +1,15 @@
 import os
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.errors import UserError
@@ -22,7 +26,7 @@ def write(path: Path, audio: list[Any], kind: pa.DataType = AUDIO, rows: int = 2
     pq.write_table(table, path, row_group_size=rows)
 
 
-def read(path: Path, **options: str) -> tuple[list[Item], list[BadItem]]:
+def read(path: Path, **options: Any) -> tuple[list[Item], list[BadItem]]:
     reader = HfParquetReader.model_validate({"path": str(path), "dataset": "d", **options})
     entries = list(reader.read())
     items = [entry for entry in entries if isinstance(entry, Item)]
@@ -141,3 +145,117 @@ def test_what_holds_no_audio_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "z-*.parquet")
     with pytest.raises(UserError):
         read(tmp_path / "absent.parquet")
+
+
+def seconds(count: float, rate: int = 16_000) -> bytes:
+    """A WAV file of silence."""
+    file = BytesIO()
+    soundfile.write(file, np.zeros(round(count * rate), np.float32), rate, format="WAV")
+    return file.getvalue()
+
+
+def embedded(path: Path, count: int, audio: bytes, **columns: list[Any]) -> None:
+    write(path, [{"bytes": audio, "path": None}] * count, rows=100, **columns)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"start": [0.25, 1.0], "end": [0.75, 2.0]},
+        {"begin_time": [0.25, 1.0], "duration": [0.5, 1.0]},
+        {"Start": ["0.25", "1.0"], "End": ["0.75", "2.0"]},
+        {"offset_ms": [250, 1000], "duration_ms": [500, 1000]},
+        {"start_time": [0.25, 1.0], "end_time": [0.75, 2.0], "num_frames": [None, None]},
+    ],
+)
+def test_rows_of_a_recording_are_segments(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
+    path = tmp_path / "p.parquet"
+    embedded(path, 2, seconds(4), text=["a", "b"], **columns)
+    items, bad = read(path)
+    assert bad == []
+    assert [(item.offset_samples, item.num_samples) for item in items] == [(4_000, 8_000), (16_000, 16_000)]
+    (tmp_path / "a.wav").write_bytes(seconds(4))
+    write(path, ["a.wav", "a.wav"], pa.string(), **columns)
+    assert [(item.offset_samples, item.num_samples) for item in read(path)[0]] == [(4_000, 8_000), (16_000, 16_000)]
+
+
+def test_samples_of_a_segment_count_at_the_rate_of_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    embedded(path, 1, seconds(4, 8_000), start_sample=[8_000], end_sample=[16_000])
+    (item,), _ = read(path)
+    assert (item.offset_samples, item.num_samples, item.native) == (8_000, 8_000, True)
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"begin_time": [0.0, 103.2], "end_time": [2.0, 105.2], "audio_duration": [2.0, 2.0]},
+        {"duration": [2.0, 2.0]},
+        {"duration_ms": [2000, 1990]},
+        {"num_samples": [32_000, 32_000]},
+        {"offset": [55.0, 57.0], "duration": [2.0, 2.0]},
+    ],
+)
+def test_audio_cut_already_stays_whole_under_the_same_key(tmp_path: Path, columns: dict[str, list[Any]]) -> None:
+    path = tmp_path / "p.parquet"
+    embedded(path, 2, seconds(2))
+    plain, _ = read(path)
+    embedded(path, 2, seconds(2), **columns)
+    items, bad = read(path)
+    assert bad == []
+    assert [replace(item, size=0).key() for item in items] == [replace(item, size=0).key() for item in plain]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("channel", [0, 1]),
+        ("sentence_text", ["a", "b"]),
+        ("n_frames", [120, 90]),
+        ("timestamps", [[0.5, 1.5], [1.5, 2.0]]),
+        ("time", [None, 3.5]),
+    ],
+)
+def test_a_column_that_is_not_understood_is_an_error(tmp_path: Path, column: str, values: list[Any]) -> None:
+    path = tmp_path / "p.parquet"
+    embedded(path, 2, seconds(2), **{column: values})
+    with pytest.raises(UserError, match=rf"column '{column}' looks like .*`ignore_columns: \[{column}\]`"):
+        read(path)
+    items, bad = read(path, ignore_columns=[column])
+    assert (len(items), bad) == (2, [])
+
+
+def test_nan_is_a_missing_value(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    nan = float("nan")
+    embedded(path, 1, seconds(1), text=[nan], speaker=[nan], language=[nan], id=[nan], split=[nan])
+    (item,), _ = read(path, language="en")
+    assert (item.text, item.speaker_id, item.language, item.split) == (None, None, "en", None)
+    assert item.utterance_id == "d/p-0"
+
+
+def test_a_text_column_in_another_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "p.parquet"
+    embedded(path, 1, seconds(1), Transcript=["Hi."], raw_text=["hi"])
+    assert [item.text for item in read(path)[0]] == ["Hi."]
+
+
+def test_paths_start_from_the_files_folder_or_from_the_sources_or_from_the_one_that_the_config_names(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "root"
+    for name in ("data/near.wav", "audio/far.wav", "audio/near.wav"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"x")
+    path = root / "data" / "train.parquet"
+    write(path, ["near.wav", "audio/far.wav", "absent.wav"], pa.string())
+    names = [root / "data" / "near.wav", root / "audio" / "far.wav", root / "data" / "absent.wav"]
+    assert [item.uri for item in read(root)[0]] == [str(name) for name in names]
+    assert read(root, audio_dir=str(root / "audio"))[0][0].uri == str(root / "audio" / "near.wav")
+
+
+def test_decoded_samples_are_an_error_that_tells_how_to_write_encoded_audio(tmp_path: Path) -> None:
+    kind = pa.struct([("array", pa.list_(pa.float32())), ("sampling_rate", pa.int32())])
+    write(tmp_path / "p.parquet", [{"array": [0.0], "sampling_rate": 16_000}], kind)
+    with pytest.raises(UserError, match=r"holds decoded samples.*datasets\.Audio"):
+        read(tmp_path / "p.parquet")

@@ -21,6 +21,7 @@ from pipelines.steps.ingest import (
     ingest_entries,
     normalise_text,
     plan,
+    segment_length,
     utterance_row,
 )
 from storage.store import Store
@@ -150,7 +151,8 @@ def test_a_bad_segment_is_told_in_seconds(audio: Path, offset: int, length: int 
 @pytest.mark.parametrize(
     ("offset", "length", "reason"),
     [
-        (0, 10 * RATE + 1601, "bad_segment"),
+        (0, 10 * RATE + 8_001, "bad_segment"),
+        (1, 10 * RATE + 1_600, "bad_segment"),
         (10 * RATE, None, "bad_segment"),
         (10 * RATE, 1600, "bad_segment"),
         (11 * RATE, RATE, "bad_segment"),
@@ -164,6 +166,29 @@ def test_bad_segments_have_reasons(audio: Path, offset: int, length: int | None,
         utterance_row(item(audio, offset_samples=offset, num_samples=length), KEY, FileFacts(), 400)
     assert error.value.reason == reason
     assert error.value.source == str(audio)
+
+
+@pytest.mark.parametrize(
+    ("samples", "stated", "length"),
+    [
+        (19_200, 21_888, 19_200),
+        (3_520, 6_560, 3_520),
+        (160_000, 168_000, 160_000),
+        (160_000, 168_001, None),
+        (3_520, 7_041, None),
+        (800, 2_400, 800),
+        (160_000, 152_000, 152_000),
+    ],
+)
+def test_a_length_with_the_padding_of_an_encoder_is_that_of_the_whole_file(
+    samples: int, stated: int, length: int | None
+) -> None:
+    whole = item("/a.mp3", num_samples=stated)
+    if length is None:
+        with pytest.raises(AudioError, match="lies outside"):
+            segment_length(whole, samples, 400)
+    else:
+        assert segment_length(whole, samples, 400) == length
 
 
 def test_a_written_turn_has_no_audio() -> None:
