@@ -11,6 +11,9 @@ from flows.command import Command, print_json
 def encode(
     audio: Annotated[list[str], typer.Argument(help="Audio files or URLs.", show_default=False)],
     store: Annotated[str, typer.Option(help="STORE or STORE@VERSION whose quantizer and unit language to use.")],
+    channel: Annotated[
+        int | None, typer.Option(min=0, help="Channel to encode, from 0; default: the mix of all.", show_default=False)
+    ] = None,
 ) -> None:
     """Print the units and words of audio files, one JSON line per file.
 
@@ -23,7 +26,7 @@ def encode(
     failed = 0
     for path in audio:
         try:
-            print_json(encoder(path), indent=None)
+            print_json(encoder(path, channel), indent=None)
         except USER_ERRORS as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)  # noqa: T201

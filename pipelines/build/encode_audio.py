@@ -34,14 +34,18 @@ class Encoder:
         names = {name: ref.fingerprint for name, ref in version.artifacts.items()}
         return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
 
-    def __call__(self, path: str) -> dict[str, Any]:
+    def __call__(self, path: str, channel: int | None = None) -> dict[str, Any]:
         """Units, durations in frames, and words of one audio file.
+
+        Args:
+            path: path or URL.
+            channel: the channel to encode, from 0; None = mix all.
 
         Raises:
             AudioError: the file is not usable speech.
         """
         encoder = RunEncoder()
-        for units_T in self.quantizer.quantize(stream(audio_source(path))):
+        for units_T in self.quantizer.quantize(stream(audio_source(path), channel=channel)):
             encoder.add(units_T)
         runs = encoder.finish()
         if not len(runs):

@@ -6,7 +6,7 @@ A reader is one module of this package that defines one `Reader` subclass; its p
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from json import dumps
 from typing import Annotated, Any, ClassVar, Literal
@@ -58,6 +58,7 @@ class Item:
         turn: position in the dialogue, from 0.
         role: `user` or `assistant` in a dialogue.
         native: offset_samples and num_samples count at the file's own rate, which ingest reads, instead of 16 kHz.
+        channel: channel of the audio, from 0; `each` = one utterance for every channel; None = all, mixed.
     """
 
     utterance_id: str
@@ -75,6 +76,7 @@ class Item:
     turn: int | None = None
     role: str | None = None
     native: bool = field(default=False, metadata=ADDED)
+    channel: int | Literal["each"] | None = field(default=None, metadata=ADDED)
 
     def key(self) -> bytes:
         """16 bytes that change whenever anything about the item changes."""
@@ -138,6 +140,8 @@ class Reader(FrozenConfig, ABC):
     """Task of the utterances: asr (speech and transcript), tts (text and its reading), sqa (spoken dialogue)."""
     language: str | None = None
     """Language of every utterance, unless the source states it."""
+    channel: Annotated[int, Field(ge=0)] | Literal["mix", "each"] = "mix"
+    """Channel of every utterance from 0, `mix` of all, or `each` as an utterance; unless the source states one."""
 
     def bad(
         self, source: str, reason: str, message: str, name: str | None = None, *, dialogue: str | None = None
@@ -170,12 +174,15 @@ class Reader(FrozenConfig, ABC):
 
 
 def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
-    """Yield from `source.read()`; errors name the position of the source in the config.
+    """Yield from `source.read()`, with the source's channel; errors name the position of the source in the config.
 
     Raises:
         UserError: as `read`.
     """
+    channel = None if source.channel == "mix" else source.channel
     try:
-        yield from source.read()
+        for entry in source.read():
+            silent = channel is None or isinstance(entry, BadItem) or entry.uri is None or entry.channel is not None
+            yield entry if silent else replace(entry, channel=channel)
     except UserError as error:
         raise UserError(f"sources[{position}] ({source.dataset}): {error}") from error

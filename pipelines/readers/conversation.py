@@ -11,6 +11,7 @@ from pipelines.readers.json_stream import BrokenJsonError, read_values
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
@@ -180,6 +181,7 @@ class ConversationReader(Reader):
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
+            channel=get_channel(turn),
             split=setting.shared["split"],
             task=self.task,
             language=fields.get_text(turn, fields.LANGUAGE) or setting.shared["language"],

@@ -18,6 +18,7 @@ from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck, is_suspicious, spelled, time_columns
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
@@ -225,6 +226,7 @@ class HfParquetReader(Reader):
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
+            channel=get_channel(columns.facts(record)),
             split=columns.text_of(record, columns.split) or shard.split,
             task=self.task,
             language=columns.text_of(record, columns.language) or self.language,

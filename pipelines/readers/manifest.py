@@ -10,6 +10,7 @@ from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.delimited import read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
 from pipelines.readers.rows.paths import locate
@@ -28,6 +29,7 @@ class ManifestReader(Reader):
     | text | `text_column`, or text, sentence, transcription, transcript, normalized_text |
     | id | `id_column`, or id, utterance_id, utt_id; default: the audio's path, `#<offset>+<samples>` for a segment |
     | segment | start or offset, end, duration, in seconds or the unit in the name; default: the whole file |
+    | channel, from 0; or left, right, a, b | channel, chan, ch |
     | speaker | speaker, speaker_id, client_id |
     | language | language, lang, locale |
     | under their own names | split, task, dataset, dialogue_id, turn (counted from 0), role |
@@ -125,7 +127,8 @@ class ManifestReader(Reader):
             raise ValueError(f"no audio: one of the fields {', '.join(self._names('audio', AUDIO))} must hold a path")
         segment = get_segment(record, OLD_NAMES if cut else None)
         dataset = self._dataset(record)
-        name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment)
+        channel = get_channel(record)
+        name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment, channel)
         place = locate(audio, base) if audio else None
         return Item(
             utterance_id=f"{dataset}/{name}",
@@ -135,6 +138,7 @@ class ManifestReader(Reader):
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
+            channel=channel,
             split=fields.get_text(record, ("split",)) or self.split,
             task=self._task(record),
             language=fields.get_text(record, fields.LANGUAGE) or self.language,
@@ -176,13 +180,14 @@ def _is_written_turn(record: Mapping[str, Any], text: str | None) -> bool:
     )
 
 
-def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment) -> str:
+def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment, channel: int | None) -> str:
     """Return an id for a row without one."""
+    of_channel = "" if channel is None else f"#channel{channel}"
     if audio is None:
         return f"{record['dialogue_id']}/{record['turn']}"
     if segment.offset == 0 and segment.length is None:
-        return audio
-    return f"{audio}#{segment.offset}+{'' if segment.length is None else segment.length}"
+        return f"{audio}{of_channel}"
+    return f"{audio}{of_channel}#{segment.offset}+{'' if segment.length is None else segment.length}"
 
 
 def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[int, dict[str, Any] | str]]:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, ClassVar, cast
 
-import pyarrow as pa
 from pydantic import Field
 
 from pipelines.engine.build_step import Plan, TableStep
@@ -25,9 +24,10 @@ from pipelines.readers.rows.times import Segment
 from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.entries import Known, chunks, fresh_entries
-from storage.schemas import SCHEMAS
+from storage.schemas import table_of
 from storage.store import Store
 from storage.versions import Version
+from unitlang.audio.playback import no_channel
 from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
@@ -38,7 +38,7 @@ ROUNDING = SAMPLE_RATE // 10
 """Tolerance: manifests round durations, so a segment may end up to 0.1 s after its audio and is cut there."""
 PADDING = SAMPLE_RATE // 2
 """Tolerance for whole files, 0.5 s, where it does not more than double the file: ffprobe and sox also count what
-encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly as long as a spoken digit)."""
+encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly a spoken digit)."""
 GUESSED_SECONDS_PER_ITEM = 10.0
 """Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
 
@@ -112,24 +112,42 @@ def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_sample
     rows: list[UtteranceRow] = []
     rejects: list[Reject] = []
     facts = FileFacts()
+    rows_in = 0
     for entry in entries:
         key = bytes.fromhex(entry["key"])
         if entry["kind"] == "bad":
             bad = BadItem(**entry["item"])
             rejects.append(Reject(bad.dataset, bad.source, bad.reason, bad.message, bad.utterance_id, key))
+            rows_in += 1
             continue
-        item = Item(**entry["item"])
-        source = item.uri or item.utterance_id
-        try:
-            with noted(f"utterance {item.utterance_id}, audio {source}"):
-                rows.append(utterance_row(item, key, facts, min_samples))
-        except AudioError as error:
-            rejects.append(Reject(item.dataset, source, error.reason, error.message, item.utterance_id, key))
+        for item in per_channel(Item(**entry["item"]), facts):
+            rows_in += 1
+            source = item.uri or item.utterance_id
+            try:
+                with noted(f"utterance {item.utterance_id}, audio {source}"):
+                    rows.append(utterance_row(item, key, facts, min_samples))
+            except AudioError as error:
+                rejects.append(Reject(item.dataset, source, error.reason, error.message, item.utterance_id, key))
     groups = list(cut(rows, minutes))
-    tables = [("utterances", pa.Table.from_pylist(group, SCHEMAS["utterances"])) for group in groups]
+    tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
-    return Output(tables, len(entries), len(rows), rejects, stats)
+    return Output(tables, rows_in, len(rows), rejects, stats)
+
+
+def per_channel(item: Item, facts: FileFacts) -> list[Item]:
+    """Return an item for each channel of its file if it asks for `each`, otherwise the item itself.
+
+    The ids end with `#channel0`, `#channel1`, ... The item of an unusable file stays one.
+    """
+    if item.channel != "each" or item.uri is None:
+        return [item]
+    try:
+        channels = facts(item.uri).channels
+    except AudioError:
+        return [replace(item, channel=None)]
+    name = f"{item.utterance_id}#channel"
+    return [replace(item, utterance_id=f"{name}{channel}", channel=channel) for channel in range(channels)]
 
 
 def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) -> UtteranceRow:
@@ -142,12 +160,14 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) ->
         min_samples: length of the shortest accepted utterance, in samples at 16 kHz.
 
     Raises:
-        AudioError: the audio is unusable, or the segment is outside it or too short.
+        AudioError: the audio is unusable or lacks the channel, or the segment is outside it or too short.
     """
     audio: dict[str, Any] = {"audio": None, "num_samples": 0, "sample_rate": None, "checksum": None}
     if item.uri is not None:
         file = facts(item.uri)
         item = at_16k(item, file.sample_rate)
+        if isinstance(item.channel, int) and item.channel >= file.channels:
+            raise AudioError("no_channel", no_channel(item.channel, file.channels), str(item.uri))
         audio = {
             "audio": {"uri": item.uri, "bytes": None},
             "num_samples": segment_length(item, file.num_samples, min_samples),

@@ -39,6 +39,8 @@ NO_TIME = frozenset(
     | {"date", "created", "updated", "upload", "uploaded", "modified", "year"}
     | {"text", "char", "chars", "word", "words", "token", "tokens"}
 )
+CHANNEL = ("channel", "chan", "ch")
+"""Names of the column of an utterance's channel."""
 CHANNEL_WORDS = frozenset({"channel", "channels", "chan", "ch"})
 NO_CHANNEL = frozenset(["num", "n", "count", "number", "name", "url", "title", "type"])
 SIDES = frozenset({"left", "right", "l", "r", "a", "b"})
@@ -143,8 +145,8 @@ class ColumnCheck:
         open_end = bool(known) and all(time.part == "start" for time in known.values())
         if (_time_like(name) or (_length_like(name) and open_end)) and _is_time(value):
             raise self._error(name, "looks like a time, and its meaning or unit is not known", "")
-        if _channel_like(name) and _is_channel(name, value):
-            raise self._error(name, "looks like a channel, and channels are not read: all are mixed", "")
+        if _channel_like(name) and is_channel(name, value) and name not in spelled(CHANNEL, record):
+            raise self._error(name, f"looks like a channel, and none is called {', '.join(CHANNEL)}", "")
         if _text_like(name) and isinstance(value, str) and value.strip() and not spelled(self.texts, record):
             raise self._error(name, f"looks like the text, and none is called {', '.join(self.texts)}", self.remedies)
 
@@ -215,7 +217,7 @@ def _is_number(value: Any) -> bool:
         return False
 
 
-def _is_channel(name: str, value: Any) -> bool:
+def is_channel(name: str, value: Any) -> bool:
     """Return whether a value selects channels; a number called `channels` is their count."""
     if isinstance(value, list | tuple):
         return True

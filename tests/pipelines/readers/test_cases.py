@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from pipelines.engine.step import Reject
-from pipelines.errors import UserError
 from pipelines.readers import READERS
 from pipelines.records import UtteranceRow
 from pipelines.steps.entries import Known, fresh_entries
@@ -54,11 +53,13 @@ def test_rows_that_state_their_times_are_segments(cases: Path, ingest: IngestSou
     assert spans(rows) == [(1_600, 8_000, "one"), (9_600, 9_600, "two")]
 
 
-def test_a_column_of_channels_is_an_error(cases: Path, ingest: IngestSource) -> None:
-    with pytest.raises(UserError, match=r"channel\.jsonl: column 'channel' looks like a channel.*ignore_columns"):
-        ingest("manifest", cases / "manifests" / "channel.jsonl")
+def test_rows_that_state_a_channel_have_it_alone(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "channel.jsonl")
+    assert rejects == []
+    assert [(row.get("channel"), row["text"]) for row in rows] == [(0, "one"), (1, "two")]
+    assert len({row["utterance_id"] for row in rows}) == 2
     rows, _ = ingest("manifest", cases / "manifests" / "channel.jsonl", ignore_columns=["channel"])
-    assert [row["text"] for row in rows] == ["one", "two"]
+    assert [(row.get("channel"), row["text"]) for row in rows] == [(None, "one"), (None, "two")]
 
 
 def test_samples_at_the_files_rate_become_samples_at_16_khz(cases: Path, tmp_path: Path, ingest: IngestSource) -> None:

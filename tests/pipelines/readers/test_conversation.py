@@ -208,8 +208,8 @@ def test_turns_are_segments_unless_their_audio_is_cut_already(tmp_path: Path) ->
 
 
 def test_fields_of_turns_that_are_not_understood_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="'channel'"):
-        dialogue(tmp_path, GPT | {"audio": "a.wav", "channel": 1})
+    with pytest.raises(UserError, match="'audio_channel'"):
+        dialogue(tmp_path, GPT | {"audio": "a.wav", "audio_channel": 1})
     with pytest.raises(UserError, match="'time'"):
         dialogue(tmp_path, GPT, GPT | {"audio": "a.wav", "time": 1.5})
     with pytest.raises(UserError, match="'sentence'"):

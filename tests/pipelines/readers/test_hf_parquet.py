@@ -209,7 +209,7 @@ def test_audio_cut_already_stays_whole_under_the_same_key(tmp_path: Path, column
 @pytest.mark.parametrize(
     ("column", "values"),
     [
-        ("channel", [0, 1]),
+        ("channel_id", [0, 1]),
         ("sentence_text", ["a", "b"]),
         ("n_frames", [120, 90]),
         ("timestamps", [[0.5, 1.5], [1.5, 2.0]]),
