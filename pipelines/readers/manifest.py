@@ -10,7 +10,7 @@ from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.lines import parse_object, read_lines
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
-from pipelines.readers.rows.delimited import read_rows
+from pipelines.readers.rows.delimited import is_quoted, read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
@@ -187,7 +187,8 @@ def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment) 
 
 def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Yield line number and record, or the message of its fault."""
-    rows = read_rows(read_lines(place), tab=tab)
+    quoted = not tab or is_quoted(read_lines(place))
+    rows = read_rows(read_lines(place), "\t" if tab else ",", quoted=quoted)
     header = next(rows, None)
     if header is None:
         raise UserError(f"{place.uri}: the manifest is empty; a header and one row per utterance are needed")
