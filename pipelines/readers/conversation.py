@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal, cast
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
-from pipelines.readers.json_stream import BrokenJsonError, read_values
-from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.json_stream import BrokenJsonError, read_elements, read_object_lines
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import ColumnCheck, without
@@ -105,7 +104,7 @@ class ConversationReader(Reader):
             UserError: a field of a turn is not understood.
         """
         check = ColumnCheck(place.uri, TEXT)
-        for source, record in _read_records(place):
+        for source, record in read_object_lines(place) if place.name.endswith(".jsonl") else read_elements(place):
             if isinstance(record, str):
                 yield source, record
                 continue
@@ -212,16 +211,3 @@ class _Setting:
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _read_records(place: Place) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Yield the position of each record, and the record or the message of its fault."""
-    if place.name.endswith(".jsonl"):
-        for line in read_lines(place):
-            if line.fault or line.text.strip():
-                yield f"{place.uri}:{line.number}", line.fault or parse_object(line.text)
-        return
-    for position, value in enumerate(read_values(place)):
-        known = isinstance(value, dict)
-        record = cast("dict[str, Any]", value) if known else f"not a JSON object: {str(value)[:80]!r}"
-        yield f"{place.uri}[{position}]", record

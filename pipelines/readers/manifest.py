@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
-from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.json_stream import read_records
+from pipelines.readers.lines import read_lines
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.delimited import is_quoted, read_rows
@@ -63,23 +64,23 @@ class ManifestReader(Reader):
         cut = are_cut(
             ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str)), OLD_NAMES
         )
-        for line, record in rows:
+        for source, record in rows:
             try:
                 yield self._item(record, base, cut)
             except ValueError as error:
-                yield self._bad(record, f"{place.uri}:{line}", str(error))
+                yield self._bad(record, source, str(error))
 
-    def _records(self, place: Place) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    def _records(self, place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
         suffix = place.name.rpartition(".")[2].lower()
         if suffix in ("csv", "tsv"):
             return _table_records(place, self._names("audio", AUDIO), tab=suffix == "tsv")
         if suffix in ("jsonl", "ndjson", "json"):
             return _json_records(place)
-        raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv or .jsonl file")
+        raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv, .jsonl or .json file")
 
     def _checked(
-        self, place: Place, records: Iterable[tuple[int, dict[str, Any] | str]]
-    ) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        self, place: Place, records: Iterable[tuple[str, dict[str, Any] | str]]
+    ) -> Iterator[tuple[str, dict[str, Any] | str]]:
         """Yield the records without ignored columns.
 
         Raises:
@@ -87,11 +88,11 @@ class ManifestReader(Reader):
         """
         named = (self.audio_column, self.text_column, self.id_column)
         check = ColumnCheck(place.uri, self._names("text", fields.TEXT), "`text_column: {}`", named)
-        for line, record in records:
+        for source, record in records:
             if not isinstance(record, str):
                 record = without(record, self.ignore_columns)
                 check(record)
-            yield line, record
+            yield source, record
         check.finish()
 
     def _names(self, what: Literal["audio", "text", "id"], accepted: tuple[str, ...]) -> tuple[str, ...]:
@@ -185,8 +186,8 @@ def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment) 
     return f"{audio}#{segment.offset}+{'' if segment.length is None else segment.length}"
 
 
-def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield line number and record, or the message of its fault."""
+def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and record, or the message of its fault."""
     quoted = not tab or is_quoted(read_lines(place))
     rows = read_rows(read_lines(place), "\t" if tab else ",", quoted=quoted)
     header = next(rows, None)
@@ -196,15 +197,26 @@ def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Ite
         raise UserError(f"{place.uri}:{header.line}: the header cannot be read: {header.fault}")
     names = [name.strip() for name in header.values]
     if not spelled(accepted, names):
+        other = " (LJSpeech's metadata.csv is a source of the kind `ljspeech`)" if "|" in ",".join(names) else ""
         raise UserError(
             f"{place.uri}: no column with the audio's path among {', '.join(names)}; accepted names: "
-            f"{', '.join(accepted)}; `audio_column` in this source names another one"
+            f"{', '.join(accepted)}; `audio_column` in this source names another one{other}"
         )
     for row in rows:
-        yield row.line, row.fault or dict(zip(names, row.values, strict=True))
+        yield f"{place.uri}:{row.line}", row.fault or dict(zip(names, row.values, strict=True))
 
 
-def _json_records(place: Place) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for line in read_lines(place):
-        if line.fault or line.text.strip():
-            yield line.number, line.fault or parse_object(line.text)
+def _json_records(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and object, or the message of its fault, of JSON lines or of an array.
+
+    Raises:
+        UserError: the file holds one object over several lines, or objects of lhotse.
+    """
+    for number, (source, record) in enumerate(read_records(place)):
+        if number == 0 and isinstance(record, dict) and _is_lhotse(record):
+            raise UserError(f"{place.uri}: this is a manifest of lhotse; it is a source of the kind `lhotse`")
+        yield source, record
+
+
+def _is_lhotse(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("recording"), dict) or isinstance(record.get("sources"), list)

@@ -99,3 +99,15 @@ def test_a_tsv_as_pandas_writes_it(cases: Path, ingest: IngestSource) -> None:
     rows, rejects = ingest("manifest", cases / "manifests" / "pandas_quoted.tsv")
     assert rejects == []
     assert [row["text"] for row in rows] == ['"Good-bye," said the boy.', "two lines", "plain"]
+
+
+def test_a_text_in_capitals_belongs_to_audio_in_capitals(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("folder", cases / "upper")
+    assert rejects == []
+    assert [(row["utterance_id"], row["text"]) for row in rows] == [("d/SA1.WAV", "She had your dark suit")]
+
+
+def test_an_array_of_rows(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "array.json")
+    assert rejects == []
+    assert [row["utterance_id"] for row in rows] == ["d/clips/a.wav", "d/clips/b.wav"]
