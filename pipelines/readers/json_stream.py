@@ -7,7 +7,7 @@ from io import BufferedReader
 from typing import Any, cast
 
 from pipelines.errors import UserError
-from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.lines import open_plain, parse_object, read_lines
 from pipelines.readers.places import Place
 
 CHUNK_BYTES = 1 << 20
@@ -30,7 +30,7 @@ def read_values(place: Place) -> Iterator[Any]:
         BrokenJsonError: the JSON is broken, and the values after it cannot be separated.
         UserError: there is no readable file.
     """
-    with place.open() as file:
+    with open_plain(place) as file:
         text = _Buffer(file, place.uri)
         if text.peek() != "[":
             while text.peek():
@@ -49,7 +49,7 @@ def read_records(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
         BrokenJsonError: the JSON of an array is broken.
         UserError: there is no readable file, or it holds one object over several lines.
     """
-    with place.open() as file:
+    with open_plain(place) as file:
         start = file.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
     yield from read_elements(place) if start.startswith(b"[") else _read_objects(place)
 

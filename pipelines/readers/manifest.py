@@ -21,7 +21,7 @@ AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
 
 
 class ManifestReader(Reader):
-    """The rows of a `.csv` or `.tsv` file with a header, or of a `.jsonl` file (Common Voice, NeMo, ...).
+    """The rows of a `.csv` or `.tsv` file with a header, or of a `.jsonl` or `.json` file (Common Voice, NeMo, ...).
 
     | field | accepted names |
     |---|---|
@@ -40,7 +40,7 @@ class ManifestReader(Reader):
 
     reads: ClassVar[Reads] = "file"
     kind: Literal["manifest"] = "manifest"
-    """CSV, TSV or JSONL file with one row per utterance."""
+    """CSV, TSV or JSONL file, or JSON array, with one row per utterance."""
     audio_dir: ConfigPath | None = None
     """Folder that relative audio paths start from; default: that of the manifest."""
     audio_column: str | None = None
@@ -71,7 +71,7 @@ class ManifestReader(Reader):
                 yield self._bad(record, source, str(error))
 
     def _records(self, place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
-        suffix = place.name.rpartition(".")[2].lower()
+        suffix = place.name.removesuffix(".gz").rpartition(".")[2].lower()
         if suffix in ("csv", "tsv"):
             return _table_records(place, self._names("audio", AUDIO), tab=suffix == "tsv")
         if suffix in ("jsonl", "ndjson", "json"):

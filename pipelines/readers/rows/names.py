@@ -39,6 +39,7 @@ NO_TIME = frozenset(
     | {"date", "created", "updated", "upload", "uploaded", "modified", "year"}
     | {"text", "char", "chars", "word", "words", "token", "tokens"}
 )
+CHANNELS = "channels are not read apart: all are mixed"
 CHANNEL_WORDS = frozenset({"channel", "channels", "chan", "ch"})
 NO_CHANNEL = frozenset(["num", "n", "count", "number", "name", "url", "title", "type"])
 SIDES = frozenset({"left", "right", "l", "r", "a", "b"})
@@ -144,7 +145,7 @@ class ColumnCheck:
         if (_time_like(name) or (_length_like(name) and open_end)) and _is_time(value):
             raise self._error(name, "looks like a time, and its meaning or unit is not known", "")
         if _channel_like(name) and _is_channel(name, value):
-            raise self._error(name, "looks like a channel, and channels are not read: all are mixed", "")
+            raise self._error(name, f"looks like a channel, and {CHANNELS}", "")
         if _text_like(name) and isinstance(value, str) and value.strip() and not spelled(self.texts, record):
             raise self._error(name, f"looks like the text, and none is called {', '.join(self.texts)}", self.remedies)
 

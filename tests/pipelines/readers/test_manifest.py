@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -246,3 +247,10 @@ def test_ljspeechs_metadata_is_of_another_kind(tmp_path: Path) -> None:
     path.write_text("LJ001-0001|Printing, in|Printing, in\n")
     with pytest.raises(UserError, match="kind `ljspeech`"):
         read(path)
+
+
+def test_packed_manifests_are_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"audio": "a.wav"}\n{"audio": "b.wav"}'))
+    (tmp_path / "m.tsv.gz").write_bytes(gzip.compress(b"path\ttext\na.wav\tx\nb.wav\ty\n"))
+    for name in ("m.jsonl.gz", "m.tsv.gz"):
+        assert [item.utterance_id for item in read(tmp_path / name)[0]] == ["d/a.wav", "d/b.wav"]

@@ -12,6 +12,7 @@ KINDS = {
     "fairseq_tsv",
     "folder",
     "hf_parquet",
+    "lhotse",
     "librispeech",
     "ljspeech",
     "manifest",
