@@ -169,13 +169,13 @@ class ConversationReader(Reader):
             text = None
         if audio is None and text is None:
             raise ValueError(f"neither text ({', '.join(TEXT)}) nor audio ({', '.join(AUDIO)})")
-        place = locate(audio, setting.base) if audio else None
+        place, size = locate(audio, setting.base) if audio else (None, None)
         segment = get_segment(turn) if audio and not setting.cut else WHOLE
         return Item(
             utterance_id=f"{self.dataset}/{setting.dialogue}/{position}",
             dataset=self.dataset,
             uri=place.uri if place else None,
-            size=place.size() if place else None,
+            size=size,
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,

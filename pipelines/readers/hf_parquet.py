@@ -52,7 +52,8 @@ class _Columns:
 
     def facts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns of a row that may be times, channels or texts."""
-        return {name: record[name] for name in (*self.suspicious, self.text) if name in record}
+        names = (*self.suspicious, self.text) if self.text else self.suspicious
+        return {name: record[name] for name in names if name in record}
 
     def path_of(self, record: Mapping[str, Any]) -> str | None:
         """Return the audio's path in a row."""
@@ -85,8 +86,8 @@ class _Shard:
         path = self.columns.path_of(record)
         if path is None:
             raise ValueError(f"column {self.columns.audio!r} is empty: neither bytes nor a path")
-        audio = locate(path, *self.folders)
-        return audio.uri, audio.size()
+        audio, size = locate(path, *self.folders)
+        return audio.uri, size
 
 
 class HfParquetReader(Reader):

@@ -78,12 +78,12 @@ class LhotseReader(Reader):
         name = fields.get_text(described, ("id",))
         if name is None:
             raise ValueError("the field 'id' is missing")
-        place = locate(_path(recording, channel), base)
+        place, size = locate(_path(recording, channel), base)
         return Item(
             utterance_id=f"{self.dataset}/{name}",
             dataset=self.dataset,
             uri=place.uri,
-            size=place.size(),
+            size=size,
             offset_samples=segment.offset,
             num_samples=segment.length,
             split=self.split,
@@ -101,9 +101,10 @@ def _inside(supervision: Mapping[str, Any], start: int) -> Segment:
         ValueError: its times are invalid.
     """
     relative = supervision.get("start")
-    before = isinstance(relative, int | float) and relative < 0
-    segment = get_segment({**supervision, "start": -relative if before else relative}, ("start", "duration"))
-    offset = start - segment.offset if before else start + segment.offset
+    sign = -1 if isinstance(relative, int | float) and relative < 0 else 1
+    distance = abs(relative) if isinstance(relative, int | float) else relative
+    segment = get_segment({**supervision, "start": distance}, ("start", "duration"))
+    offset = start + sign * segment.offset
     if offset < 0:
         raise ValueError(f"the supervision begins {-offset} samples before its recording")
     return Segment(offset, segment.length)

@@ -111,7 +111,7 @@ class ManifestReader(Reader):
             audio = self._audio(record)
         except ValueError:  # the row is a reject
             return None
-        return locate(audio, base).uri if audio else None
+        return locate(audio, base)[0].uri if audio else None
 
     def _item(self, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item:
         """Return the utterance of a row; `cut` says that columns of times beyond the old ones mean other recordings.
@@ -127,12 +127,12 @@ class ManifestReader(Reader):
         segment = get_segment(record, OLD_NAMES if cut else None)
         dataset = self._dataset(record)
         name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment)
-        place = locate(audio, base) if audio else None
+        place, size = locate(audio, base) if audio else (None, None)
         return Item(
             utterance_id=f"{dataset}/{name}",
             dataset=dataset,
             uri=place.uri if place else None,
-            size=place.size() if place else None,
+            size=size,
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,

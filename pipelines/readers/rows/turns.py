@@ -70,4 +70,4 @@ def turns_with_audio(
             except ValueError:  # the turn is a reject
                 continue
             if path:
-                yield turn, locate(path, base).uri
+                yield turn, locate(path, base)[0].uri
