@@ -188,7 +188,10 @@ class HfParquetReader(Reader):
         shard = _Shard(place, name, place.file_size(), split, columns, self._folders(place))
         check = ColumnCheck(place.uri, (columns.text,) if columns.text else fields.TEXT, "`text_column: {}`")
         head, rows = look_ahead(_read_rows(file, columns))
-        cut = are_cut(_with_uris(shard, head))
+        uris = list(_with_uris(shard, head))
+        if _is_decoded(kind := file.schema_arrow.field(columns.audio).type) and not any(map(_exists, uris)):
+            raise UserError(f"{place.uri}: {_no_audio(kind, columns.audio)}")
+        cut = are_cut(uris)
         row = 0
         try:
             for has_bytes, record in rows:
@@ -253,9 +256,23 @@ def _may_tell(name: str, kind: Any) -> bool:
     return plain and (is_suspicious(name) or bool(time_columns([name])))
 
 
+def _is_decoded(kind: Any) -> bool:
+    """Return whether an audio column holds decoded samples and no encoded audio."""
+    return pa.types.is_struct(kind) and kind.get_field_index("array") >= 0 and kind.get_field_index("bytes") < 0
+
+
+def _exists(row: tuple[Mapping[str, Any], str | None]) -> bool:
+    """Return whether the audio of a row may exist: a file that is there, or one that only a request can tell."""
+    uri = row[1]
+    if uri is None:
+        return False
+    place = Place.of(uri)
+    return not place.local or place.size() is not None
+
+
 def _no_audio(kind: Any, column: str) -> str:
     """Return the fault of an audio column whose type is not one of audio."""
-    if pa.types.is_struct(kind) and kind.get_field_index("array") >= 0:
+    if _is_decoded(kind):
         return (
             f"column {column!r} holds decoded samples, not encoded audio; write the dataset anew with "
             f"`dataset.cast_column({column!r}, datasets.Audio())`, which keeps the bytes of its files"

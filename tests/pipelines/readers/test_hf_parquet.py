@@ -259,3 +259,11 @@ def test_decoded_samples_are_an_error_that_tells_how_to_write_encoded_audio(tmp_
     write(tmp_path / "p.parquet", [{"array": [0.0], "sampling_rate": 16_000}], kind)
     with pytest.raises(UserError, match=r"holds decoded samples.*datasets\.Audio"):
         read(tmp_path / "p.parquet")
+    kind = pa.struct([("path", pa.string()), *kind])
+    rows = [{"path": "a.wav", "array": [0.0], "sampling_rate": 16_000}, {"path": None, "array": [0.0]}]
+    write(tmp_path / "p.parquet", rows, kind)
+    with pytest.raises(UserError, match="holds decoded samples"):
+        read(tmp_path / "p.parquet")
+    (tmp_path / "a.wav").write_bytes(b"x")
+    items, bad = read(tmp_path / "p.parquet")
+    assert ([item.uri for item in items], len(bad)) == ([str(tmp_path / "a.wav")], 1)
