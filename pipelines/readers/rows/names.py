@@ -12,8 +12,8 @@ Part = Literal["start", "end", "duration"]
 Unit = Literal["seconds", "milliseconds", "samples"]
 
 PARTS: Mapping[str, Part] = {
-    **dict.fromkeys(("start", "begin", "onset", "starttime", "begintime"), "start"),
-    **dict.fromkeys(("end", "stop", "endtime"), "end"),
+    **dict.fromkeys(("start", "begin", "beg", "onset", "starttime", "begintime", "xmin", "tmin"), "start"),
+    **dict.fromkeys(("end", "stop", "endtime", "xmax", "tmax"), "end"),
     **dict.fromkeys(("duration", "dur"), "duration"),
 }
 UNITS: Mapping[str, Unit] = {
@@ -186,7 +186,7 @@ def _time_like(name: str) -> bool:
 def _length_like(name: str) -> bool:
     """Return whether a name may be that of a length, which matters beside a start without an end."""
     found = set(words(name))
-    return bool(found & {"length", "len"}) and not found - {"length", "len"} - FILLERS
+    return bool(found & {"length", "len"}) and not found - {"length", "len", "s"} - FILLERS
 
 
 def _channel_like(name: str) -> bool:
