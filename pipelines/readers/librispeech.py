@@ -72,7 +72,7 @@ class LibrispeechReader(Reader):
             yield self.bad(source, "missing", "the transcript has this line, but there is no such file", name)
 
     def _transcripts(self, place: Place, texts: dict[str, str]) -> Iterator[BadItem]:
-        """Fill `texts` (id -> text) from a chapter's transcript; yield faulty lines, and those whose id an earlier one has."""
+        """Fill `texts` (id -> text) from a chapter's transcript; yield faulty and repeated lines."""
         for line in read_lines(place):
             source = f"{place.uri}:{line.number}"
             name, _, text = line.text.partition(" ")

@@ -109,9 +109,9 @@ class ManifestReader(Reader):
     def _uri(self, record: Mapping[str, Any], base: Place) -> str | None:
         try:
             audio = self._audio(record)
+            return locate(audio, base)[0].uri if audio else None
         except ValueError:  # the row is a reject
             return None
-        return locate(audio, base)[0].uri if audio else None
 
     def _item(self, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item:
         """Return the utterance of a row; `cut` says that columns of times beyond the old ones mean other recordings.

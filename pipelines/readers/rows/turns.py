@@ -67,7 +67,8 @@ def turns_with_audio(
         for turn in cast("list[Any]", turns) if isinstance(turns, list) else ():
             try:
                 path = fields.get_path(turn, AUDIO) if isinstance(turn, Mapping) else None
+                uri = locate(path, base)[0].uri if path else None
             except ValueError:  # the turn is a reject
                 continue
-            if path:
-                yield turn, locate(path, base)[0].uri
+            if uri:
+                yield turn, uri

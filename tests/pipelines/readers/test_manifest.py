@@ -249,6 +249,15 @@ def test_ljspeechs_metadata_is_of_another_kind(tmp_path: Path) -> None:
         read(path)
 
 
+def test_times_of_rows_with_bad_paths_stop_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    rows = [{"audio": "nowhere://a.wav", "start_time": 1}, {"audio": 7, "start_time": 1}, {"audio": ["a"], "end_ms": 5}]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {"audio": "a.wav", "start_time": 1}]))
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/7#16000+", "d/a.wav#16000+"]
+    assert [entry.source for entry in bad] == [f"{path}:1", f"{path}:3"]
+
+
 def test_packed_manifests_are_unpacked(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"audio": "a.wav"}\n{"audio": "b.wav"}'))
     (tmp_path / "m.tsv.gz").write_bytes(gzip.compress(b"path\ttext\na.wav\tx\nb.wav\ty\n"))
