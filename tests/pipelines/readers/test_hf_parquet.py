@@ -214,6 +214,7 @@ def test_audio_cut_already_stays_whole_under_the_same_key(tmp_path: Path, column
         ("n_frames", [120, 90]),
         ("timestamps", [[0.5, 1.5], [1.5, 2.0]]),
         ("time", [None, 3.5]),
+        ("side_channel", pa.array(["left", "right"]).dictionary_encode()),
     ],
 )
 def test_a_column_that_is_not_understood_is_an_error(tmp_path: Path, column: str, values: list[Any]) -> None:
