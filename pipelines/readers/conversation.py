@@ -13,7 +13,17 @@ from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import ColumnCheck, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
-from pipelines.readers.rows.turns import AUDIO, PLACEHOLDER, ROLE, TEXT, TURNS, turns_with_audio, with_audio
+from pipelines.readers.rows.turns import (
+    AUDIO,
+    PLACEHOLDER,
+    ROLE,
+    TEXT,
+    TURNS,
+    audio_of,
+    text_of,
+    turns_with_audio,
+    with_audio,
+)
 
 DIALOGUE_ID = ("id", "dialogue_id", "conversation_id", "conv_id")
 
@@ -164,7 +174,7 @@ class ConversationReader(Reader):
             raise ValueError(f"no role: one of the fields {', '.join(ROLE)} must state who speaks")
         if role == "system":
             return None
-        audio, text = fields.get_path(turn, AUDIO), fields.get_text(turn, TEXT)
+        audio, text = audio_of(turn), text_of(turn)
         if text and PLACEHOLDER.fullmatch(text):
             text = None
         if audio is None and text is None:

@@ -226,6 +226,12 @@ def test_fields_of_turns_that_are_not_understood_are_an_error(tmp_path: Path) ->
     assert [item.text for item in items] == [None]
 
 
+def test_names_of_audio_and_text_in_other_spellings(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, {"from": "human", "Text": "Hi.", "audioPath": "a.wav"})
+    assert bad == []
+    assert [(item.text, item.uri) for item in items] == [("Hi.", str(tmp_path / "a.wav"))]
+
+
 def test_nan_is_a_missing_value(tmp_path: Path) -> None:
     nan = float("nan")
     items, bad = dialogue(
