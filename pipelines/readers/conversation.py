@@ -7,15 +7,24 @@ from typing import Any, ClassVar, Literal, cast
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
-from pipelines.readers.json_stream import BrokenJsonError, read_values
-from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.json_stream import BrokenJsonError, read_elements, read_object_lines
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
-from pipelines.readers.rows.turns import AUDIO, PLACEHOLDER, ROLE, TEXT, TURNS, turns_with_audio, with_audio
+from pipelines.readers.rows.turns import (
+    AUDIO,
+    PLACEHOLDER,
+    ROLE,
+    TEXT,
+    TURNS,
+    audio_of,
+    text_of,
+    turns_with_audio,
+    with_audio,
+)
 
 DIALOGUE_ID = ("id", "dialogue_id", "conversation_id", "conv_id")
 
@@ -106,7 +115,7 @@ class ConversationReader(Reader):
             UserError: a field of a turn is not understood.
         """
         check = ColumnCheck(place.uri, TEXT)
-        for source, record in _read_records(place):
+        for source, record in read_object_lines(place) if place.name.endswith(".jsonl") else read_elements(place):
             if isinstance(record, str):
                 yield source, record
                 continue
@@ -166,18 +175,18 @@ class ConversationReader(Reader):
             raise ValueError(f"no role: one of the fields {', '.join(ROLE)} must state who speaks")
         if role == "system":
             return None
-        audio, text = fields.get_path(turn, AUDIO), fields.get_text(turn, TEXT)
+        audio, text = audio_of(turn), text_of(turn)
         if text and PLACEHOLDER.fullmatch(text):
             text = None
         if audio is None and text is None:
             raise ValueError(f"neither text ({', '.join(TEXT)}) nor audio ({', '.join(AUDIO)})")
-        place = locate(audio, setting.base) if audio else None
+        place, size = locate(audio, setting.base) if audio else (None, None)
         segment = get_segment(turn) if audio and not setting.cut else WHOLE
         return Item(
             utterance_id=f"{self.dataset}/{setting.dialogue}/{position}",
             dataset=self.dataset,
             uri=place.uri if place else None,
-            size=place.size() if place else None,
+            size=size,
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
@@ -214,16 +223,3 @@ class _Setting:
 
 def _stem(name: str) -> str:
     return name.rpartition(".")[0]
-
-
-def _read_records(place: Place) -> Iterator[tuple[str, Mapping[str, Any] | str]]:
-    """Yield the position of each record, and the record or the message of its fault."""
-    if place.name.endswith(".jsonl"):
-        for line in read_lines(place):
-            if line.fault or line.text.strip():
-                yield f"{place.uri}:{line.number}", line.fault or parse_object(line.text)
-        return
-    for position, value in enumerate(read_values(place)):
-        known = isinstance(value, dict)
-        record = cast("dict[str, Any]", value) if known else f"not a JSON object: {str(value)[:80]!r}"
-        yield f"{place.uri}[{position}]", record

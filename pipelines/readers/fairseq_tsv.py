@@ -73,12 +73,12 @@ class FairseqTsvReader(Reader):
             raise ValueError(f"a row must read <path>, a tab and the number of samples, not {row.text[:80]!r}")
         if "\0" in path:
             raise ValueError("the path holds a NUL character")
-        audio = locate(path, root)
+        audio, size = locate(path, root)
         return Item(
             utterance_id=f"{self.dataset}/{path}",
             dataset=self.dataset,
             uri=audio.uri,
-            size=audio.size(),
+            size=size,
             split=self.split,
             task=self.task,
             language=self.language,

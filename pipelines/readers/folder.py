@@ -1,5 +1,7 @@
 """A folder of audio files, each with its text beside it."""
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from posixpath import splitext
@@ -41,13 +43,19 @@ NOT_AUDIO = frozenset(
         ".py",
     }
     | {".sh", ".ipynb", ".jpg", ".jpeg", ".png", ".gif", ".svg", ".zip", ".gz", ".tar", ".bz2", ".xz"}
-    | {".sha256", ".md5"}
+    | {".sha256", ".md5", ".phn", ".wrd"}
 )
 """Extensions of other files that accompany speech; all remaining files are tried as audio."""
+TEXT_ENDINGS = (".original.txt", ".normalized.txt", ".txt")
+"""Endings of the text of `<stem>.<audio>`, in any case, the best one last; the longer ones are LibriTTS's."""
+_TIMIT_SAMPLES = re.compile(r"\A\d+\s+\d+\s+")
 
 
 class FolderReader(Reader):
     """Every audio file below a folder; the text is in `<same name>.txt` (UTF-8) if there is one.
+
+    LibriTTS's `<same name>.normalized.txt` counts too, and `.TXT` where there is no `.txt`. In TIMIT, where
+    `<same name>.PHN` is beside it, the text begins with two numbers of samples, which are left out.
 
     A file counts as audio unless its extension is that of another known kind; ingest rejects files that turn out not to
     be audio. Utterance ids are `<dataset>/<path below the folder, with extension>`.
@@ -66,15 +74,16 @@ class FolderReader(Reader):
         """
         root = Place.of(self.path)
         entries = root.files()
-        texts = {entry.name for entry in entries if entry.name.endswith(".txt")}
-        chosen = [entry for entry in entries if _may_be_audio(entry) and fnmatchcase(entry.name, self.glob)]
+        texts = _texts(entries)
+        timit = {_stem(entry.name) for entry in entries if entry.name.lower().endswith(".phn")}
+        chosen = [entry for entry in entries if may_be_audio(entry) and fnmatchcase(entry.name, self.glob)]
         if not chosen:
             raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
         for entry in chosen:
-            text_name = f"{splitext(entry.name)[0]}.txt"
-            yield self._one(root, entry, text_name if text_name in texts else None)
+            stem = _stem(entry.name)
+            yield self._one(root, entry, texts.get(stem), stem in timit)
 
-    def _one(self, root: Place, entry: Entry, text_name: str | None) -> Item | BadItem:
+    def _one(self, root: Place, entry: Entry, text_name: str | None, timit: bool) -> Item | BadItem:
         place = root.child(entry.name)
         if not _encodable(entry.name):
             shown = place.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
@@ -82,7 +91,7 @@ class FolderReader(Reader):
         if entry.special:
             return self.bad(place.uri, "not_audio", SPECIAL, entry.name)
         try:
-            text = read_text(root.child(text_name)) if text_name else None
+            text = read_text(root.child(text_name)) if text_name else ""
         except ValueError as error:
             source = root.child(text_name or "").uri
             return self.bad(source, "bad_text", f"the text is unusable: {error}", entry.name)
@@ -94,11 +103,27 @@ class FolderReader(Reader):
             split=self.split,
             task=self.task,
             language=self.language,
-            text=text or None,
+            text=(_TIMIT_SAMPLES.sub("", text) if timit else text) or None,
         )
 
 
-def _may_be_audio(entry: Entry) -> bool:
+def _texts(entries: list[Entry]) -> dict[str, str]:
+    """Return the names of text files by the stem of their audio."""
+    named: dict[str, str] = {}
+    for ending in TEXT_ENDINGS:
+        found = [entry.name for entry in entries if entry.name.lower().endswith(ending)]
+        for name in sorted(found, key=lambda name: name.endswith(ending)):
+            named[unicodedata.normalize("NFC", name[: -len(ending)])] = name
+    return named
+
+
+def _stem(name: str) -> str:
+    """Return a file's path without extension, accents in one form: two systems may have named text and audio."""
+    return unicodedata.normalize("NFC", splitext(name)[0])
+
+
+def may_be_audio(entry: Entry) -> bool:
+    """Return whether a file's extension is not one of `NOT_AUDIO`."""
     return splitext(entry.name)[1].lower() not in NOT_AUDIO
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from itertools import repeat
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
@@ -15,53 +14,17 @@ import pyarrow as pa
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads
-from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
+from pipelines.readers.parquet_audio import open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
-from pipelines.readers.rows.names import ColumnCheck, is_suspicious, spelled, time_columns
+from pipelines.readers.rows.names import ColumnCheck
+from pipelines.readers.rows.parquet_columns import Columns, find_columns, is_decoded, no_audio, read_rows
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
 """Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""
-
-
-BATCH_ROWS = 1024
-AUDIO_BATCH_ROWS = 16
-"""Rows per read: of the light columns, and of the audio if it must be checked."""
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """The columns of one file; those other than the audio's bytes are light."""
-
-    audio: str
-    bytes_leaf: str | None
-    path_leaf: str | None
-    id: str | None
-    text: str | None
-    speaker: str | None
-    language: str | None
-    split: str | None
-    suspicious: tuple[str, ...]
-    """Columns of times, and those that look like a time, a channel or a text."""
-
-    def light_leaves(self) -> list[str]:
-        named = (self.path_leaf, self.id, self.text, self.speaker, self.language, self.split, *self.suspicious)
-        return sorted({name for name in named if name})
-
-    def facts(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the columns of a row that may be times, channels or texts."""
-        return {name: record[name] for name in (*self.suspicious, self.text) if name in record}
-
-    def path_of(self, record: Mapping[str, Any]) -> str | None:
-        """Return the audio's path in a row."""
-        return fields.get_path(record, (self.audio,)) if self.path_leaf else None
-
-    def text_of(self, record: Mapping[str, Any], column: str | None) -> str | None:
-        """Return a column's value in a row as a string."""
-        return fields.get_text(record, (column,)) if column else None
 
 
 @dataclass(frozen=True)
@@ -72,7 +35,7 @@ class _Shard:
     name: str
     size: int
     split: str | None
-    columns: _Columns
+    columns: Columns
     folders: tuple[Place, ...]
 
     def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None]:
@@ -86,8 +49,8 @@ class _Shard:
         path = self.columns.path_of(record)
         if path is None:
             raise ValueError(f"column {self.columns.audio!r} is empty: neither bytes nor a path")
-        audio = locate(path, *self.folders)
-        return audio.uri, audio.size()
+        audio, size = locate(path, *self.folders)
+        return audio.uri, size
 
 
 class HfParquetReader(Reader):
@@ -127,7 +90,7 @@ class HfParquetReader(Reader):
             if isinstance(file, BadItem):
                 yield file
             else:
-                yield from self._rows(file, self._columns(file.schema_arrow, place), place, name)
+                yield from self._rows(file, self._columns(file.schema_arrow, place.uri), place, name)
 
     def _open(self, place: Place) -> Any:
         """Open the Parquet file; return a `BadItem` if it is not one."""
@@ -156,39 +119,20 @@ class HfParquetReader(Reader):
         for name in names:
             yield place.child(name), name
 
-    def _columns(self, schema: Any, place: Place) -> _Columns:
-        """Find the columns to read.
+    def _columns(self, schema: Any, uri: str) -> Columns:
+        names = [name for name in schema.names if name not in self.ignore_columns]
+        return find_columns(schema, names, uri, audio=self.audio_column, text=self.text_column, key=self.id_column)
 
-        Raises:
-            UserError: a requested column is missing, or the audio column holds no audio.
-        """
-        names: list[str] = [name for name in schema.names if name not in self.ignore_columns]
-        for wanted in (self.audio_column, self.text_column, self.id_column):
-            if wanted is not None and wanted not in names:
-                raise UserError(f"{place.uri}: no column {wanted!r}; there are {', '.join(names)}")
-        path = _path_leaf(schema.field(self.audio_column).type, self.audio_column)
-        leaf = _bytes_leaf(schema, self.audio_column)
-        if leaf is None and path is None:
-            raise UserError(f"{place.uri}: {_no_audio(schema.field(self.audio_column).type, self.audio_column)}")
-        return _Columns(
-            audio=self.audio_column,
-            bytes_leaf=leaf,
-            path_leaf=path,
-            id=self.id_column or fields.first_of(("id",), names),
-            text=self.text_column or next(iter(spelled(fields.TEXT, names)), None),
-            speaker=fields.first_of(fields.SPEAKER, names),
-            language=fields.first_of(fields.LANGUAGE, names),
-            split=fields.first_of(("split",), names),
-            suspicious=tuple(n for n in names if n != self.audio_column and _may_tell(n, schema.field(n).type)),
-        )
-
-    def _rows(self, file: Any, columns: _Columns, place: Place, name: str) -> Iterator[Item | BadItem]:
+    def _rows(self, file: Any, columns: Columns, place: Place, name: str) -> Iterator[Item | BadItem]:
         match = SHARD_NAME.fullmatch(name)
         split = match["split"] if match else self.split
         shard = _Shard(place, name, place.file_size(), split, columns, self._folders(place))
         check = ColumnCheck(place.uri, (columns.text,) if columns.text else fields.TEXT, "`text_column: {}`")
-        head, rows = look_ahead(_read_rows(file, columns))
-        cut = are_cut(_with_uris(shard, head))
+        head, rows = look_ahead(read_rows(file, columns))
+        uris = list(_with_uris(shard, head))
+        if is_decoded(kind := file.schema_arrow.field(columns.audio).type) and not any(map(_exists, uris)):
+            raise UserError(f"{place.uri}: {no_audio(kind, columns.audio)}")
+        cut = are_cut(uris)
         row = 0
         try:
             for has_bytes, record in rows:
@@ -246,63 +190,10 @@ def _with_uris(
             continue
 
 
-def _may_tell(name: str, kind: Any) -> bool:
-    """Return whether a column may be a time, a channel or a text by its name and type."""
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return is_suspicious(name) and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
-    plain = pa.types.is_primitive(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    return plain and (is_suspicious(name) or bool(time_columns([name])))
-
-
-def _no_audio(kind: Any, column: str) -> str:
-    """Return the fault of an audio column whose type is not one of audio."""
-    if pa.types.is_struct(kind) and kind.get_field_index("array") >= 0:
-        return (
-            f"column {column!r} holds decoded samples, not encoded audio; write the dataset anew with "
-            f"`dataset.cast_column({column!r}, datasets.Audio())`, which keeps the bytes of its files"
-        )
-    return f"column {column!r} of type {kind} holds neither bytes nor paths"
-
-
-def _read_rows(file: Any, columns: _Columns) -> Iterator[tuple[bool, Mapping[str, Any]]]:
-    """Yield for each row whether its audio is in the file, and the values of the light columns."""
-    for group in range(file.metadata.num_row_groups):
-        present = _presence(file, group, columns)
-        leaves = columns.light_leaves()
-        if not leaves:
-            yield from zip(present, repeat({}, file.metadata.row_group(group).num_rows), strict=False)
-            continue
-        for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=leaves):
-            for record in batch.to_pylist():
-                yield next(present), record
-
-
-def _presence(file: Any, group: int, columns: _Columns) -> Iterator[bool]:
-    """Yield for each row of a group whether it has audio; reads the audio only if the statistics do not state it."""
-    if columns.bytes_leaf is None:
-        yield from repeat(False)
-    metadata = file.metadata.row_group(group)
-    chunks = (metadata.column(i) for i in range(metadata.num_columns))
-    statistics = next(chunk for chunk in chunks if chunk.path_in_schema == columns.bytes_leaf).statistics
-    num_nulls = statistics.null_count if statistics is not None and statistics.has_null_count else None
-    if num_nulls in (0, metadata.num_rows):
-        yield from repeat(num_nulls == 0, metadata.num_rows)
-        return
-    for batch in file.iter_batches(AUDIO_BATCH_ROWS, row_groups=[group], columns=[columns.bytes_leaf]):
-        column = batch.column(0)
-        leaf = column.field(0) if columns.bytes_leaf != columns.audio else column
-        yield from leaf.is_valid().to_pylist()
-
-
-def _path_leaf(kind: Any, column: str) -> str | None:
-    """Parquet path of the audio's path, if there is one."""
-    if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0:
-        return f"{column}.path"
-    return column if pa.types.is_string(kind) or pa.types.is_large_string(kind) else None
-
-
-def _bytes_leaf(schema: Any, column: str) -> str | None:
-    try:
-        return audio_leaf(schema, column)[0]
-    except KeyError:
-        return None
+def _exists(row: tuple[Mapping[str, Any], str | None]) -> bool:
+    """Return whether the audio of a row may exist: a file that is there, or one that only a request can tell."""
+    uri = row[1]
+    if uri is None:
+        return False
+    place = Place.of(uri)
+    return not place.local or place.size() is not None

@@ -4,9 +4,10 @@ import codecs
 import json
 from collections.abc import Iterator
 from io import BufferedReader
-from typing import Any
+from typing import Any, cast
 
 from pipelines.errors import UserError
+from pipelines.readers.lines import open_plain, parse_object, read_lines
 from pipelines.readers.places import Place
 
 CHUNK_BYTES = 1 << 20
@@ -29,7 +30,7 @@ def read_values(place: Place) -> Iterator[Any]:
         BrokenJsonError: the JSON is broken, and the values after it cannot be separated.
         UserError: there is no readable file.
     """
-    with place.open() as file:
+    with open_plain(place) as file:
         text = _Buffer(file, place.uri)
         if text.peek() != "[":
             while text.peek():
@@ -39,6 +40,50 @@ def read_values(place: Place) -> Iterator[Any]:
             yield from _elements(text)
         if text.peek():
             raise text.broken("only another array may follow an array")
+
+
+def read_records(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and object, or the message of its fault, of a file with one object a line or arrays of objects.
+
+    Raises:
+        BrokenJsonError: the JSON of an array is broken.
+        UserError: there is no readable file, or it holds one object over several lines.
+    """
+    with open_plain(place) as file:
+        start = file.read(CHUNK_BYTES).removeprefix(codecs.BOM_UTF8).lstrip()
+    yield from read_elements(place) if start.startswith(b"[") else _read_objects(place)
+
+
+def read_elements(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and object, or the message of its fault, of the values of `read_values`.
+
+    Raises:
+        UserError: as `read_values`.
+    """
+    for position, value in enumerate(read_values(place)):
+        known = isinstance(value, dict)
+        record = cast("dict[str, Any]", value) if known else f"not a JSON object: {str(value)[:80]!r}"
+        yield f"{place.uri}[{position}]", record
+
+
+def read_object_lines(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and object, or the message of its fault, of the lines that are not blank.
+
+    Raises:
+        UserError: there is no readable file.
+    """
+    for line in read_lines(place):
+        if line.fault or line.text.strip():
+            yield f"{place.uri}:{line.number}", line.fault or parse_object(line.text)
+
+
+def _read_objects(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    first = next((line.text.strip() for line in read_lines(place) if line.text.strip()), "")
+    if first.startswith("{") and first.endswith(("{", "[", ",")):
+        raise UserError(
+            f"{place.uri}: one JSON object over several lines; write one object a line, or an array of them"
+        )
+    yield from read_object_lines(place)
 
 
 def _elements(text: "_Buffer") -> Iterator[Any]:

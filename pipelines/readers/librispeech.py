@@ -72,10 +72,13 @@ class LibrispeechReader(Reader):
             yield self.bad(source, "missing", "the transcript has this line, but there is no such file", name)
 
     def _transcripts(self, place: Place, texts: dict[str, str]) -> Iterator[BadItem]:
-        """Fill `texts` (id -> text) from a chapter's transcript; yield the lines that cannot be read."""
+        """Fill `texts` (id -> text) from a chapter's transcript; yield faulty and repeated lines."""
         for line in read_lines(place):
+            source = f"{place.uri}:{line.number}"
             name, _, text = line.text.partition(" ")
             if line.fault:
-                yield self.bad(f"{place.uri}:{line.number}", "bad_text", line.fault)
-            elif name:
+                yield self.bad(source, "bad_text", line.fault)
+            if name in texts:
+                yield self.bad(source, "duplicate_id", "an earlier line has this id; the text of this one counts", name)
+            if name:
                 texts[name] = text.strip()

@@ -1,10 +1,15 @@
 """Read the lines of text files one at a time; the fault of a line does not affect the others."""
 
 import json
-from collections.abc import Iterator
+import zlib
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from gzip import BadGzipFile, GzipFile
+from io import BufferedReader
 from typing import Any, cast
 
+from pipelines.errors import UserError
 from pipelines.readers.places import Place
 
 MAX_LINE_BYTES = 16 << 20
@@ -27,12 +32,12 @@ class Line:
 
 
 def read_lines(place: Place) -> Iterator[Line]:
-    """Yield the lines of a UTF-8 file (a byte order mark is skipped).
+    """Yield the lines of a UTF-8 file (a byte order mark is skipped), unpacked if its name ends in `.gz`.
 
     Raises:
-        UserError: there is no readable file.
+        UserError: there is no readable file, or its gzip is damaged.
     """
-    with place.open() as file:
+    with open_plain(place) as file:
         number = 0
         while raw := file.readline(MAX_LINE_BYTES):
             number += 1
@@ -43,6 +48,24 @@ def read_lines(place: Place) -> Iterator[Line]:
                 yield Line(number, "", f"the line is longer than {MAX_LINE_BYTES >> 20} MiB")
                 continue
             yield _decode(number, raw)
+
+
+@contextmanager
+def open_plain(place: Place) -> Generator[BufferedReader]:
+    """Open a file's bytes, unpacked if its name ends in `.gz`.
+
+    Raises:
+        UserError: there is no readable file, or its gzip is damaged.
+    """
+    with place.open() as packed:
+        if not place.name.endswith(".gz"):
+            yield packed
+            return
+        try:
+            with GzipFile(fileobj=packed) as file:
+                yield BufferedReader(cast(Any, file), buffer_size=1 << 20)
+        except (BadGzipFile, EOFError, zlib.error) as error:
+            raise UserError(f"{place.uri}: damaged gzip: {error}") from error
 
 
 def read_text(place: Place) -> str:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar, Literal
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
-from pipelines.readers.lines import parse_object, read_lines
+from pipelines.readers.json_stream import read_records
+from pipelines.readers.lines import read_lines
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
-from pipelines.readers.rows.delimited import read_rows
+from pipelines.readers.rows.delimited import is_quoted, read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
@@ -21,7 +22,7 @@ AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
 
 
 class ManifestReader(Reader):
-    """The rows of a `.csv` or `.tsv` file with a header, or of a `.jsonl` file (Common Voice, NeMo, ...).
+    """The rows of a `.csv` or `.tsv` file with a header, or of a `.jsonl` or `.json` file (Common Voice, NeMo, ...).
 
     | field | accepted names |
     |---|---|
@@ -41,7 +42,7 @@ class ManifestReader(Reader):
 
     reads: ClassVar[Reads] = "file"
     kind: Literal["manifest"] = "manifest"
-    """CSV, TSV or JSONL file with one row per utterance."""
+    """CSV, TSV or JSONL file, or JSON array, with one row per utterance."""
     audio_dir: ConfigPath | None = None
     """Folder that relative audio paths start from; default: that of the manifest."""
     audio_column: str | None = None
@@ -65,23 +66,23 @@ class ManifestReader(Reader):
         cut = are_cut(
             ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str)), OLD_NAMES
         )
-        for line, record in rows:
+        for source, record in rows:
             try:
                 yield self._item(record, base, cut)
             except ValueError as error:
-                yield self._bad(record, f"{place.uri}:{line}", str(error))
+                yield self._bad(record, source, str(error))
 
-    def _records(self, place: Place) -> Iterator[tuple[int, dict[str, Any] | str]]:
-        suffix = place.name.rpartition(".")[2].lower()
+    def _records(self, place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+        suffix = place.name.removesuffix(".gz").rpartition(".")[2].lower()
         if suffix in ("csv", "tsv"):
             return _table_records(place, self._names("audio", AUDIO), tab=suffix == "tsv")
         if suffix in ("jsonl", "ndjson", "json"):
             return _json_records(place)
-        raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv or .jsonl file")
+        raise UserError(f"{place.uri}: a manifest must be a .csv, .tsv, .jsonl or .json file")
 
     def _checked(
-        self, place: Place, records: Iterable[tuple[int, dict[str, Any] | str]]
-    ) -> Iterator[tuple[int, dict[str, Any] | str]]:
+        self, place: Place, records: Iterable[tuple[str, dict[str, Any] | str]]
+    ) -> Iterator[tuple[str, dict[str, Any] | str]]:
         """Yield the records without ignored columns.
 
         Raises:
@@ -89,11 +90,11 @@ class ManifestReader(Reader):
         """
         named = (self.audio_column, self.text_column, self.id_column)
         check = ColumnCheck(place.uri, self._names("text", fields.TEXT), "`text_column: {}`", named)
-        for line, record in records:
+        for source, record in records:
             if not isinstance(record, str):
                 record = without(record, self.ignore_columns)
                 check(record)
-            yield line, record
+            yield source, record
         check.finish()
 
     def _names(self, what: Literal["audio", "text", "id"], accepted: tuple[str, ...]) -> tuple[str, ...]:
@@ -110,9 +111,9 @@ class ManifestReader(Reader):
     def _uri(self, record: Mapping[str, Any], base: Place) -> str | None:
         try:
             audio = self._audio(record)
+            return locate(audio, base)[0].uri if audio else None
         except ValueError:  # the row is a reject
             return None
-        return locate(audio, base).uri if audio else None
 
     def _item(self, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item:
         """Return the utterance of a row; `cut` says that columns of times beyond the old ones mean other recordings.
@@ -129,12 +130,12 @@ class ManifestReader(Reader):
         dataset = self._dataset(record)
         channel = get_channel(record)
         name = fields.get_text(record, self._names("id", fields.ID)) or _default_id(record, audio, segment, channel)
-        place = locate(audio, base) if audio else None
+        place, size = locate(audio, base) if audio else (None, None)
         return Item(
             utterance_id=f"{dataset}/{name}",
             dataset=dataset,
             uri=place.uri if place else None,
-            size=place.size() if place else None,
+            size=size,
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
@@ -190,9 +191,10 @@ def _default_id(record: Mapping[str, Any], audio: str | None, segment: Segment, 
     return f"{audio}{of_channel}#{segment.offset}+{'' if segment.length is None else segment.length}"
 
 
-def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yield line number and record, or the message of its fault."""
-    rows = read_rows(read_lines(place), tab=tab)
+def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and record, or the message of its fault."""
+    quoted = not tab or is_quoted(read_lines(place))
+    rows = read_rows(read_lines(place), "\t" if tab else ",", quoted=quoted)
     header = next(rows, None)
     if header is None:
         raise UserError(f"{place.uri}: the manifest is empty; a header and one row per utterance are needed")
@@ -200,15 +202,26 @@ def _table_records(place: Place, accepted: tuple[str, ...], *, tab: bool) -> Ite
         raise UserError(f"{place.uri}:{header.line}: the header cannot be read: {header.fault}")
     names = [name.strip() for name in header.values]
     if not spelled(accepted, names):
+        other = " (LJSpeech's metadata.csv is a source of the kind `ljspeech`)" if "|" in ",".join(names) else ""
         raise UserError(
             f"{place.uri}: no column with the audio's path among {', '.join(names)}; accepted names: "
-            f"{', '.join(accepted)}; `audio_column` in this source names another one"
+            f"{', '.join(accepted)}; `audio_column` in this source names another one{other}"
         )
     for row in rows:
-        yield row.line, row.fault or dict(zip(names, row.values, strict=True))
+        yield f"{place.uri}:{row.line}", row.fault or dict(zip(names, row.values, strict=True))
 
 
-def _json_records(place: Place) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for line in read_lines(place):
-        if line.fault or line.text.strip():
-            yield line.number, line.fault or parse_object(line.text)
+def _json_records(place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """Yield position and object, or the message of its fault, of JSON lines or of an array.
+
+    Raises:
+        UserError: the file holds one object over several lines, or objects of lhotse.
+    """
+    for number, (source, record) in enumerate(read_records(place)):
+        if number == 0 and isinstance(record, dict) and _is_lhotse(record):
+            raise UserError(f"{place.uri}: this is a manifest of lhotse; it is a source of the kind `lhotse`")
+        yield source, record
+
+
+def _is_lhotse(record: Mapping[str, Any]) -> bool:
+    return isinstance(record.get("recording"), dict) or isinstance(record.get("sources"), list)

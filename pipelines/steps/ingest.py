@@ -38,7 +38,7 @@ ROUNDING = SAMPLE_RATE // 10
 """Tolerance: manifests round durations, so a segment may end up to 0.1 s after its audio and is cut there."""
 PADDING = SAMPLE_RATE // 2
 """Tolerance for whole files, 0.5 s, where it does not more than double the file: ffprobe and sox also count what
-encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly a spoken digit)."""
+encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly as long as a digit)."""
 GUESSED_SECONDS_PER_ITEM = 10.0
 """Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
 

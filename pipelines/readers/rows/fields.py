@@ -41,7 +41,7 @@ def get_text(record: Mapping[str, Any], names: Iterable[str]) -> str | None:
     """
     for name in names:
         value = record.get(name)
-        if is_missing(value):
+        if value is None or is_missing(value):  # most are None, and this runs for each field of each row
             continue
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value in (math.inf, -math.inf):
             raise ValueError(f"field {name!r} is not a text: {str(value)[:80]!r}")

@@ -12,8 +12,8 @@ Part = Literal["start", "end", "duration"]
 Unit = Literal["seconds", "milliseconds", "samples"]
 
 PARTS: Mapping[str, Part] = {
-    **dict.fromkeys(("start", "begin", "onset", "starttime", "begintime"), "start"),
-    **dict.fromkeys(("end", "stop", "endtime"), "end"),
+    **dict.fromkeys(("start", "begin", "beg", "onset", "starttime", "begintime", "xmin", "tmin"), "start"),
+    **dict.fromkeys(("end", "stop", "endtime", "xmax", "tmax"), "end"),
     **dict.fromkeys(("duration", "dur"), "duration"),
 }
 UNITS: Mapping[str, Unit] = {
@@ -132,10 +132,10 @@ class ColumnCheck:
         self.first = self.first or tuple(record)
         self.awaited.difference_update(record)
         for name in record.keys() - self.passed:
-            if is_suspicious(name):
-                self._check(name, record)
-            else:
+            if name in self.texts or not is_suspicious(name):
                 self.passed.add(name)
+            else:
+                self._check(name, record)
 
     def _check(self, name: str, record: Mapping[str, Any]) -> None:
         value = record[name]
@@ -180,13 +180,14 @@ def without(record: Mapping[str, Any], ignored: Container[str]) -> dict[str, Any
 
 def _time_like(name: str) -> bool:
     found = set(words(name))
-    return bool(found & TIME_WORDS) and not found & NO_TIME
+    known = time_of(name) is not None and words(name) != ("num", "frames")
+    return bool(found & TIME_WORDS) and not found & NO_TIME and not known
 
 
 def _length_like(name: str) -> bool:
     """Return whether a name may be that of a length, which matters beside a start without an end."""
     found = set(words(name))
-    return bool(found & {"length", "len"}) and not found - {"length", "len"} - FILLERS
+    return bool(found & {"length", "len"}) and not found - {"length", "len", "s"} - FILLERS
 
 
 def _channel_like(name: str) -> bool:

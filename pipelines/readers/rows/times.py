@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
+from pipelines.readers.places import reading
 from pipelines.readers.rows.fields import get_number
 from pipelines.readers.rows.names import Part, Time, Unit, time_columns
 from unitlang.audio.reading import measure
@@ -144,13 +145,17 @@ def are_cut(rows: Iterable[tuple[Mapping[str, Any], str | None]], trusted: Colle
     Args:
         rows: records with the URIs of their audio, if any.
         trusted: names of columns that always say which part of the file a row is.
+
+    Raises:
+        UserError: a disk or server fails.
     """
     undecided = placed = False
     for segment, uri in islice(_to_probe(rows, trusted), PROBED):
-        try:
-            info, length = measure(fetch(uri) if is_parquet_uri(uri) else uri)
-        except (AudioError, OSError):  # its own row tells this
-            continue
+        with reading(uri):
+            try:
+                info, length = measure(fetch(uri) if is_parquet_uri(uri) else uri)
+            except AudioError:  # its own row tells this
+                continue
         verdict = _is_cut(segment.at_16k(info.sample_rate), length)
         if verdict is not None:
             return verdict

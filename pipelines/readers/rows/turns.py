@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.names import spelled
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import get_segment
 
@@ -15,6 +16,24 @@ TEXT = ("value", "content", "text", "transcript")
 AUDIO = ("audio", "audio_path", "path", "wav", "audpath")
 PLACEHOLDER = re.compile(r"<\|?(audio|speech|sound)\|?>", re.IGNORECASE)
 """Mark of the audio in the text of a turn."""
+
+
+def audio_of(turn: Mapping[str, Any]) -> str | None:
+    """Return the path of a turn's own audio.
+
+    Raises:
+        ValueError: as `fields.get_path`.
+    """
+    return fields.get_path(turn, spelled(AUDIO, turn))
+
+
+def text_of(turn: Mapping[str, Any]) -> str | None:
+    """Return the text of a turn.
+
+    Raises:
+        ValueError: as `fields.get_text`.
+    """
+    return fields.get_text(turn, spelled(TEXT, turn))
 
 
 def with_audio(record: Mapping[str, Any], turns: list[Any]) -> list[Any]:
@@ -29,9 +48,9 @@ def with_audio(record: Mapping[str, Any], turns: list[Any]) -> list[Any]:
     )
     paths = [path for value in values if (path := fields.get_path({"audio": value}, ("audio",)))]
     known = [cast("Mapping[str, Any]", turn) for turn in turns if isinstance(turn, Mapping)]
-    if not paths or any(fields.get_path(turn, AUDIO) for turn in known):
+    if not paths or any(audio_of(turn) for turn in known):
         return turns
-    marked = [turn for turn in known if PLACEHOLDER.search(fields.get_text(turn, TEXT) or "")]
+    marked = [turn for turn in known if PLACEHOLDER.search(text_of(turn) or "")]
     spoken = [turn for turn in known if fields.get_role(turn, ROLE) != "system"]
     if len(marked) == len(paths):
         owners = dict(zip(map(id, marked), paths, strict=True))
@@ -51,7 +70,7 @@ def _own(turn: Mapping[str, Any], path: str) -> Mapping[str, Any]:
     Raises:
         ValueError: its text is an instruction beside the mark of the audio.
     """
-    text = fields.get_text(turn, TEXT) or ""
+    text = text_of(turn) or ""
     if PLACEHOLDER.search(text) and not PLACEHOLDER.fullmatch(text):
         raise ValueError(f"text beside `<audio>` is not what is spoken, and a turn has no place for it: {text[:80]!r}")
     return {**turn, AUDIO[0]: path}
@@ -66,8 +85,9 @@ def turns_with_audio(
         turns = record[key] if key and not isinstance(record, str) else None
         for turn in cast("list[Any]", turns) if isinstance(turns, list) else ():
             try:
-                path = fields.get_path(turn, AUDIO) if isinstance(turn, Mapping) else None
+                path = audio_of(turn) if isinstance(turn, Mapping) else None
+                uri = locate(path, base)[0].uri if path else None
             except ValueError:  # the turn is a reject
                 continue
-            if path:
-                yield turn, locate(path, base).uri
+            if uri:
+                yield turn, uri

@@ -94,3 +94,21 @@ def test_durations_that_count_an_encoders_padding_are_those_of_whole_files(cases
     rows, rejects = ingest("manifest", cases / "manifests" / "nemo_mp3_duration_by_ffprobe.json")
     assert rejects == []
     assert spans(rows) == [(0, 19_200, "x"), (0, 17_920, "x")]
+
+
+def test_a_tsv_as_pandas_writes_it(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "pandas_quoted.tsv")
+    assert rejects == []
+    assert [row["text"] for row in rows] == ['"Good-bye," said the boy.', "two lines", "plain"]
+
+
+def test_a_text_in_capitals_belongs_to_audio_in_capitals(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("folder", cases / "upper")
+    assert rejects == []
+    assert [(row["utterance_id"], row["text"]) for row in rows] == [("d/SA1.WAV", "She had your dark suit")]
+
+
+def test_an_array_of_rows(cases: Path, ingest: IngestSource) -> None:
+    rows, rejects = ingest("manifest", cases / "manifests" / "array.json")
+    assert rejects == []
+    assert [row["utterance_id"] for row in rows] == ["d/clips/a.wav", "d/clips/b.wav"]

@@ -194,6 +194,13 @@ def test_audio_of_the_dialogue_is_not_needed_where_turns_have_their_own(tmp_path
     assert [(item.uri and Path(item.uri).name, item.text) for item in items] == [("a.wav", None), ("b.wav", "Yes.")]
 
 
+def test_times_of_turns_with_bad_paths_stop_nothing(tmp_path: Path) -> None:
+    spoken = GPT | {"start": 1.0}
+    items, bad = dialogue(tmp_path, spoken | {"audio": "nowhere://a.wav"}, spoken | {"audio": ["a"]}, GPT)
+    assert [item.turn for item in items] == [2]
+    assert [entry.utterance_id for entry in bad] == ["d/q/0", "d/q/1"]
+
+
 def test_a_mark_without_audio_is_a_reject(tmp_path: Path) -> None:
     items, bad = dialogue(tmp_path, HUMAN, GPT)
     assert [item.turn for item in items] == [1]
@@ -217,6 +224,12 @@ def test_fields_of_turns_that_are_not_understood_are_an_error(tmp_path: Path) ->
     items, bad = read(tmp_path / "data.json", ignore_columns=["sentence"])
     assert bad == []
     assert [item.text for item in items] == [None]
+
+
+def test_names_of_audio_and_text_in_other_spellings(tmp_path: Path) -> None:
+    items, bad = dialogue(tmp_path, {"from": "human", "Text": "Hi.", "audioPath": "a.wav"})
+    assert bad == []
+    assert [(item.text, item.uri) for item in items] == [("Hi.", str(tmp_path / "a.wav"))]
 
 
 def test_nan_is_a_missing_value(tmp_path: Path) -> None:

@@ -65,3 +65,26 @@ def test_a_replaced_file_has_another_key(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"12")
     (second,) = reader.read()
     assert first.key() != second.key()
+
+
+@pytest.mark.parametrize(
+    ("files", "text"),
+    [
+        ({"SA1.WAV": "", "SA1.TXT": "upper"}, "upper"),
+        ({"a.wav": "", "a.Txt": "mixed"}, "mixed"),
+        ({"a.wav": "", "a.txt": "lower", "a.TXT": "upper"}, "lower"),
+        ({"a.wav": "", "a.normalized.txt": "normalized", "a.original.txt": "original"}, "normalized"),
+        ({"a.wav": "", "a.original.txt": "original"}, "original"),
+        ({"a.wav": "", "a.normalized.txt": "normalized", "a.txt": "plain"}, "plain"),
+        ({"SX1.WAV": "", "SX1.TXT": "0 46797 She had", "SX1.PHN": "0 9640 h#", "SX1.WRD": "1 2 she"}, "She had"),
+        ({"a.wav": "", "a.txt": "1 2 three"}, "1 2 three"),
+        ({"e\u0301.wav": "", "\xe9.txt": "composed"}, "composed"),
+        ({"a.wav": "", "A.txt": "of another file"}, None),
+    ],
+)
+def test_texts_under_other_names(tmp_path: Path, files: dict[str, str], text: str | None) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    (item,) = FolderReader(path=str(tmp_path), dataset="d").read()
+    assert isinstance(item, Item)
+    assert item.text == text

@@ -214,6 +214,7 @@ def test_audio_cut_already_stays_whole_under_the_same_key(tmp_path: Path, column
         ("n_frames", [120, 90]),
         ("timestamps", [[0.5, 1.5], [1.5, 2.0]]),
         ("time", [None, 3.5]),
+        ("side_channel", pa.array(["left", "right"]).dictionary_encode()),
     ],
 )
 def test_a_column_that_is_not_understood_is_an_error(tmp_path: Path, column: str, values: list[Any]) -> None:
@@ -259,3 +260,11 @@ def test_decoded_samples_are_an_error_that_tells_how_to_write_encoded_audio(tmp_
     write(tmp_path / "p.parquet", [{"array": [0.0], "sampling_rate": 16_000}], kind)
     with pytest.raises(UserError, match=r"holds decoded samples.*datasets\.Audio"):
         read(tmp_path / "p.parquet")
+    kind = pa.struct([("path", pa.string()), *kind])
+    rows = [{"path": "a.wav", "array": [0.0], "sampling_rate": 16_000}, {"path": None, "array": [0.0]}]
+    write(tmp_path / "p.parquet", rows, kind)
+    with pytest.raises(UserError, match="holds decoded samples"):
+        read(tmp_path / "p.parquet")
+    (tmp_path / "a.wav").write_bytes(b"x")
+    items, bad = read(tmp_path / "p.parquet")
+    assert ([item.uri for item in items], len(bad)) == ([str(tmp_path / "a.wav")], 1)

@@ -63,3 +63,13 @@ def test_a_pipe_for_a_transcript_costs_the_texts_only(root: Path) -> None:
         (str(transcript), "bad_text")
     ]
     assert [entry.text for entry in entries if isinstance(entry, Item)] == [None] * 3
+
+
+def test_a_second_line_of_one_id_is_counted(root: Path) -> None:
+    transcript = root / "dev-clean/84/121/84-121.trans.txt"
+    with transcript.open("a") as file:
+        file.write("84-121-0000 ANOTHER\n84-121-0000 GO DO YOU HEAR\n")
+    entries = list(LibrispeechReader(path=str(root), dataset="ls").read())
+    told = [entry for entry in entries if isinstance(entry, BadItem) and entry.reason == "duplicate_id"]
+    assert [entry.utterance_id for entry in told] == ["ls/84-121-0000"] * 2
+    assert next(entry.text for entry in entries if isinstance(entry, Item)) == "GO DO YOU HEAR"

@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,55 @@ def test_rows_cut_already_keep_their_keys(tmp_path: Path) -> None:
     items, _ = read(path)
     path.write_text("path\na.wav\n")
     assert [item.key() for item in items] == [item.key() for item in read(path)[0]]
+
+
+def test_an_array_of_objects_is_a_manifest_too(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(' \n[{"audio": "a.wav"}, 7, {"text": "x"},\n {"audio": "b.wav"}]')
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/a.wav", "d/b.wav"]
+    assert [entry.source for entry in bad] == [f"{path}[1]", f"{path}[2]"]
+    path.write_bytes(b'{"audio": "a.wav"}\n{"audio": "\xff.wav"}\n[1]\n')
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/a.wav"]
+    assert [entry.source for entry in bad] == [f"{path}:2", f"{path}:3"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{\n "data": [\n  {"audio": "a.wav"}]}', "one JSON object over several lines"),
+        ('{"data": [\n  {"audio": "a.wav"}]}', "one JSON object over several lines"),
+        ('[{"audio": "a.wav"}, {"audio"', "not valid JSON"),
+        ('{"id": "c", "recording": {"id": "r"}, "start": 0}', "kind `lhotse`"),
+        ('{"id": "r", "sources": [{"type": "file"}]}', "kind `lhotse`"),
+    ],
+)
+def test_json_of_another_shape_is_an_error_that_says_so(tmp_path: Path, content: str, message: str) -> None:
+    path = tmp_path / "m.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        read(path)
+
+
+def test_ljspeechs_metadata_is_of_another_kind(tmp_path: Path) -> None:
+    path = tmp_path / "metadata.csv"
+    path.write_text("LJ001-0001|Printing, in|Printing, in\n")
+    with pytest.raises(UserError, match="kind `ljspeech`"):
+        read(path)
+
+
+def test_times_of_rows_with_bad_paths_stop_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "m.jsonl"
+    rows = [{"audio": "nowhere://a.wav", "start_time": 1}, {"audio": 7, "start_time": 1}, {"audio": ["a"], "end_ms": 5}]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, {"audio": "a.wav", "start_time": 1}]))
+    items, bad = read(path)
+    assert [item.utterance_id for item in items] == ["d/7#16000+", "d/a.wav#16000+"]
+    assert [entry.source for entry in bad] == [f"{path}:1", f"{path}:3"]
+
+
+def test_packed_manifests_are_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl.gz").write_bytes(gzip.compress(b'{"audio": "a.wav"}\n{"audio": "b.wav"}'))
+    (tmp_path / "m.tsv.gz").write_bytes(gzip.compress(b"path\ttext\na.wav\tx\nb.wav\ty\n"))
+    for name in ("m.jsonl.gz", "m.tsv.gz"):
+        assert [item.utterance_id for item in read(tmp_path / name)[0]] == ["d/a.wav", "d/b.wav"]

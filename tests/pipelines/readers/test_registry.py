@@ -7,7 +7,18 @@ from pipelines.errors import UserError
 from pipelines.readers import READERS, Reader, SourceConfig
 from pipelines.readers.base import read_source
 
-KINDS = {"conversation", "fairseq_tsv", "folder", "hf_parquet", "librispeech", "manifest", "mls"}
+KINDS = {
+    "conversation",
+    "fairseq_tsv",
+    "folder",
+    "hf_parquet",
+    "lhotse",
+    "librispeech",
+    "ljspeech",
+    "manifest",
+    "mls",
+    "vctk",
+}
 
 
 def test_every_module_with_a_reader_is_found() -> None:

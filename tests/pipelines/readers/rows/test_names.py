@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import ColumnCheck, Time, spelled, time_columns, time_of
 
 TEXT = ("text", "sentence")
@@ -25,6 +26,8 @@ TEXT = ("text", "sentence")
         ("frame_offset", "start", "samples"),
         ("End", "end", "seconds"),
         ("stop", "end", "seconds"),
+        ("xmin", "start", "seconds"),
+        ("tmax", "end", "seconds"),
         ("end_offset", "end", "seconds"),
         ("endMs", "end", "milliseconds"),
         ("end_sample", "end", "samples"),
@@ -61,6 +64,8 @@ def test_num_frames_counts_only_beside_torchaudios_frame_offset() -> None:
         ("timestamp", "00:01:02.5"),
         ("timestamps", [0.5, 1.5]),
         ("total_duration", 12.5),
+        ("length_sec", 12.5),
+        ("from_ms", 100),
         ("channel_id", 0),
         ("channel_no", "1"),
         ("audio_channel", "left"),
@@ -103,9 +108,38 @@ def test_other_columns_pass(name: str, value: Any) -> None:
     ColumnCheck("m.csv", TEXT)({"path": "a.wav", name: value})
 
 
+PUBLIC = {
+    "Common Voice": {
+        "client_id": "c",
+        "path": "a.mp3",
+        "sentence_id": "5",
+        "sentence": "Hi.",
+        "sentence_domain": "news",
+    }
+    | {"up_votes": "2", "age": "", "accents": "", "variant": "", "locale": "en", "segment": "Benchmark"},
+    "FLEURS": {"id": 1, "num_samples": 32_000, "path": "a.wav", "transcription": "hi", "raw_transcription": "Hi."}
+    | {"gender": 1, "lang_id": 19, "language": "English", "lang_group_id": 3},
+    "GigaSpeech": {"segment_id": "s", "speaker": "N/A", "text": "HI", "begin_time": 159.0, "end_time": 161.4}
+    | {"audio_id": "YOU1", "title": "x", "url": "u", "source": 2, "category": 24, "original_full_path": "a.opus"},
+    "Multilingual LibriSpeech": {"original_path": "u", "begin_time": 1.0, "end_time": 9.2, "transcript": "hi"}
+    | {"audio_duration": 8.2, "speaker_id": "1", "chapter_id": "2", "file": "a.flac", "id": "1_2_3"},
+    "NeMo": {"audio_filepath": "a.wav", "duration": 1.5, "offset": 0.0, "text": "hi", "pred_text": "hi", "lang": "en"},
+    "People's Speech": {"id": "a", "duration_ms": 14_920, "text": "hi"},
+    "VoxPopuli": {"audio_id": "a", "language": 0, "raw_text": "Hi.", "normalized_text": "hi", "gender": "female"}
+    | {"speaker_id": "1", "is_gold_transcript": True, "accent": "None"},
+}
+
+
+@pytest.mark.parametrize("record", PUBLIC.values(), ids=PUBLIC.keys())
+def test_columns_of_public_datasets_pass(record: dict[str, Any]) -> None:
+    ColumnCheck("m.csv", fields.TEXT)(record)
+
+
 def test_a_length_without_a_unit_matters_beside_a_start_only() -> None:
     with pytest.raises(UserError, match="'length'"):
         ColumnCheck("m.csv", TEXT)({"start": "1", "length": "2"})
+    with pytest.raises(UserError, match="'len_s'"):
+        ColumnCheck("m.csv", TEXT)({"start": "1", "len_s": "2"})
     ColumnCheck("m.csv", TEXT)({"start": "1", "end": "2", "length": "2"})
 
 
