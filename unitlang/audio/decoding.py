@@ -16,7 +16,7 @@ from av.packet import Packet
 
 from unitlang.audio.containers import has_audio_magic, read_statement
 from unitlang.audio.ogg import damage_of
-from unitlang.audio.riff import pcm_codec
+from unitlang.audio.riff import contradiction, pcm_codec
 from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
 from unitlang.audio.statement import Statement, settled
 from unitlang.errors import AudioError, AudioReason
@@ -106,11 +106,16 @@ class Decoder:
 
     def _chosen_codec(self, context: AudioCodecContext) -> AudioCodecContext:
         """Return FFmpeg's choice of a decoder, or for PCM the one that the header describes, if it is another."""
+        chosen = context.codec.name
+        if not chosen.startswith("pcm_"):
+            return context
         position = self._file.tell()
         codec = pcm_codec(self._file, self._container.format.name)
+        fault = contradiction(self._file, self._container.format.name)
         self._file.seek(position)
-        chosen = context.codec.name
-        if codec is None or codec == chosen or not chosen.startswith("pcm_"):
+        if fault is not None:
+            raise self.fail("corrupt", fault)
+        if codec is None or codec == chosen:
             return context
         other = cast(AudioCodecContext, av.CodecContext.create(codec, "r"))
         other.sample_rate, other.layout = context.sample_rate, context.layout

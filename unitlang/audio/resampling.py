@@ -1,6 +1,6 @@
 """Resampling of decoded frames of any kind to mono 16 kHz float32, by libswresample.
 
-Legend: N = samples.
+Legend: C = channels, N = samples.
 """
 
 from collections.abc import Iterator
@@ -27,12 +27,15 @@ Independent channels keep half of it, equal ones all. A channel with its polarit
 lossy codec made different.
 """
 
+_INAUDIBLE = 1e-8
+"""Energy of a sample 80 dB below full scale. A mix counts as no quieter, so that silence is not judged by its noise."""
+
 
 @dataclass(frozen=True)
 class Piece:
     """Samples at 16 kHz, and the energy of the frame that they come from, before and after two channels are mixed.
 
-    The energies are 0 unless two channels are mixed.
+    The energies are 0 unless two channels are mixed, and without what is constant in a frame.
     """
 
     samples_N: NDArray[np.float32]
@@ -58,7 +61,7 @@ class Resampler:
     without known positions (microphone arrays) are averaged.
 
     Args:
-        channel: the channel to keep, from 0; None = mix all. Frames with fewer channels give their last one.
+        channel: the channel to keep, from 0; None = mix all. All frames must have it.
     """
 
     def __init__(self, channel: int | None = None) -> None:
@@ -98,7 +101,7 @@ class Resampler:
     def _begin(self, kind: Kind, channels: int) -> None:
         unplaced = channels > 2 and kind[1] == f"{channels} channels"
         if self._channel is not None and channels > 1:
-            self._mixer = _panning(kind, f"c{min(self._channel, channels - 1)}")
+            self._mixer = _panning(kind, f"c{self._channel}")
         else:
             self._mixer = _panning(kind, _average(channels)) if unplaced else None
         # Without normalisation, a float downmix of two equal channels is 3 dB louder than either.
@@ -114,14 +117,15 @@ class Resampler:
 
 
 def _energies(frame: AudioFrame) -> tuple[float, float]:
-    """Return the mean energy of two channels, and that of their mean, both summed over the samples."""
+    """Return the mean energy of two channels, and that of their mean, both summed over the samples; full scale is 1."""
     samples = frame.to_ndarray()
-    left_N, right_N = samples if frame.format.is_planar else (samples[0, 0::2], samples[0, 1::2])
-    offset = 128 if frame.format.name.startswith("u8") else 0
-    left_N, right_N = (channel_N.astype(np.float64) - offset for channel_N in (left_N, right_N))
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats, which are no sound anyway
-        mean_N = (left_N + right_N) / 2
-        return float(left_N @ left_N + right_N @ right_N) / 2, float(mean_N @ mean_N)
+    scale = 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind in "iu" else 1.0
+    channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, 2).T).astype(np.float32, order="C")
+    with np.errstate(over="ignore", invalid="ignore"):  # samples that are not finite are reported elsewhere
+        channels_CN -= channels_CN.mean(axis=1, keepdims=True)
+        products_CC = channels_CN @ channels_CN.T / scale**2
+    mixed = float(products_CC.sum()) / 4
+    return float(products_CC.trace()) / 2, max(mixed, 0.0) + _INAUDIBLE * frame.samples
 
 
 def _average(channels: int) -> str:

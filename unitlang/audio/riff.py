@@ -40,14 +40,33 @@ def pcm_codec(file: SeekableFile, format_name: str) -> str | None:
     with fewer valid bits than their container fill it from the top (Microsoft, "Multiple channel audio data and WAVE
     files"), so the container alone decides.
     """
-    if format_name == "wav":
-        chunks = _riff_chunks(file)
-    elif format_name == "w64":
-        chunks = _w64_chunks(file)
-    else:
-        return None
-    samples = next((_samples(file, body, byte_order) for name, _, body, byte_order in chunks if name == b"fmt "), None)
+    samples = next((_samples(file, body, byte_order) for body, byte_order in _formats(file, format_name)), None)
     return samples.codec if samples else None
+
+
+def contradiction(file: SeekableFile, format_name: str) -> str | None:
+    """Return what a WAVE header says against itself about the size of plain integer samples; None if nothing.
+
+    FFmpeg, like libsndfile, goes by the bits alone, so samples in larger containers would become noise. 24 bits in 4
+    bytes are no contradiction: FFmpeg reads them as the floats that Cool Edit wrote so.
+    """
+    for body, byte_order in _formats(file, format_name):
+        number = big if byte_order == "be" else little
+        fields = read_at(file, body, 16)
+        tag, channels, block, bits = (number(fields[i : i + 2]) for i in (0, 2, 12, 14))
+        rate, bytes_per_second = number(fields[4:8]), number(fields[8:12])
+        width, rest = divmod(block, channels or 1)
+        is_padded = tag == 1 and not rest and 8 * width > -(-bits // 8) * 8 > 0 and bytes_per_second == rate * block
+        if is_padded and (bits, width) != (24, 4):
+            return f"its header states samples of {bits} bits, and {width} bytes for each"
+        return None
+    return None
+
+
+def _formats(file: SeekableFile, format_name: str) -> Iterator[tuple[int, str]]:
+    """Byte positions and byte orders of the `fmt ` chunks; none in other formats."""
+    chunks = {"wav": _riff_chunks, "w64": _w64_chunks}.get(format_name)
+    return ((body, order) for name, _, body, order in (chunks(file) if chunks else ()) if name == b"fmt ")
 
 
 def wav(file: SeekableFile) -> Statement:
