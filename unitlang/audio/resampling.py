@@ -120,8 +120,8 @@ def _energies(frame: AudioFrame) -> tuple[float, float]:
     """Return the mean energy of two channels, and that of their mean, both summed over the samples; full scale is 1."""
     samples = frame.to_ndarray()
     scale = 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind in "iu" else 1.0
-    channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, 2).T).astype(np.float32, order="C")
     with np.errstate(over="ignore", invalid="ignore"):  # samples that are not finite are reported elsewhere
+        channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, 2).T).astype(np.float32, order="C")
         channels_CN -= channels_CN.mean(axis=1, keepdims=True)
         products_CC = channels_CN @ channels_CN.T / scale**2
     mixed = float(products_CC.sum()) / 4

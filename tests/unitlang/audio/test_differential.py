@@ -77,7 +77,7 @@ class Case:
 
     @property
     def exact(self) -> bool:
-        return any(part in self.name for part in EXACT)
+        return any(part in self.name for part in EXACT) and "ADPCM" not in self.name
 
     @property
     def stated(self) -> bool:
@@ -199,14 +199,23 @@ def difference(case: Case) -> str | None:
     seconds_cut = (1 - len(case.data) / len(case.whole)) * len(case.sound) / case.rate
     if case.damage == "cut" and case.stated and seconds_cut > 0.012:
         return f"a cut file gave {len(found)} samples"
-    if likeness(found, expected) > 0.8 or (not case.exact and case.damage != "tail"):
-        return None  # most lossy streams have no checksums: their damage is concealed, or heard
+    if case.damage == "cut" and case.exact and is_beginning(found, load(case.whole)):
+        return None
+    unchecked = not case.exact or "alac" in case.name
+    if likeness(found, expected) > 0.8 or (unchecked and case.damage != "tail"):
+        return None  # ALAC and most lossy streams have no checksums: their damage is concealed, or heard
     if (info.sample_rate, info.channels) != (case.rate, case.channels) or len(found) < 1_600:
         return None  # the header describes another sound, or there is too little to compare
     other = by_sndfile(case)
     if other is not None and abs(len(other) - len(found)) <= 2 and likeness(found, other) > 0.8:
         return None
     return None if info.codec not in reencoded(case) else f"a row of other sound ({info.codec}, {len(found)} samples)"
+
+
+def is_beginning(found: Samples, whole: NDArray[np.float32]) -> bool:
+    """Return whether a sound is the beginning of another, up to the last samples, which the resampling filter mixes."""
+    inner = max(0, len(found) - 50)
+    return len(found) <= len(whole) and np.array_equal(found[:inner], whole[:inner])
 
 
 def reencoded(case: Case) -> tuple[str, ...]:
@@ -223,7 +232,8 @@ def whole_difference(case: Case, found: Samples, num_samples: int, expected: Sam
     if abs(len(found) - len(expected)) > 4 * 1_152 * 16_000 // case.rate:  # frames of a lossy codec
         return f"{len(found)} samples for {len(expected)}"
     alike = likeness(found, expected)
-    if alike < (0.99 if case.exact else 0.9):
+    least_alike = 0.99 if case.exact else 0.9 if case.channels <= 2 else 0.75  # codecs join channels in lossy ways
+    if alike < least_alike:
         return f"correlation {alike:.3f}"
     return level_difference(case, found, expected)
 

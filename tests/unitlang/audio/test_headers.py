@@ -232,8 +232,32 @@ def test_a_file_of_another_tool(name: str, shared_data: Path) -> None:
 def test_padded_samples_without_an_extensible_header_are_no_noise(bits: int, width: int, big: bool) -> None:
     data = stated_bits(wav(integers(bits, width, big), width, big=big), bits, big)
     assert reason(data) == "corrupt"
-    with pytest.raises(AudioError, match=f"samples of {bits} bits, and {width} bytes for each"):
+    with pytest.raises(AudioError, match=f"2 channels of {bits} bits in blocks of {2 * width} bytes"):
         measure(data)
+
+
+@pytest.mark.parametrize("valid", [None, 16], ids=["plain", "extensible"])
+@pytest.mark.parametrize("at", range(22, 24))
+def test_a_flipped_bit_in_the_number_of_channels_is_no_noise(at: int, valid: int | None) -> None:
+    for bit in range(8):
+        data = bytearray(wav(integers(16, 2, False), 2, valid=valid))
+        data[at] ^= 1 << bit
+        assert reason(bytes(data)) in {"corrupt", "no_audio_stream"}, bit
+
+
+@pytest.mark.parametrize("valid", [None, 24], ids=["plain", "extensible"])
+@pytest.mark.parametrize("at", range(32, 34))
+def test_a_flipped_bit_in_the_size_of_a_block_is_no_noise(at: int, valid: int | None) -> None:
+    whole = wav(integers(24, 3, False), 3, valid=valid)
+    for bit in range(8):
+        data = whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
+        if reason(data) != "corrupt":
+            np.testing.assert_array_equal(load(data), load(whole), err_msg=str(bit))
+
+
+@pytest.mark.parametrize("bit", [0, 1, 2, 3, 5, 6, 7])
+def test_a_flipped_bit_in_the_bits_of_a_sample_is_no_noise(bit: int) -> None:
+    assert reason(stated_bits(WAV, 16 ^ 1 << bit)) in {"corrupt", "not_audio"}
 
 
 @pytest.mark.parametrize("valid", [20, 24])
@@ -245,9 +269,11 @@ def test_24_bits_in_4_bytes_of_a_plain_header_are_never_noise(valid: int) -> Non
 
 
 def test_a_block_size_that_only_one_field_states_is_not_believed() -> None:
-    """A writer left the block size of another format; the samples and the bytes per second agree."""
-    data = bytearray(wav(integers(16, 2, False), 2))
+    """A writer left the block size of another format, or gave one channel's size for two; the samples are whole."""
+    data = bytearray(WAV)
     data[32:34] = pack("<H", 8)
+    np.testing.assert_array_equal(load(bytes(data)), load(WAV))
+    data[28:34] = pack("<IH", 32_000, 2)
     np.testing.assert_array_equal(load(bytes(data)), load(WAV))
 
 
