@@ -281,3 +281,46 @@ def stated_bits(data: bytes, bits: int, big: bool = False) -> bytes:
     """The WAV with another number of bits of a sample in its header."""
     at = data.index(b"fmt ") + 22
     return data[:at] + pack(">H" if big else "<H", bits) + data[at + 2 :]
+
+
+FIELDS = {"AU": (b".snd", 8, ">I"), "W64": (b"data", 16, "<Q"), "RF64": (b"ds64", 16, "<Q"), "CAF": (b"data", 4, ">Q")}
+"""Where a container states the bytes of its samples: behind which name, and as which number."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "length"),
+    [
+        ("AU", 0xFFFFFFFF, 4_000),
+        ("AU", 0x7FFFFFFF, 4_000),
+        ("AU", 2_000_000_000, 4_000),
+        ("AU", 0x80000000, "corrupt"),  # FFmpeg refuses it
+        ("AU", 0, "corrupt"),
+        ("W64", 2_000_000_024, 4_000),
+        ("W64", 1 << 63, "corrupt"),
+        ("W64", 0, "corrupt"),
+        ("RF64", 0x7FFFFFFF, 4_000),
+        ("RF64", 0xFFFFFFFF, 4_000),
+        ("RF64", 2_000_000_000, 4_000),
+        ("RF64", 0, "no_samples"),
+        ("CAF", (1 << 64) - 1, 4_000),
+        ("CAF", 2_000_000_004, 4_000),
+        ("CAF", 0, 4_000),
+    ],
+)
+def test_a_size_that_a_writer_of_another_container_guessed(kind: str, size: int, length: int | str) -> None:
+    name, offset, number = FIELDS[kind]
+    data = container(kind)
+    at = data.index(name) + offset
+    data = data[:at] + pack(number, size) + data[at + len(pack(number, 0)) :]
+    assert (len(load(data)) if isinstance(length, int) else reason(data)) == length
+
+
+@pytest.mark.parametrize(
+    ("samples", "size"),
+    [(0x1FFFFFFF, 0x7FFFFFFF), (0, 0x7FFFFFFF), (4_000, 0xFFFFFFFF), (500_000_000, 2_000_000_008), (0, 0x7F000008)],
+)
+def test_an_aiff_that_was_written_to_a_pipe(samples: int, size: int) -> None:
+    data = container("AIFF")
+    comm, sound = data.index(b"COMM") + 10, data.index(b"SSND") + 4
+    data = data[:comm] + pack(">I", samples) + data[comm + 4 : sound] + pack(">I", size) + data[sound + 4 :]
+    assert measure(data)[1] == len(load(data)) == len(NOISE)
