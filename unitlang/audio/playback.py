@@ -27,7 +27,7 @@ _LEADS_PER_SECOND = 10
 """A pass starts decoding 0.1 s before a segment; the resampling filter reaches 1 ms back (32 taps at 16 kHz)."""
 
 
-ANTIPHASE = "its two channels cancel each other when they are mixed; choose one of them: `channel: 0` or `channel: 1`"
+ANTIPHASE = "its channels cancel each other when they are mixed; choose one of them: `channel: 0` or `channel: 1`"
 
 
 class Playback:

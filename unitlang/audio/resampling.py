@@ -21,9 +21,9 @@ Kind = tuple[str, str, int]
 """Sample format, channel layout and rate of a frame."""
 
 CANCELLED = 0.01
-"""A mix with less than this share of its two channels' energy (20 dB) has lost its sound.
+"""A mix with less than this share of its channels' energy (20 dB) has lost its sound.
 
-Independent channels keep half of it, equal ones all. A channel with its polarity reversed leaves nothing, or what a
+Two independent channels keep half of it, equal ones all. A channel with its polarity reversed leaves nothing, or what a
 lossy codec made different.
 """
 
@@ -33,9 +33,9 @@ _INAUDIBLE = 1e-8
 
 @dataclass(frozen=True)
 class Piece:
-    """Samples at 16 kHz, and the energy of the frame that they come from, before and after two channels are mixed.
+    """Samples at 16 kHz, and the energy of the frame that they come from, before and after its channels are mixed.
 
-    The energies are 0 unless two channels are mixed, and without what is constant in a frame.
+    The energies are without what is constant in a frame, and 0 unless the mix is the mean of the channels.
     """
 
     samples_N: NDArray[np.float32]
@@ -68,6 +68,7 @@ class Resampler:
         self._channel = channel
         self._kind: Kind | None = None
         self._mixer: Graph | None = None
+        self._averages = False
         self._resampler = AudioResampler()
         self._taken = 0
         self._given = 0
@@ -80,8 +81,7 @@ class Resampler:
             self._begin(kind, frame.layout.nb_channels)
         frame.pts = None  # only the order counts: gaps in the clock are not filled
         self._taken += frame.samples
-        two = self._channel is None and frame.layout.nb_channels == 2
-        energies = _energies(frame) if two else (0.0, 0.0)
+        energies = _energies(frame) if self._averages else (0.0, 0.0)
         for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
             for samples_N in self._arrays(self._resampler.resample(mixed)):
                 yield Piece(samples_N, *energies)
@@ -100,6 +100,7 @@ class Resampler:
 
     def _begin(self, kind: Kind, channels: int) -> None:
         unplaced = channels > 2 and kind[1] == f"{channels} channels"
+        self._averages = self._channel is None and (channels == 2 or (unplaced and not _is_misread(kind[0], channels)))
         if self._channel is not None and channels > 1:
             self._mixer = _panning(kind, f"c{self._channel}")
         else:
@@ -117,15 +118,26 @@ class Resampler:
 
 
 def _energies(frame: AudioFrame) -> tuple[float, float]:
-    """Return the mean energy of two channels, and that of their mean, both summed over the samples; full scale is 1."""
+    """Return the mean energy of the channels, and that of their mean, both summed over the samples; full scale is 1.
+
+    The mean of n independent channels keeps 1 / n; it counts n / 2 times, so that all are judged as two are.
+    """
+    channels = frame.layout.nb_channels
     samples = frame.to_ndarray()
     scale = 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind in "iu" else 1.0
     with np.errstate(over="ignore", invalid="ignore"):  # samples that are not finite are reported elsewhere
-        channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, 2).T).astype(np.float32, order="C")
+        channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, channels).T).astype(
+            np.float32, order="C"
+        )
         channels_CN -= channels_CN.mean(axis=1, keepdims=True)
         products_CC = channels_CN @ channels_CN.T / scale**2
-    mixed = float(products_CC.sum()) / 4
-    return float(products_CC.trace()) / 2, max(mixed, 0.0) + _INAUDIBLE * frame.samples
+    mixed = float(products_CC.sum()) / (2 * channels)
+    return float(products_CC.trace()) / channels, max(mixed, 0.0) + _INAUDIBLE * frame.samples
+
+
+def _is_misread(sample_format: str, channels: int) -> bool:
+    """Return whether PyAV 18 would read beyond the pointers of such frames."""
+    return sample_format.endswith("p") and channels >= 8
 
 
 def _average(channels: int) -> str:
@@ -136,7 +148,7 @@ def _average(channels: int) -> str:
 def _panning(kind: Kind, sum_of_channels: str) -> Graph:
     """Return a filter graph that makes one channel of several, at the same rate.
 
-    A filter instead of NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
+    A filter instead of NumPy, which cannot take all frames (see `_is_misread`).
     """
     graph = Graph()
     nodes = [

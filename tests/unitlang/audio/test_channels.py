@@ -67,6 +67,21 @@ def test_channels_that_cancel_each_other(kind: str, noise: float) -> None:
     assert len(load(data, channel=0)) == pytest.approx(16_000, abs=400)
 
 
+@pytest.mark.parametrize("channels", [4, 6, 8, 16])
+@pytest.mark.parametrize("kind", ["wav", "u8", "float"])
+def test_more_channels_without_positions(kind: str, channels: int) -> None:
+    """Microphone arrays: pairs of reversed polarity are lost, all else is not."""
+    wide = np.tile(NOISE[:, :1], (1, channels)) * 0.5
+    reversed_pairs = wide * np.resize([1, -1], channels)
+    with pytest.raises(AudioError, match="channel: 0") as caught:
+        load(encode(reversed_pairs, **KINDS[kind]))
+    assert caught.value.reason == "antiphase"
+    independent = RANDOM.normal(0, 0.1, (48_000, channels))
+    one_of_many = wide * np.eye(channels)[1]
+    for sound in (wide, independent, one_of_many):
+        assert len(load(encode(sound, **KINDS[kind]))) == 16_000
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("case", ["equal", "independent", "one silent", "both silent", "half reversed"])
 def test_channels_that_do_not(kind: str, case: str) -> None:
