@@ -122,13 +122,11 @@ def _energies(frame: AudioFrame) -> tuple[float, float]:
 
     The mean of n independent channels keeps 1 / n; it counts n / 2 times, so that all are judged as two are.
     """
-    channels = frame.layout.nb_channels
-    samples = frame.to_ndarray()
+    samples, channels = frame.to_ndarray(), frame.layout.nb_channels
+    planes_CN = samples if frame.format.is_planar else samples.reshape(-1, channels).T
     scale = 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind in "iu" else 1.0
     with np.errstate(over="ignore", invalid="ignore"):  # samples that are not finite are reported elsewhere
-        channels_CN = (samples if frame.format.is_planar else samples.reshape(-1, channels).T).astype(
-            np.float32, order="C"
-        )
+        channels_CN = planes_CN.astype(np.float32, order="C")
         channels_CN -= channels_CN.mean(axis=1, keepdims=True)
         products_CC = channels_CN @ channels_CN.T / scale**2
     mixed = float(products_CC.sum()) / (2 * channels)
