@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from pipelines.build.commit import Built
+from pipelines.errors import UserError
 from storage.store import Store
 from storage.tables import read_table
 from tests.speech import MakeSpeech
@@ -53,6 +54,18 @@ BAD = {
     "cancelled.opus": (encode(CANCELLED, format="OGG", subtype="OPUS"), "antiphase"),
     "damaged.ogg": (damaged_ogg(), "corrupt"),
 }
+
+
+def test_a_sample_of_bad_sound_is_told(
+    config: dict[str, Any], run_build: Callable[..., Built], make_speech: MakeSpeech, tmp_path: Path
+) -> None:
+    folder = make_speech(tmp_path / "mixed", 1)
+    for number in range(3):
+        (folder / f"{number}.wav").write_bytes(BAD["cancelled.wav"][0] + bytes([number, 0]))
+    config["sources"][0]["path"] = str(folder)
+    config |= {"quantizer": {"k": 200}, "unit_language": {"vocab_size": 400}}
+    with pytest.raises(UserError, match=r"the sample has 99 .*; 3 of the chosen utterances cannot"):
+        run_build(config)
 
 
 @pytest.mark.parametrize("name", [*BAD, "all"])
