@@ -10,11 +10,13 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.codec.context import Flags2
 from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from av.packet import Packet
 
 from unitlang.audio.containers import has_audio_magic, read_statement
+from unitlang.audio.layouts import held, listed_channels
 from unitlang.audio.ogg import damage_of
 from unitlang.audio.riff import contradiction, pcm_codec
 from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
@@ -75,7 +77,9 @@ class Decoder:
             self._container = _open_container(self._file, self._name)
             self._stream = self._audio_stream()
             context = self._stream.codec_context
-            self.rate, self.channels = context.sample_rate, context.channels
+            layout = held(context.layout)
+            self.rate, self.channels = context.sample_rate, layout.nb_channels
+            self._is_listed = listed_channels(layout) is not None
             self._codec = self._chosen_codec(context)
             self.codec = self._codec.name
             self.statement = self._read_statement()
@@ -99,6 +103,9 @@ class Decoder:
         if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise self.fail("not_audio", "there is no decoder for its audio codec")
         stream.codec_context.thread_count = 1  # callers run one decoder per core
+        if (self._container.format.name, stream.codec_context.codec.name) == ("caf", "alac"):
+            # The last frame is short, and FFmpeg would cut what it lacks from it once more.
+            stream.codec_context.flags2 |= Flags2.skip_manual
         if stream.codec_context.codec.name in _CHECKED:
             # For lossy decoders "explode" would refuse audio that is still audible.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -142,7 +149,7 @@ class Decoder:
         """True if `frames` can start at a later sample without decoding everything before it."""
         name, clock = self._container.format.name, self._stream.time_base
         exact = name == self.codec == "flac" or (name in _SEEKABLE_PCM and self.codec.startswith("pcm_"))
-        return exact and clock is not None and clock * self.rate == 1
+        return exact and not self._is_listed and clock is not None and clock * self.rate == 1
 
     def frames(self, start: int = 0) -> Iterator[AudioFrame]:
         """Yield frames from native sample `start` (0 unless `seekable`) to the stated length or the end of the audio.
@@ -166,7 +173,8 @@ class Decoder:
             if stated is not None and self.position >= stated:
                 return
             # Not all of FFmpeg's demuxers of PCM stop where the stated data ends.
-            rest = stated - self.position if stated is not None and block else frame.samples
+            is_cut = stated is not None and block and not self._is_listed
+            rest = stated - self.position if is_cut else frame.samples
             yield self._counted(_part(frame, 0, min(rest, frame.samples)))
 
     def _counted(self, frame: AudioFrame) -> AudioFrame:
@@ -203,6 +211,8 @@ class Decoder:
             if self.codec in _CHECKED:
                 self.damage = self.damage or self.error
             return
+        for frame in frames:
+            held(frame.layout)
         yield from frames
 
     def check_pages(self) -> None:

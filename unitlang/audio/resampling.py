@@ -15,6 +15,7 @@ from av.error import EOFError as NothingMore
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from unitlang.audio.layouts import listed_channels
 from unitlang.frames import SAMPLE_RATE
 
 Kind = tuple[str, str, int]
@@ -75,13 +76,14 @@ class Resampler:
 
     def push(self, frame: AudioFrame) -> Iterator[Piece]:
         """Yield the pieces that this frame completes; the kind of frames may change, as in joined files."""
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        listed = listed_channels(frame.layout)
+        kind = (frame.format.name, listed or frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             yield from self.flush()
-            self._begin(kind, frame.layout.nb_channels)
+            self._begin(kind, frame.layout.nb_channels, is_listed=listed is not None)
         frame.pts = None  # only the order counts: gaps in the clock are not filled
         self._taken += frame.samples
-        energies = _energies(frame) if self._averages else (0.0, 0.0)
+        energies = _energies(frame) if self._averages and frame.samples else (0.0, 0.0)
         for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
             for samples_N in self._arrays(self._resampler.resample(mixed)):
                 yield Piece(samples_N, *energies)
@@ -98,8 +100,8 @@ class Resampler:
             yield Piece(np.zeros(due - self._given, np.float32))
         self._kind = None
 
-    def _begin(self, kind: Kind, channels: int) -> None:
-        unplaced = channels > 2 and kind[1] == f"{channels} channels"
+    def _begin(self, kind: Kind, channels: int, *, is_listed: bool) -> None:
+        unplaced = channels > 2 and (is_listed or kind[1] == f"{channels} channels")
         self._averages = self._channel is None and (channels == 2 or (unplaced and not _is_misread(kind[0], channels)))
         if self._channel is not None and channels > 1:
             self._mixer = _panning(kind, f"c{self._channel}")
