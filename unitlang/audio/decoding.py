@@ -72,6 +72,7 @@ class Decoder:
         self.position = 0
         self.error: str | None = None
         self.damage: str | None = None
+        self._clock: tuple[int, int] | None = None  # place of a FLAC frame, and by how much it is late
         self._file = open_source(source)
         try:
             self._container = _open_container(self._file, self._name)
@@ -173,15 +174,25 @@ class Decoder:
             if stated is not None and self.position >= stated:
                 return
             # Not all of FFmpeg's demuxers of PCM stop where the stated data ends.
-            is_cut = stated is not None and block and not self._is_listed
-            rest = stated - self.position if is_cut else frame.samples
+            is_exact = stated is not None and block and not self._is_listed
+            rest = (stated or 0) - self.position if is_exact else frame.samples
             yield self._counted(_part(frame, 0, min(rest, frame.samples)))
 
     def _counted(self, frame: AudioFrame) -> AudioFrame:
+        self._look_for_gap(frame)
         self.position += frame.samples
         if frame.sample_rate != self.rate and self.statement.num_samples is not None:
             self.damage = self.damage or f"its sample rate changes to {frame.sample_rate} Hz"
         return frame
+
+    def _look_for_gap(self, frame: AudioFrame) -> None:
+        """Note missing frames of FLAC, each of which knows its place: FFmpeg silently drops some that are damaged."""
+        if frame.pts is None or self.codec != "flac" or not self.seekable:
+            return
+        before, late = self._clock, frame.pts - self.position
+        if before is not None and late != before[1] and frame.pts >= before[0]:  # joined files start again
+            self.damage = self.damage or f"samples are missing before sample {frame.pts}"
+        self._clock = frame.pts, late
 
     def _seek(self, start: int) -> None:
         try:
