@@ -25,20 +25,23 @@ LAYOUTS = {
 """Layout tags of Core Audio (CoreAudioBaseTypes.h), and their numbers of channels."""
 
 
-def with_layout(samples: NDArray[np.float64], tag: int) -> bytes:
-    """An AIFF with a CHAN chunk."""
+def with_layout(samples: NDArray[np.float64], tag: int, kind: str = "AIFF") -> bytes:
+    """An AIFF or CAF with a chunk that names the layout."""
     file = BytesIO()
-    soundfile.write(file, samples, 16_000, format="AIFF", subtype="PCM_16")
-    chunk = b"CHAN" + pack(">IIII", 12, tag << 16 | samples.shape[1], 0, 0)
-    body = file.getvalue()[8:12] + chunk + file.getvalue()[12:]
+    soundfile.write(file, samples, 16_000, format=kind, subtype="PCM_16")
+    data, layout = file.getvalue(), pack(">III", tag << 16 | samples.shape[1], 0, 0)
+    if kind == "CAF":  # behind the chunk `desc`
+        return data[:52] + b"chan" + pack(">Q", 12) + layout + data[52:]
+    body = data[8:12] + b"CHAN" + pack(">I", 12) + layout + data[12:]
     return b"FORM" + pack(">I", len(body)) + body
 
 
+@pytest.mark.parametrize("kind", ["AIFF", "CAF"])
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_channels_in_an_order_without_a_name_are_averaged(name: str) -> None:
+def test_channels_in_an_order_without_a_name_are_averaged(name: str, kind: str) -> None:
     tag, channels = LAYOUTS[name]
     samples = np.random.default_rng(0).normal(0, 0.1, (20_000, channels))
-    data = with_layout(samples, tag)
+    data = with_layout(samples, tag, kind)
     np.testing.assert_allclose(load(data), samples.mean(axis=1), atol=1e-4)
     np.testing.assert_allclose(load(data, channel=channels - 1), samples[:, -1], atol=1e-4)
     np.testing.assert_array_equal(load(data, offset_samples=5_000, num_samples=3_000), load(data)[5_000:8_000])
