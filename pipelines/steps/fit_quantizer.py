@@ -21,7 +21,7 @@ from pipelines.engine.rejects import check_rejects, check_speech
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Step, WorkUnit
 from pipelines.errors import UserError
-from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile
+from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile, statistics_of
 from pipelines.steps.audio_files import computed
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
@@ -90,7 +90,8 @@ class FitQuantizer(FitStep):
         name = fingerprint(KIND, REVISION, features.fingerprint(), config.k, config.seed, config.iterations, digests)
         if not has_artifact(store, KIND, name):
             sample_ND = _load_sample(store, receipts)
-            check_sample(len(sample_ND), config, features)
+            skipped = sum(statistics_of(receipt).get("skipped", 0) for receipt in receipts)
+            check_sample(len(sample_ND), skipped, config, features)
             with build.session.console.status(f"k-means: {config.k} clusters of {len(sample_ND):,} frames"):
                 centroids_KD = fit_kmeans(sample_ND, config.k, seed=config.seed, iterations=config.iterations)
             fitted = config.model_dump(exclude={"centroids"}) | {"frames": len(sample_ND)}
@@ -98,8 +99,14 @@ class FitQuantizer(FitStep):
         return ArtifactRef(KIND, name, artifact_path(KIND, name))
 
 
-def check_sample(frames: int, config: QuantizerConfig, features: FeaturesConfig) -> None:
+def check_sample(frames: int, skipped: int, config: QuantizerConfig, features: FeaturesConfig) -> None:
     """Refuse a sample with fewer frames than clusters.
+
+    Args:
+        frames: frames of the sample.
+        skipped: chosen utterances that could not be decoded.
+        config: what was asked for.
+        features: configuration of the extractor.
 
     Raises:
         UserError: the sample is too small; the message names the fields to change.
@@ -108,8 +115,14 @@ def check_sample(frames: int, config: QuantizerConfig, features: FeaturesConfig)
         raise UserError(
             f"quantizer.k: {config.k} clusters need at least as many frames; the sample has {frames} "
             f"({features.grid().seconds(frames):.1f} s of speech): lower quantizer.k, add speech, or raise "
-            "quantizer.sample_hours or quantizer.max_frames"
+            f"quantizer.sample_hours or quantizer.max_frames{_unusable(skipped)}"
         )
+
+
+def _unusable(skipped: int) -> str:
+    if not skipped:
+        return ""
+    return f"; {skipped} of the chosen utterances cannot be decoded to their end, another quantizer.seed chooses others"
 
 
 @dataclass(frozen=True)

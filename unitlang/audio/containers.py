@@ -84,6 +84,7 @@ def _aiff(file: SeekableFile) -> Statement:
             comm = _at(file, body, 22)
             if not compressed or comm[18:22] in fixed:
                 samples, block = _big(comm[2:6]), _big(comm[:2]) * -(-_big(comm[6:8]) // 8)
+                samples = None if is_placeholder(samples * block) else samples
         elif name == b"SSND":
             start = body + 8 + _big(_at(file, body, 4))
             end = None if is_placeholder(size) else body + size

@@ -10,13 +10,15 @@ import numpy as np
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
+from av.codec.context import Flags2
 from av.container import InputContainer
 from av.error import FFmpegError, PatchWelcomeError
 from av.packet import Packet
 
 from unitlang.audio.containers import has_audio_magic, read_statement
+from unitlang.audio.layouts import held, listed_channels
 from unitlang.audio.ogg import damage_of
-from unitlang.audio.riff import pcm_codec
+from unitlang.audio.riff import contradiction, pcm_codec
 from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
 from unitlang.audio.statement import Statement, settled
 from unitlang.errors import AudioError, AudioReason
@@ -70,12 +72,15 @@ class Decoder:
         self.position = 0
         self.error: str | None = None
         self.damage: str | None = None
+        self._clock: tuple[int, int] | None = None  # place of a FLAC frame, and by how much it is late
         self._file = open_source(source)
         try:
             self._container = _open_container(self._file, self._name)
             self._stream = self._audio_stream()
             context = self._stream.codec_context
-            self.rate, self.channels = context.sample_rate, context.channels
+            layout = held(context.layout)
+            self.rate, self.channels = context.sample_rate, layout.nb_channels
+            self._is_listed = listed_channels(layout) is not None
             self._codec = self._chosen_codec(context)
             self.codec = self._codec.name
             self.statement = self._read_statement()
@@ -99,6 +104,9 @@ class Decoder:
         if stream.codec_context is None:  # pyright: ignore[reportUnnecessaryComparison]
             raise self.fail("not_audio", "there is no decoder for its audio codec")
         stream.codec_context.thread_count = 1  # callers run one decoder per core
+        if (self._container.format.name, stream.codec_context.codec.name) == ("caf", "alac"):
+            # The last frame is short, and FFmpeg would cut what it lacks from it once more.
+            stream.codec_context.flags2 |= Flags2.skip_manual
         if stream.codec_context.codec.name in _CHECKED:
             # For lossy decoders "explode" would refuse audio that is still audible.
             stream.codec_context.options = {"err_detect": "crccheck+explode"}
@@ -106,11 +114,16 @@ class Decoder:
 
     def _chosen_codec(self, context: AudioCodecContext) -> AudioCodecContext:
         """Return FFmpeg's choice of a decoder, or for PCM the one that the header describes, if it is another."""
+        chosen = context.codec.name
+        if not chosen.startswith("pcm_"):
+            return context
         position = self._file.tell()
         codec = pcm_codec(self._file, self._container.format.name)
+        fault = contradiction(self._file, self._container.format.name)
         self._file.seek(position)
-        chosen = context.codec.name
-        if codec is None or codec == chosen or not chosen.startswith("pcm_"):
+        if fault is not None:
+            raise self.fail("corrupt", fault)
+        if codec is None or codec == chosen:
             return context
         other = cast(AudioCodecContext, av.CodecContext.create(codec, "r"))
         other.sample_rate, other.layout = context.sample_rate, context.layout
@@ -137,7 +150,7 @@ class Decoder:
         """True if `frames` can start at a later sample without decoding everything before it."""
         name, clock = self._container.format.name, self._stream.time_base
         exact = name == self.codec == "flac" or (name in _SEEKABLE_PCM and self.codec.startswith("pcm_"))
-        return exact and clock is not None and clock * self.rate == 1
+        return exact and not self._is_listed and clock is not None and clock * self.rate == 1
 
     def frames(self, start: int = 0) -> Iterator[AudioFrame]:
         """Yield frames from native sample `start` (0 unless `seekable`) to the stated length or the end of the audio.
@@ -161,14 +174,25 @@ class Decoder:
             if stated is not None and self.position >= stated:
                 return
             # Not all of FFmpeg's demuxers of PCM stop where the stated data ends.
-            rest = stated - self.position if stated is not None and block else frame.samples
+            is_exact = stated is not None and block and not self._is_listed
+            rest = (stated or 0) - self.position if is_exact else frame.samples
             yield self._counted(_part(frame, 0, min(rest, frame.samples)))
 
     def _counted(self, frame: AudioFrame) -> AudioFrame:
+        self._look_for_gap(frame)
         self.position += frame.samples
         if frame.sample_rate != self.rate and self.statement.num_samples is not None:
             self.damage = self.damage or f"its sample rate changes to {frame.sample_rate} Hz"
         return frame
+
+    def _look_for_gap(self, frame: AudioFrame) -> None:
+        """Note missing frames of FLAC, each of which knows its place: FFmpeg silently drops some that are damaged."""
+        if frame.pts is None or self.codec != "flac" or not self.seekable:
+            return
+        before, late = self._clock, frame.pts - self.position
+        if before is not None and late != before[1] and frame.pts >= before[0]:  # joined files start again
+            self.damage = self.damage or f"samples are missing before sample {frame.pts}"
+        self._clock = frame.pts, late
 
     def _seek(self, start: int) -> None:
         try:
@@ -198,6 +222,8 @@ class Decoder:
             if self.codec in _CHECKED:
                 self.damage = self.damage or self.error
             return
+        for frame in frames:
+            held(frame.layout)
         yield from frames
 
     def check_pages(self) -> None:

@@ -1,56 +1,93 @@
 """Pages of Ogg files (RFC 3533): checksums and sequence numbers."""
 
 import zlib
+from dataclasses import dataclass
 
 from unitlang.audio.statement import SeekableFile, little, read_at
 
-_MAGIC = b"OggS"
 _HEAD = 27
-_BLOCK = 1 << 16
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_FIRST = 2
-"""Flag of the first page of a logical stream."""
+_FIRST, _LAST = 2, 4
+"""Flags of the first and the last page of a logical stream."""
+
+_SEARCHED_BYTES = 1 << 16
+
+
+@dataclass
+class _Stream:
+    """What has been read of one logical stream.
+
+    Attributes:
+        number: sequence number of its latest page.
+        has_sound: whether a page after its headers has been read.
+        is_over: whether the latest page is marked as the last.
+    """
+
+    number: int
+    has_sound: bool = False
+    is_over: bool = False
 
 
 def damage_of(file: SeekableFile) -> str | None:
     """Return the first fault of the pages; None if all are whole and none is missing.
 
-    A last page that the end of the file cuts is no fault, because recordings end like that, and neither are bytes of
-    something else after the last page. Numbers may jump from a stream's
-    headers to its first page of sound, as in streams that were recorded from their middle.
+    Some things are no fault: a last page that the end of the file cuts (recordings end like that); numbers that jump
+    from a stream's headers to its first page of sound (recordings of a running stream start like that); other bytes
+    before the first page (tags), between two pages that follow each other, and after the last page of all streams.
 
     Args:
         file: an Ogg file; read from its start to its end, and left there.
     """
-    numbers: dict[int, tuple[int, bool]] = {}  # by stream: number of its last page, and whether sound has come
+    streams: dict[int, _Stream] = {}
     position = 0
-    while len(head := read_at(file, position, _HEAD)) == _HEAD:
-        if head[:4] != _MAGIC:
-            return f"no page starts at byte {position}" if _page_follows(file, position) else None
-        table = file.read(head[26])
+    while (start := _find_page(file, position)) is not None:
+        head = read_at(file, start, _HEAD)
+        table = file.read(head[26]) if len(head) == _HEAD else b""
         page = head + table + file.read(sum(table))
-        if len(page) < _HEAD + head[26] + sum(table):
+        if len(page) < _HEAD or len(page) < _HEAD + head[26] + sum(table):
             return None
-        if _checksum(page) != little(head[22:26]):
-            return f"the checksum of the page at byte {position} is wrong"
-        serial, number, has_sound = little(head[14:18]), little(head[18:22]), 0 < little(head[6:14]) < 1 << 63
-        last, had_sound = numbers.get(serial, (number - 1, False))
-        if number != last + 1 and had_sound and not head[5] & _FIRST:
-            return f"pages {last + 1} to {number - 1} are missing before byte {position}"
-        numbers[serial] = number, had_sound or has_sound
-        position += len(page)
+        if _checksum(page) != little(page[22:26]):
+            return f"the checksum of the page at byte {start} is wrong"
+        missing = _missing(streams, page, joins=start == position)
+        if missing is not None:
+            return f"{missing} before byte {start}"
+        position = start + len(page)
+    if read_at(file, position, 1) and not all(stream.is_over for stream in streams.values()):
+        return f"no page starts at byte {position}, and the last one has not come"
     return None
 
 
-def _page_follows(file: SeekableFile, position: int) -> bool:
-    """Return whether a page starts anywhere after a byte position."""
-    while block := read_at(file, position, _BLOCK):
-        if _MAGIC in block:
-            return True
-        if len(block) < _BLOCK:
-            return False
-        position += _BLOCK - len(_MAGIC) + 1
-    return False
+def _missing(streams: dict[int, _Stream], page: bytes, joins: bool) -> str | None:
+    """Add a page to its stream; return which pages are missing before it, None if none is.
+
+    Args:
+        streams: the streams so far, by their serial number.
+        page: the next page.
+        joins: whether no other bytes lie between it and the page before.
+    """
+    serial, number, is_first = little(page[14:18]), little(page[18:22]), bool(page[5] & _FIRST)
+    stream = streams.get(serial)
+    if stream is None or is_first:
+        stream = streams[serial] = _Stream(number - 1)
+    expected = stream.number + 1
+    jumps = number != expected and (stream.has_sound or not joins)
+    stream.number, stream.is_over = number, bool(page[5] & _LAST)
+    stream.has_sound = stream.has_sound or 0 < little(page[6:14]) < 1 << 63
+    return f"pages {expected} to {number - 1} are missing" if jumps else None
+
+
+def _find_page(file: SeekableFile, position: int) -> int | None:
+    """Byte position of the next page at or after `position`; None if there is none."""
+    if read_at(file, position, 4) == b"OggS":
+        return position
+    while data := read_at(file, position, _SEARCHED_BYTES):
+        found = data.find(b"OggS")
+        if found >= 0:
+            return position + found
+        if len(data) < 4:
+            return None
+        position += len(data) - 3
+    return None
 
 
 def _checksum(page: bytes) -> int:

@@ -27,7 +27,7 @@ _LEADS_PER_SECOND = 10
 """A pass starts decoding 0.1 s before a segment; the resampling filter reaches 1 ms back (32 taps at 16 kHz)."""
 
 
-ANTIPHASE = "its two channels cancel each other when they are mixed; choose one of them: `channel: 0` or `channel: 1`"
+ANTIPHASE = "its channels cancel each other when they are mixed; choose one of them: `channel: 0` or `channel: 1`"
 
 
 def no_channel(channel: int, channels: int) -> str:
@@ -114,15 +114,21 @@ class _Pass:
     def __init__(self, source: AudioSource, channel: int | None, near: int) -> None:
         self._decoder = Decoder(source)
         self._channel = channel
-        if channel is not None and channel >= self._decoder.channels:
+        try:
+            self._check_channel(self._decoder.channels)
+        except AudioError:
             self._decoder.close()
-            raise self._decoder.fail("no_channel", no_channel(channel, self._decoder.channels))
+            raise
         start = _entry(self._decoder.rate, near) if near and self._decoder.seekable else 0
         self._stated = stated_length(self._decoder)
         self._begin = self._end = resampled_length(start, self._decoder.rate)
         self._kept: deque[Piece] = deque()  # samples from _begin to _end
         self._pieces = self._resampled(start)
         self._failure: str | None = None
+
+    def _check_channel(self, channels: int) -> None:
+        if self._channel is not None and self._channel not in range(channels):
+            raise self._decoder.fail("no_channel", no_channel(self._channel, channels))
 
     def reaches(self, offset: int) -> bool:
         """Return whether this pass can continue to a segment at `offset` and yield what a new pass would."""
@@ -165,6 +171,7 @@ class _Pass:
         left = None if self._stated is None else self._stated - self._begin
         try:
             for frame in self._decoder.frames(start):
+                self._check_channel(frame.layout.nb_channels)
                 for piece in resampler.push(frame):
                     yield replace(piece, samples_N=piece.samples_N[:left])
                     left = None if left is None else max(0, left - len(piece.samples_N))

@@ -87,8 +87,8 @@ def stream(
 
     Raises:
         AudioError: as `probe`; no_channel; bad_segment; not_finite; and at the end: truncated (shorter than the
-            container states), corrupt (failed checksums of FLAC and Ogg), no_samples, antiphase (two channels cancel
-            each other). Blocks may have been yielded before the error.
+            container states), corrupt (failed checksums of lossless codecs and Ogg), no_samples, antiphase (its
+            channels cancel each other). Blocks may have been yielded before the error.
     """
     with Playback(source, channel) as playback:
         yield from _finite_blocks(playback, (offset_samples, num_samples), block_samples, source)

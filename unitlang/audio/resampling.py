@@ -1,6 +1,6 @@
 """Resampling of decoded frames of any kind to mono 16 kHz float32, by libswresample.
 
-Legend: N = samples.
+Legend: C = channels, N = samples.
 """
 
 from collections.abc import Iterator
@@ -15,24 +15,28 @@ from av.error import EOFError as NothingMore
 from av.filter import Graph
 from numpy.typing import NDArray
 
+from unitlang.audio.layouts import listed_channels
 from unitlang.frames import SAMPLE_RATE
 
 Kind = tuple[str, str, int]
 """Sample format, channel layout and rate of a frame."""
 
 CANCELLED = 0.01
-"""A mix with less than this share of its two channels' energy (20 dB) has lost its sound.
+"""A mix with less than this share of its channels' energy (20 dB) has lost its sound.
 
-Independent channels keep half of it, equal ones all. A channel with its polarity reversed leaves nothing, or what a
+Two independent channels keep half of it, equal ones all. A channel with its polarity reversed leaves nothing, or what a
 lossy codec made different.
 """
+
+_INAUDIBLE = 1e-8
+"""Energy of a sample 80 dB below full scale. A mix counts as no quieter, so that silence is not judged by its noise."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Samples at 16 kHz, and the energy of the frame that they come from, before and after two channels are mixed.
+    """Samples at 16 kHz, and the energy of the frame that they come from, before and after its channels are mixed.
 
-    The energies are 0 unless two channels are mixed.
+    The energies are without what is constant in a frame, and 0 unless the mix is the mean of the channels.
     """
 
     samples_N: NDArray[np.float32]
@@ -58,27 +62,28 @@ class Resampler:
     without known positions (microphone arrays) are averaged.
 
     Args:
-        channel: the channel to keep, from 0; None = mix all. Frames with fewer channels give their last one.
+        channel: the channel to keep, from 0; None = mix all. All frames must have it.
     """
 
     def __init__(self, channel: int | None = None) -> None:
         self._channel = channel
         self._kind: Kind | None = None
         self._mixer: Graph | None = None
+        self._averages = False
         self._resampler = AudioResampler()
         self._taken = 0
         self._given = 0
 
     def push(self, frame: AudioFrame) -> Iterator[Piece]:
         """Yield the pieces that this frame completes; the kind of frames may change, as in joined files."""
-        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        listed = listed_channels(frame.layout)
+        kind = (frame.format.name, listed or frame.layout.name, frame.sample_rate)
         if kind != self._kind:
             yield from self.flush()
-            self._begin(kind, frame.layout.nb_channels)
+            self._begin(kind, frame.layout.nb_channels, is_listed=listed is not None)
         frame.pts = None  # only the order counts: gaps in the clock are not filled
         self._taken += frame.samples
-        two = self._channel is None and frame.layout.nb_channels == 2
-        energies = _energies(frame) if two else (0.0, 0.0)
+        energies = _energies(frame) if self._averages and frame.samples else (0.0, 0.0)
         for mixed in [frame] if self._mixer is None else _through(self._mixer, frame):
             for samples_N in self._arrays(self._resampler.resample(mixed)):
                 yield Piece(samples_N, *energies)
@@ -95,10 +100,11 @@ class Resampler:
             yield Piece(np.zeros(due - self._given, np.float32))
         self._kind = None
 
-    def _begin(self, kind: Kind, channels: int) -> None:
-        unplaced = channels > 2 and kind[1] == f"{channels} channels"
+    def _begin(self, kind: Kind, channels: int, *, is_listed: bool) -> None:
+        unplaced = channels > 2 and (is_listed or kind[1] == f"{channels} channels")
+        self._averages = self._channel is None and (channels == 2 or (unplaced and not _is_misread(kind[0], channels)))
         if self._channel is not None and channels > 1:
-            self._mixer = _panning(kind, f"c{min(self._channel, channels - 1)}")
+            self._mixer = _panning(kind, f"c{self._channel}")
         else:
             self._mixer = _panning(kind, _average(channels)) if unplaced else None
         # Without normalisation, a float downmix of two equal channels is 3 dB louder than either.
@@ -114,14 +120,24 @@ class Resampler:
 
 
 def _energies(frame: AudioFrame) -> tuple[float, float]:
-    """Return the mean energy of two channels, and that of their mean, both summed over the samples."""
-    samples = frame.to_ndarray()
-    left_N, right_N = samples if frame.format.is_planar else (samples[0, 0::2], samples[0, 1::2])
-    offset = 128 if frame.format.name.startswith("u8") else 0
-    left_N, right_N = (channel_N.astype(np.float64) - offset for channel_N in (left_N, right_N))
-    with np.errstate(over="ignore", invalid="ignore"):  # damaged floats, which are no sound anyway
-        mean_N = (left_N + right_N) / 2
-        return float(left_N @ left_N + right_N @ right_N) / 2, float(mean_N @ mean_N)
+    """Return the mean energy of the channels, and that of their mean, both summed over the samples; full scale is 1.
+
+    The mean of n independent channels keeps 1 / n; it counts n / 2 times, so that all are judged as two are.
+    """
+    samples, channels = frame.to_ndarray(), frame.layout.nb_channels
+    planes_CN = samples if frame.format.is_planar else samples.reshape(-1, channels).T
+    scale = 2.0 ** (8 * samples.itemsize - 1) if samples.dtype.kind in "iu" else 1.0
+    with np.errstate(over="ignore", invalid="ignore"):  # samples that are not finite are reported elsewhere
+        channels_CN = planes_CN.astype(np.float32, order="C")
+        channels_CN -= channels_CN.mean(axis=1, keepdims=True)
+        products_CC = channels_CN @ channels_CN.T / scale**2
+    mixed = float(products_CC.sum()) / (2 * channels)
+    return float(products_CC.trace()) / channels, max(mixed, 0.0) + _INAUDIBLE * frame.samples
+
+
+def _is_misread(sample_format: str, channels: int) -> bool:
+    """Return whether PyAV 18 would read beyond the pointers of such frames."""
+    return sample_format.endswith("p") and channels >= 8
 
 
 def _average(channels: int) -> str:
@@ -132,7 +148,7 @@ def _average(channels: int) -> str:
 def _panning(kind: Kind, sum_of_channels: str) -> Graph:
     """Return a filter graph that makes one channel of several, at the same rate.
 
-    A filter instead of NumPy, because PyAV 18 reads beyond the pointers of planar frames of 8 channels and more.
+    A filter instead of NumPy, which cannot take all frames (see `_is_misread`).
     """
     graph = Graph()
     nodes = [

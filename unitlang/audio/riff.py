@@ -40,14 +40,47 @@ def pcm_codec(file: SeekableFile, format_name: str) -> str | None:
     with fewer valid bits than their container fill it from the top (Microsoft, "Multiple channel audio data and WAVE
     files"), so the container alone decides.
     """
-    if format_name == "wav":
-        chunks = _riff_chunks(file)
-    elif format_name == "w64":
-        chunks = _w64_chunks(file)
-    else:
-        return None
-    samples = next((_samples(file, body, byte_order) for name, _, body, byte_order in chunks if name == b"fmt "), None)
+    samples = next((_samples(file, body, byte_order) for body, byte_order in _formats(file, format_name)), None)
     return samples.codec if samples else None
+
+
+def contradiction(file: SeekableFile, format_name: str) -> str | None:
+    """Return what a WAVE header says against itself about the size of uncompressed samples; None if nothing.
+
+    FFmpeg, like libsndfile, goes by channels and bits. If block size and bytes per second agree on another size,
+    samples in larger containers, or of more or fewer channels, would become noise. FFmpeg's packets are some power of
+    two of blocks; if one ends within a sample, the rest of it is lost, and what follows is noise.
+    """
+    for body, byte_order in _formats(file, format_name):
+        number = big if byte_order == "be" else little
+        fields = read_at(file, body, 16)
+        tag, channels, block, bits = (number(fields[i : i + 2]) for i in (0, 2, 12, 14))
+        rate, bytes_per_second = number(fields[4:8]), number(fields[8:12])
+        sample = channels * -(-bits // 8)
+        counts = sample and block and (bytes_per_second == rate * block or (block << 16) % sample)
+        if counts and not _is_block(tag, channels, block, bits):
+            return f"its header states {channels} channels of {bits} bits in blocks of {block} bytes"
+        return None
+    return None
+
+
+def _is_block(tag: int, channels: int, block: int, bits: int) -> bool:
+    """Return whether a block may be one sample of all channels.
+
+    Some writers give one channel's size for two channels. 24 bits in 4 bytes of a plain header are the floats of Cool
+    Edit to FFmpeg. Extensible headers may state valid bits in place of the container's.
+    """
+    width = -(-bits // 8)
+    known = block == channels * width or (channels, block) == (2, width)
+    if tag == _EXTENSIBLE:
+        return known or (block % channels == 0 and width < block // channels <= 4)
+    return known or tag not in (1, 3) or (tag, bits, block) == (1, 24, 4 * channels)
+
+
+def _formats(file: SeekableFile, format_name: str) -> Iterator[tuple[int, str]]:
+    """Byte positions and byte orders of the `fmt ` chunks; none in other formats."""
+    chunks = {"wav": _riff_chunks, "w64": _w64_chunks}.get(format_name)
+    return ((body, order) for name, _, body, order in (chunks(file) if chunks else ()) if name == b"fmt ")
 
 
 def wav(file: SeekableFile) -> Statement:

@@ -77,7 +77,8 @@ def settled(statement: Statement, file_size: int, rate: int) -> Statement:
     if any(length % number == 0 for length in (size, size // block) for number in _ROUND):
         return NOTHING
     if start < file_size and end - file_size < max(block, rate * block // 100):
-        return replace(statement, num_samples=(file_size - start) // block, end=file_size)
+        held = (file_size - start) // block
+        return replace(statement, num_samples=min(statement.num_samples or held, held), end=file_size)
     return statement
 
 

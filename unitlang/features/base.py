@@ -215,9 +215,9 @@ def as_array(features_TD: Any) -> FloatArray:
     return features_TD if isinstance(features_TD, np.ndarray) else features_TD.cpu().numpy()
 
 
-def not_finite() -> UnitlangError:
-    """Return the error to raise for NaN or infinite features."""
-    return UnitlangError("the feature extractor gave NaN or infinite values: is the checkpoint intact?")
+def not_finite(checkpoint: str) -> UnitlangError:
+    """Return the error to raise for NaN or infinite features of a model; the sound has been checked."""
+    return UnitlangError(f"{checkpoint}: its features of sound are NaN or infinite: is the checkpoint intact?")
 
 
 def fingerprint_of(parts: Mapping[str, object]) -> str:

@@ -196,7 +196,7 @@ class HubertExtractor(ModelExtractor[HubertConfig]):
         with torch.inference_mode(), full_precision():
             features_TD = self._encoder(batch.to(self._device))
             if not torch.isfinite(features_TD).all():
-                raise not_finite()
+                raise not_finite(self.config.checkpoint)
         return list(features_TD.split(batch.frames))
 
 

@@ -9,7 +9,8 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, fingerprint_of, not_finite
+from unitlang.errors import UnitlangError
+from unitlang.features.base import Extractor, ExtractorConfig, FloatArray, fingerprint_of
 from unitlang.features.windows import windows
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE, FrameGrid
 
@@ -64,7 +65,7 @@ class MfccExtractor(Extractor):
         for window in cut:
             features_TD = self._compute(window.waveform_N)[window.first : window.last]
             if not np.isfinite(features_TD).all():
-                raise not_finite()
+                raise UnitlangError("MFCC are NaN or infinite: the samples are too large; sound lies within 1")
             yield features_TD
 
     def _compute(self, waveform_N: FloatArray) -> FloatArray:

@@ -165,7 +165,7 @@ class W2vBertExtractor(ModelExtractor[W2vBertConfig]):
             for layer in encoder.layers:
                 x_1TD = layer(x_1TD, relative_position_embeddings=positions)[0]
             if not torch.isfinite(x_1TD).all():
-                raise not_finite()
+                raise not_finite(self.config.checkpoint)
             pooled = frames // self.config.pool * self.config.pool
             return x_1TD[0, :pooled].unflatten(0, (-1, self.config.pool)).mean(1)
 

@@ -146,7 +146,7 @@ class WhisperExtractor(ModelExtractor[WhisperConfig]):
             for layer in encoder.layers:
                 x_1TD = layer(x_1TD, attention_mask=None, layer_head_mask=None)[0]
             if not torch.isfinite(x_1TD).all():
-                raise not_finite()
+                raise not_finite(self.config.checkpoint)
         return x_1TD[0]
 
 

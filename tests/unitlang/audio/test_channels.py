@@ -2,6 +2,7 @@
 
 from io import BytesIO
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -49,7 +50,7 @@ def test_a_channel_of_a_lossy_codec(kind: str) -> None:
 
 
 def test_a_channel_that_a_file_does_not_have() -> None:
-    for channels, channel in ((1, 1), (2, 2), (2, 17)):
+    for channels, channel in ((1, 1), (2, 2), (2, 17), (2, -1)):
         with pytest.raises(AudioError, match=f"no channel {channel}: it has {channels}") as caught:
             load(encode(NOISE[:, :channels], **KINDS["wav"]), channel=channel)
         assert caught.value.reason == "no_channel"
@@ -64,6 +65,21 @@ def test_channels_that_cancel_each_other(kind: str, noise: float) -> None:
         load(data)
     assert caught.value.reason == "antiphase"
     assert len(load(data, channel=0)) == pytest.approx(16_000, abs=400)
+
+
+@pytest.mark.parametrize("channels", [4, 6, 8, 16])
+@pytest.mark.parametrize("kind", ["wav", "u8", "float"])
+def test_more_channels_without_positions(kind: str, channels: int) -> None:
+    """Microphone arrays: pairs of reversed polarity are lost, all else is not."""
+    wide = np.tile(NOISE[:, :1], (1, channels)) * 0.5
+    reversed_pairs = wide * np.resize([1, -1], channels)
+    with pytest.raises(AudioError, match="channel: 0") as caught:
+        load(encode(reversed_pairs, **KINDS[kind]))
+    assert caught.value.reason == "antiphase"
+    independent = RANDOM.normal(0, 0.1, (48_000, channels))
+    one_of_many = wide * np.eye(channels)[1]
+    for sound in (wide, independent, one_of_many):
+        assert len(load(encode(sound, **KINDS[kind]))) == 16_000
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,3 +110,34 @@ def test_a_segment_is_judged_alone(kind: str) -> None:
         except AudioError as error:
             ends.append(error.reason)
     assert ends == [7_000, "antiphase", 5_000]
+
+
+@pytest.mark.parametrize("case", ["constants", "noise of silence", "noise under sound"])
+def test_what_is_constant_or_inaudible_is_not_judged(case: str) -> None:
+    left, right = {
+        "constants": (NOISE[:, 0] / 10 + 0.4, NOISE[:, 0] / 10 - 0.4),
+        "noise of silence": (NOISE[:, 0] * 1e-4, NOISE[:, 0] * -1e-4),
+        "noise under sound": (NOISE[:, 0] + NOISE[:, 1] / 10, NOISE[:, 0] - NOISE[:, 1] / 10),
+    }[case]
+    for kind in ("float", "flac"):
+        assert len(load(encode(np.stack([left, right], axis=1), **KINDS[kind]))) == 16_000
+
+
+def test_joined_parts_that_lack_the_channel() -> None:
+    """AAC in ADTS: a stereo part, then a mono part."""
+    data = adts(NOISE[:, :2]) + adts(NOISE[:, :1])
+    assert len(load(data)) == len(load(data, channel=0)) > 30_000
+    with pytest.raises(AudioError, match="no channel 1: it has 1") as caught:
+        load(data, channel=1)
+    assert caught.value.reason == "no_channel"
+
+
+def adts(samples: NDArray[np.float64]) -> bytes:
+    """AAC frames, each with a header of its own."""
+    file, layout = BytesIO(), "mono" if samples.shape[1] == 1 else "stereo"
+    with av.open(file, "w", format="adts") as container:
+        stream = container.add_stream("aac", rate=48_000, layout=layout)
+        frame = av.AudioFrame.from_ndarray(samples.T.astype(np.float32, order="C"), format="fltp", layout=layout)
+        frame.sample_rate = 48_000
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return file.getvalue()

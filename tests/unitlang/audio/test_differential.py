@@ -37,30 +37,47 @@ SNDFILE = {
 }  # fmt: skip
 FFMPEG = {
     "adts": ("aac",),
-    "mp4": ("aac", "alac", "flac", "libmp3lame", "ac3"),
-    "mov": ("pcm_s16be", "pcm_s24le"),
-    "matroska": ("pcm_s16le", "flac", "aac", "vorbis", "pcm_f32le"),
+    "adx": ("adpcm_adx",),
+    "amr": ("libopencore_amrnb",),
+    "aiff": ("pcm_s16be", "pcm_s24be", "pcm_f64be"),
+    "au": ("pcm_s32be", "pcm_mulaw"),
+    "caf": ("alac", "pcm_s24be", "pcm_f32le"),
+    "flac": ("flac",),
+    "flv": ("aac", "libmp3lame"),
+    "mp3": ("libmp3lame",),
+    "mp4": ("aac", "alac", "flac", "libmp3lame", "ac3", "libopus"),
+    "3gp": ("aac", "libopencore_amrnb"),
+    "mov": ("pcm_s16be", "pcm_s24le", "alac", "pcm_f32le"),
+    "matroska": ("pcm_s16le", "flac", "aac", "pcm_f32le", "wavpack", "alac", "libopus"),
     "webm": ("libopus",),
     "ogg": ("flac", "libopus"),
     "ac3": ("ac3",),
     "eac3": ("eac3",),
-    "asf": ("wmav2",),
+    "asf": ("wmav1", "wmav2"),
     "tta": ("tta",),
     "wv": ("wavpack",),
     "avi": ("pcm_s16le", "mp2"),
-    "nut": ("pcm_s16le",),
+    "nut": ("pcm_s16le", "flac"),
     "voc": ("pcm_s16le",),  # 8-bit VOC rounds the rate to a divisor of 1 MHz
     "mp2": ("mp2",),
     "mpegts": ("mp2", "aac"),
     "sox": ("pcm_s32le",),
     "ircam": ("pcm_s16le",),
+    "wav": ("pcm_s16le", "pcm_s24le", "pcm_f64le", "adpcm_ms", "adpcm_ima_wav", "libmp3lame"),
+    "w64": ("pcm_s24le", "pcm_f32le"),
 }
+KINDS = [
+    (writer, container, codec)
+    for writer, table in (("sndfile", SNDFILE), ("ffmpeg", FFMPEG))
+    for container, codecs in table.items()
+    for codec in codecs
+]
 EXACT = ("PCM", "FLOAT", "DOUBLE", "pcm", "flac", "alac", "tta", "wavpack")
 STATED = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "FLAC", "NIST")
 RATES = (7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 192_000)
 DAMAGES = ("none", "none", "cut", "head bit", "any bit", "tail")
 FILES = 2_000
-BATCH = 100
+BATCH = 125
 
 
 @dataclass(frozen=True)
@@ -77,7 +94,7 @@ class Case:
 
     @property
     def exact(self) -> bool:
-        return any(part in self.name for part in EXACT)
+        return any(part in self.name for part in EXACT) and "adpcm" not in self.name.lower()
 
     @property
     def stated(self) -> bool:
@@ -97,22 +114,21 @@ def speech_like(random: np.random.Generator, num_samples: int, rate: int) -> Sam
 
 
 def generate(number: int) -> Case:
-    """Return the file of that number; formats that cannot hold the rate or the channels get others."""
+    """Return the file of that number; each kind has its turn, with a rate and channels that it can hold."""
     random = np.random.default_rng(number)
-    kinds = [("sndfile", *kind) for kind in SNDFILE.items()] + [("ffmpeg", *kind) for kind in FFMPEG.items()]
-    while True:
-        writer, container, codecs = kinds[random.integers(len(kinds))]
-        codec = codecs[random.integers(len(codecs))]
+    writer, container, codec = KINDS[number % len(KINDS)]
+    write = with_sndfile if writer == "sndfile" else with_ffmpeg
+    for _ in range(1_000):
         rate, channels = int(random.choice(RATES)), int(random.integers(1, 9))
         sound = speech_like(random, int(random.uniform(0.25, 0.8) * rate), rate)
         gains = np.linspace(1.0, 0.6, channels)
         try:
-            write = with_sndfile if writer == "sndfile" else with_ffmpeg
             whole = write(container, codec, sound[:, None] * gains, rate)
         except (soundfile.LibsndfileError, FFmpegError, ValueError):
             continue
         damage = DAMAGES[random.integers(len(DAMAGES))]
         return Case(f"{container} {codec}", sound, rate, channels, damaged(random, whole, damage), damage, whole)
+    raise AssertionError(f"no rate and channels for {container} {codec}")
 
 
 def with_sndfile(container: str, codec: str, samples: Samples, rate: int) -> bytes:
@@ -124,10 +140,14 @@ def with_sndfile(container: str, codec: str, samples: Samples, rate: int) -> byt
 def with_ffmpeg(container: str, codec: str, samples: Samples, rate: int) -> bytes:
     if container == "voc" and samples.shape[1] > 2:
         raise ValueError("VOC holds two channels")
+    if codec == "libopencore_amrnb" and rate != 8_000:
+        raise ValueError("AMR has one rate")
     file = BytesIO()
     layouts = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
     with av.open(file, "w", format=container) as output:
-        stream = cast(AudioStream, output.add_stream(codec, rate=rate, layout=layouts[samples.shape[1] - 1]))
+        options = {"strict": "experimental", "b": "64000"}
+        layout = layouts[samples.shape[1] - 1]
+        stream = cast(AudioStream, output.add_stream(codec, rate=rate, options=options, layout=layout))
         frame = av.AudioFrame.from_ndarray(
             samples.astype(np.float32).reshape(1, -1), format="flt", layout=layouts[samples.shape[1] - 1]
         )
@@ -138,7 +158,7 @@ def with_ffmpeg(container: str, codec: str, samples: Samples, rate: int) -> byte
         for piece in (*resampler.resample(frame), *resampler.resample(None)):
             if piece is not None:  # pyright: ignore[reportUnnecessaryComparison] - None ends a flush, despite the stubs
                 output.mux(stream.encode(piece))
-        output.mux(stream.encode(None))
+        output.mux([packet for packet in stream.encode(None) if packet.size])  # FLAC ends with a bare header
         if stream.rate != rate:
             raise ValueError("the encoder changed the rate")
     return file.getvalue()
@@ -199,14 +219,23 @@ def difference(case: Case) -> str | None:
     seconds_cut = (1 - len(case.data) / len(case.whole)) * len(case.sound) / case.rate
     if case.damage == "cut" and case.stated and seconds_cut > 0.012:
         return f"a cut file gave {len(found)} samples"
-    if likeness(found, expected) > 0.8 or (not case.exact and case.damage != "tail"):
-        return None  # most lossy streams have no checksums: their damage is concealed, or heard
+    if case.damage == "cut" and case.exact and is_beginning(found, load(case.whole)):
+        return None
+    unchecked = not case.exact or "alac" in case.name
+    if likeness(found, expected) > 0.8 or (unchecked and case.damage != "tail"):
+        return None  # ALAC and most lossy streams have no checksums: their damage is concealed, or heard
     if (info.sample_rate, info.channels) != (case.rate, case.channels) or len(found) < 1_600:
         return None  # the header describes another sound, or there is too little to compare
     other = by_sndfile(case)
     if other is not None and abs(len(other) - len(found)) <= 2 and likeness(found, other) > 0.8:
         return None
     return None if info.codec not in reencoded(case) else f"a row of other sound ({info.codec}, {len(found)} samples)"
+
+
+def is_beginning(found: Samples, whole: NDArray[np.float32]) -> bool:
+    """Return whether a sound is the beginning of another, up to the last samples, which the resampling filter mixes."""
+    inner = max(0, len(found) - 50)
+    return len(found) <= len(whole) and np.array_equal(found[:inner], whole[:inner])
 
 
 def reencoded(case: Case) -> tuple[str, ...]:
@@ -217,13 +246,27 @@ def reencoded(case: Case) -> tuple[str, ...]:
 def whole_difference(case: Case, found: Samples, num_samples: int, expected: Samples) -> str | None:
     if num_samples != len(found):
         return f"measured {num_samples} samples, decoded {len(found)}"
-    padding = case.name == "AIFF PCM_S8"  # libsndfile counts the byte that makes the size even
-    if case.exact and len(found) not in {(len(case.sound) + n) * 16_000 // case.rate for n in (0, padding)}:
+    padding = {"AIFF PCM_S8": 1, "w64 pcm_s24le": 2}.get(case.name, 0)  # their writers count bytes that round the size
+    if case.exact and len(found) not in {(len(case.sound) + n) * 16_000 // case.rate for n in range(padding + 1)}:
         return f"{len(found)} samples for {len(expected)}"
     if abs(len(found) - len(expected)) > 4 * 1_152 * 16_000 // case.rate:  # frames of a lossy codec
         return f"{len(found)} samples for {len(expected)}"
     alike = likeness(found, expected)
-    return f"correlation {alike:.3f}" if alike < (0.99 if case.exact else 0.9) else None
+    least_alike = 0.99 if case.exact else 0.85 if case.channels <= 2 else 0.7  # codecs join channels in lossy ways
+    if alike < least_alike:
+        return f"correlation {alike:.3f}"
+    return level_difference(case, found, expected)
+
+
+def level_difference(case: Case, found: Samples, expected: Samples) -> str | None:
+    """One or two channels keep their level: their mix is their mean, 1 and 0.8 times the sound.
+
+    More are mixed by weights that depend on where the loudspeakers are.
+    """
+    if case.channels > 2:
+        return None
+    level = float(np.linalg.norm(found) / np.linalg.norm(expected)) / (1.0, 0.8)[case.channels - 1]
+    return f"level {level:.3f}" if abs(level - 1) > (0.02 if case.exact else 0.2) else None
 
 
 def unexplained(numbers: range) -> list[str]:

@@ -329,6 +329,9 @@ def test_flac_of_unknown_length_that_is_cut() -> None:
     assert probe(data).num_samples is None
     np.testing.assert_array_equal(load(data), load(FLAC))
     assert reason(data[:-1000]) == "corrupt"
+    for at in range(len(data) // 8, len(data) - 5_000, len(data) // 40):
+        assert reason(flip(data, at)) == "corrupt", at
+    np.testing.assert_array_equal(load(data + data), np.concatenate([load(FLAC)] * 2))
 
 
 @pytest.mark.parametrize("size", [b"\0\0\0\0", b"\xff\xff\xff\xff"])

@@ -276,7 +276,7 @@ def test_user_errors(base: "HubertModel", folder: Path, tmp_path: Path) -> None:
     up = "encoder.layers.0.feed_forward.intermediate_dense.weight"
     torch.save(state | {up: torch.full_like(state[up], 3e38)}, tmp_path / "huge.pt")
     extractor = HubertConfig(checkpoint=str(tmp_path / "huge.pt"), layer=1).load()
-    with pytest.raises(UnitlangError, match="is the checkpoint intact"):
+    with pytest.raises(UnitlangError, match=r"huge\.pt: .* is the checkpoint intact"):
         extractor.extract(noise(4000))
     kernels = make_model(BASE | {"conv_kernel": (10, 3, 3, 3, 3, 2, 4)})
     torch.save(kernels.state_dict(), tmp_path / "kernels.pt")
