@@ -16,6 +16,7 @@ from pydantic import AfterValidator, Field
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from unitlang.config import FrozenConfig
+from unitlang.errors import Unreachable
 
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
@@ -154,6 +155,7 @@ class Reader(FrozenConfig, ABC):
 
         Raises:
             UserError: the source as a whole cannot be read (missing, or of another layout).
+            Unreachable: its server does not answer, even after retries.
         """
 
 
@@ -161,9 +163,10 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
     """Yield from `source.read()`; errors name the position of the source in the config.
 
     Raises:
-        UserError: as `read`.
+        UserError, Unreachable: as `read`.
     """
     try:
         yield from source.read()
-    except UserError as error:
-        raise UserError(f"sources[{position}] ({source.dataset}): {error}") from error
+    except (UserError, Unreachable) as error:
+        kind = Unreachable if isinstance(error, Unreachable) else UserError
+        raise kind(f"sources[{position}] ({source.dataset}): {error}") from error

@@ -17,6 +17,7 @@ from pipelines.readers import fields
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import audio_leaf, open_parquet, parquet_fault, parquet_uri
 from pipelines.readers.places import Place, reading
+from unitlang.errors import Unreachable
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
 """Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""
@@ -180,7 +181,7 @@ class HfParquetReader(Reader):
             fault = f"Parquet cannot read row {row} and the rows after it: {error}"
             reason = parquet_fault(error, place)
             if reason is None:
-                raise UserError(f"{place.uri}: {fault}") from error
+                raise Unreachable(f"{place.uri}: {fault}") from error
             yield self.bad(place.uri, reason, fault)
 
     def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any]) -> Item:
