@@ -1,16 +1,10 @@
-"""Secrets in URLs: user, password, token, signature. They are found here, and hidden in everything that is shown."""
+"""Secrets in URLs: user, password, token, signature. They are found here, and hidden in messages."""
 
 import re
 from urllib.parse import unquote_plus
 
 HIDDEN = "***"
 """What a secret is replaced with."""
-IN_URL = (
-    "the URL holds a user, password, token or signature; take it out of the URL, and give the secret to the machine "
-    "instead (AWS_* variables, .netrc), or copy the files to where none is needed"
-)
-"""Fault of a URL with a secret, and its remedy."""
-
 _USER = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
     r"(?:[^/?#\s@]*(?:@[^/?#\s@]*)*@"  # up to the last @ before the path
@@ -21,11 +15,6 @@ _SECRET_NAME = re.compile(
     r"(?:^|[^a-z])(?:sig|signature|signed|token|secret|key|apikey|passwd|password|pass|pwd|credentials?|policy|auth"
     r"|authorization|jwt|session|jsessionid|[a-z]*accesskeyid)$"
 )
-
-
-def has_secret(url: str) -> bool:
-    """Return whether a URL holds a user, a password, a token or a signature."""
-    return "://" in url and redacted(url) != url
 
 
 def redacted(text: str) -> str:
