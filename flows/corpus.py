@@ -26,6 +26,7 @@ from pipelines.errors import USER_ERRORS, UserError
 from storage.errors import Unavailable
 from storage.store import Store
 from storage.versions import resolve
+from unitlang.errors import Unreachable
 
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
@@ -64,7 +65,7 @@ class Summary(TypedDict):
 
 def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
     """Whether a failed step is run again: not after a mistake of the user, nor when somebody stopped it."""
-    return isinstance(state.data, Unavailable) or not isinstance(state.data, (*USER_ERRORS, JobStopped))
+    return isinstance(state.data, (Unavailable, Unreachable)) or not isinstance(state.data, (*USER_ERRORS, JobStopped))
 
 
 @task(

@@ -43,3 +43,7 @@ class AudioError(UnitlangError):
 
     def __str__(self) -> str:
         return f"{self.source}: {self.message} [{self.reason}]"
+
+
+class Unreachable(ConnectionError):  # noqa: N818 - reads as what it says
+    """A file's server or disk failed even after retries; the file itself may be fine, so this is no fault of it."""

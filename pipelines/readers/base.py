@@ -17,6 +17,7 @@ from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from unitlang.config import FrozenConfig
+from unitlang.errors import Unreachable
 
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
@@ -170,6 +171,7 @@ class Reader(FrozenConfig, ABC):
 
         Raises:
             UserError: the source as a whole cannot be read (missing, or of another layout).
+            Unreachable: its server does not answer, even after retries.
         """
 
 
@@ -177,12 +179,13 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
     """Yield from `source.read()`, with the source's channel; errors name the position of the source in the config.
 
     Raises:
-        UserError: as `read`.
+        UserError, Unreachable: as `read`.
     """
     channel = None if source.channel == "mix" else source.channel
     try:
         for entry in source.read():
             silent = channel is None or isinstance(entry, BadItem) or entry.uri is None or entry.channel is not None
             yield entry if silent else replace(entry, channel=channel)
-    except UserError as error:
-        raise UserError(f"sources[{position}] ({source.dataset}): {error}") from error
+    except (UserError, Unreachable) as error:
+        kind = Unreachable if isinstance(error, Unreachable) else UserError
+        raise kind(f"sources[{position}] ({source.dataset}): {error}") from error

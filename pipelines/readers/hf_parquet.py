@@ -22,6 +22,7 @@ from pipelines.readers.rows.names import ColumnCheck
 from pipelines.readers.rows.parquet_columns import Columns, find_columns, is_decoded, no_audio, read_rows
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
+from unitlang.errors import Unreachable
 
 SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.parquet")
 """Names of a split's files on the Hub: `train-00000-of-00012.parquet`."""
@@ -146,7 +147,7 @@ class HfParquetReader(Reader):
             fault = f"Parquet cannot read row {row} and the rows after it: {error}"
             reason = parquet_fault(error, place)
             if reason is None:
-                raise UserError(f"{place.uri}: {fault}") from error
+                raise Unreachable(f"{place.uri}: {fault}") from error
             yield self.bad(place.uri, reason, fault)
 
     def _folders(self, place: Place) -> tuple[Place, ...]:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.readers.places import Place
+from unitlang.audio.remote import remote
 from unitlang.errors import AudioError
 
 MAX_CACHED_BYTES = 64 << 20
@@ -47,7 +48,8 @@ def fetch(uri: str) -> bytes:
 
     Raises:
         AudioError: `missing` if there is no such file, row, column or audio in it; `corrupt` if Parquet fails.
-        OSError: the disk or a remote file system failed; the file itself may be fine.
+        Unreachable: a server failed; the file itself may be fine, and so it may if
+        OSError: the disk failed, or too many files are open.
     """
     match = _URI.fullmatch(uri)
     if match is None:
@@ -56,7 +58,7 @@ def fetch(uri: str) -> bytes:
         place = Place.of(unquote(match["file"]))
     except UserError as error:
         raise AudioError("missing", str(error), uri) from error
-    with _lock:
+    with _lock, remote(place.uri):
         try:
             audio = _cursor(place, unquote(match["column"])).value(int(match["row"]))
         except (UserError, LookupError, pa.ArrowException, OSError) as error:
@@ -136,8 +138,7 @@ def open_parquet(place: Place) -> Any:
         AbsentFileError: the place is a folder, pipe or device.
     """
     place.check_regular()
-    source = place.path if place.local else place.fs.open(place.path, "rb")
-    return pq.ParquetFile(source, buffer_size=1 << 20)
+    return pq.ParquetFile(place.path if place.local else place.raw(), buffer_size=1 << 20)
 
 
 def audio_leaf(schema: Any, column: str) -> tuple[str, bool]:

@@ -10,15 +10,20 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BufferedReader
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote, urlsplit
 
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
 from pipelines.errors import UserError
+from unitlang.audio.remote import file_system, is_http, remote
+from unitlang.errors import Unreachable
+from unitlang.urls import redacted
 
 _LOCAL = LocalFileSystem()
+_IN_NAMES = "/%!$&'()*+,;=:@~[]"
+"""Characters of a relative path that a URL holds as they are; `%` because many manifests hold quoted names."""
 
 SPECIAL = "a pipe, socket or device, not a file"
 """Description in rejects of files that must not be opened, because reading them may never end."""
@@ -60,13 +65,14 @@ class Place:
         """Return the place of a path or URL; a relative path starts at the working directory.
 
         Raises:
-            UserError: the URL's protocol is unknown or its store cannot be set up.
+            UserError: no file system understands the URL.
+            Unreachable: its server does not answer.
         """
         if "://" not in uri:
             # Not through url_to_fs: a plain path may contain `::`, which fsspec parses as a chain of URLs.
             return cls(_LOCAL, posixpath.abspath(uri))
         with reading(uri):
-            fs, path = cast("tuple[AbstractFileSystem, str]", url_to_fs(uri))
+            fs, path = file_system(uri)
         return cls(fs, path)
 
     @property
@@ -82,12 +88,12 @@ class Place:
     @property
     def name(self) -> str:
         """Last part of the path."""
-        return posixpath.basename(self.path.rstrip("/"))
+        return posixpath.basename(self._folder_path().rstrip("/"))
 
     @property
     def parent(self) -> "Place":
         """The folder of the place."""
-        return Place(self.fs, posixpath.dirname(self.path.rstrip("/")))
+        return Place(self.fs, posixpath.dirname(self._folder_path().rstrip("/")))
 
     def join(self, path: str) -> "Place":
         """Resolve a path that is written in a file of this folder: a URL, an absolute or a relative path.
@@ -97,11 +103,20 @@ class Place:
         """
         if "://" in path or path.startswith("/"):
             return Place.of(path)
-        return Place(self.fs, posixpath.normpath(posixpath.join(self.path, path)))
+        if not is_http(self.path):
+            return Place(self.fs, posixpath.normpath(posixpath.join(self.path, path)))
+        parts = urlsplit(self.path)
+        # In a name `?` and `#` are letters like others; in a URL they would end the path.
+        below = posixpath.normpath(posixpath.join(parts.path or "/", quote(path, safe=_IN_NAMES)))
+        return Place(self.fs, f"{parts.scheme}://{parts.netloc}{below}")
 
     def child(self, name: str) -> "Place":
         """Return the file or folder of that name in this folder."""
-        return Place(self.fs, f"{self.path.rstrip('/')}/{name}")
+        return Place(self.fs, f"{self._folder_path().rstrip('/')}/{name}")
+
+    def _folder_path(self) -> str:
+        """The path, without the query of an HTTP URL."""
+        return self.path.partition("?")[0] if is_http(self.path) else self.path
 
     def is_folder(self) -> bool:
         """Return whether the place is a folder (or a prefix with files below it).
@@ -159,10 +174,20 @@ class Place:
             UserError: it cannot be read.
         """
         with reading(self.uri):
-            self.check_regular()
-            file = cast(Any, self.fs.open(self.path, "rb"))
-        with file, BufferedReader(file, buffer_size=1 << 20) as buffered:
+            file = cast(Any, self.raw())
+        with file, BufferedReader(file, buffer_size=1 << 20) as buffered, remote(self.uri):
             yield buffered
+
+    def raw(self) -> BinaryIO:
+        """Open the file's bytes, as its file system does.
+
+        Raises:
+            Unreachable: the server does not answer.
+            Exception: any error of the file system.
+        """
+        self.check_regular()
+        with remote(self.uri):
+            return cast(BinaryIO, self.fs.open(self.path, "rb"))
 
     def files(self) -> list[Entry]:
         """List every file below the folder that is not hidden, sorted by name; links to folders are followed.
@@ -191,16 +216,19 @@ def reading(uri: str) -> Generator[None]:
 
     Raises:
         AbsentFileError: there is no such file.
+        Unreachable: the server does not answer.
         UserError: any other error.
     """
     try:
-        yield
-    except UserError:
+        with remote(uri):
+            yield
+    except (UserError, Unreachable):
         raise
     except FileNotFoundError as error:
-        raise AbsentFileError(f"{uri}: no such file (a relative path is relative to the config file)") from error
+        hint = "" if "://" in uri else " (a relative path is relative to the config file)"
+        raise AbsentFileError(f"{redacted(uri)}: no such file{hint}") from error
     except Exception as error:  # the clients behind fsspec share no base class
-        raise UserError(f"{uri}: cannot be read: {type(error).__name__}: {error}") from error
+        raise UserError(f"{redacted(uri)}: cannot be read: {redacted(f'{type(error).__name__}: {error}')}") from error
 
 
 def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
@@ -215,11 +243,19 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
     with os.scandir(folder) as children:
         for child in children:
             name = prefix + child.name
-            if child.is_dir():
+            if _is_folder(child):
                 if not child.name.startswith("."):
                     yield from _walk(child.path, name + "/", above)
             else:
                 yield _entry(child, name)
+
+
+def _is_folder(child: "os.DirEntry[str]") -> bool:
+    """Whether an entry is a folder, or a link to one; no for links that lead nowhere or in a circle."""
+    try:
+        return child.is_dir()
+    except OSError:
+        return False
 
 
 def _entry(child: "os.DirEntry[str]", name: str) -> Entry:

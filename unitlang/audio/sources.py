@@ -5,13 +5,14 @@ from collections.abc import Callable
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from io import SEEK_END, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, ParamSpec, TypeVar, cast
+from typing import BinaryIO, ParamSpec, TypeVar, cast
 
-from fsspec.core import url_to_fs  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
 from fsspec.implementations.local import LocalFileSystem  # pyright: ignore[reportMissingTypeStubs]
 
+from unitlang.audio.remote import ABSENT, file_system, remote
 from unitlang.errors import AudioError
 from unitlang.interrupts import Carried, patient_signals, uninterrupted
+from unitlang.urls import redacted
 
 AudioSource = str | Path | bytes
 """A path, an fsspec URL (`s3://bucket/x.flac`, `memory://...`) or the encoded bytes."""
@@ -53,13 +54,14 @@ class EncodedFile:
 class PythonFile(EncodedFile):
     """A file whose methods run Python code, like all fsspec files."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)
-        self.read = _carrying(file.read)
-        self.seek = _carrying(file.seek)
+    def __init__(self, file: BinaryIO, url: str) -> None:
+        with remote(url):
+            super().__init__(file)
+        self.read = _carrying(file.read, url)
+        self.seek = _carrying(file.seek, url)
 
 
-def _carrying(call: Callable[P, T]) -> Callable[P, T]:
+def _carrying(call: Callable[P, T], url: str) -> Callable[P, T]:
     """Wrap `call`: exceptions that PyAV would drop become the cause of a `Carried`.
 
     One of them is the CancelledError of a remote file's event loop.
@@ -67,7 +69,8 @@ def _carrying(call: Callable[P, T]) -> Callable[P, T]:
 
     def called(*args: P.args, **named: P.kwargs) -> T:
         try:
-            return call(*args, **named)
+            with remote(url):
+                return call(*args, **named)
         except Exception:
             raise
         except BaseException as error:
@@ -78,16 +81,17 @@ def _carrying(call: Callable[P, T]) -> Callable[P, T]:
 
 def source_name(source: AudioSource) -> str:
     """Name of the source in error messages."""
-    return "<bytes>" if isinstance(source, bytes) else str(source)
+    return "<bytes>" if isinstance(source, bytes) else redacted(str(source))
 
 
 def open_source(source: AudioSource) -> EncodedFile:
     """Open the source at its start.
 
     Raises:
-        AudioError: `missing` (no such file, a dangling link, not a regular file, not readable) or `empty_file`.
-        OSError: the disk or a remote file system failed: a broken connection, an expired token, too many open files.
-            The file itself may be fine.
+        AudioError: `missing` (no such file, a dangling link, not a regular file, not readable, not a URL) or
+            `empty_file`.
+        Unreachable: the server of a URL failed, even after retries. The file itself may be fine, and so it may if
+        OSError: the disk failed, or too many files are open.
     """
     if isinstance(source, bytes):
         file = EncodedFile(BytesIO(source))
@@ -128,12 +132,15 @@ def _open_path(path: str | Path) -> EncodedFile:
 
 def _open_url(url: str) -> EncodedFile:
     try:
-        place, path = cast("tuple[Any, str]", url_to_fs(url))
-    except (ValueError, ImportError) as error:
-        raise AudioError("missing", f"no file system for this address: {error}", url) from error
-    if isinstance(place, LocalFileSystem):
-        return _open_path(path)
-    try:
-        return PythonFile(place.open(path, "rb"))
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError) as error:
-        raise AudioError("missing", f"it cannot be opened: {error}", url) from error
+        place, path = file_system(url)
+        if isinstance(place, LocalFileSystem):
+            return _open_path(path)
+        with remote(url):
+            return PythonFile(cast(BinaryIO, place.open(path, "rb")), url)
+    except AudioError:
+        raise
+    except Exception as error:  # file systems refuse what they cannot open with errors of any class
+        if isinstance(error, OSError) and not isinstance(error, ABSENT):
+            raise
+        fault = f"it cannot be opened: {type(error).__name__}: {redacted(str(error))}"
+        raise AudioError("missing", fault, redacted(url)) from error

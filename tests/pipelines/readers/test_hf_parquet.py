@@ -16,6 +16,7 @@ from pipelines.errors import UserError
 from pipelines.readers import BadItem, Item
 from pipelines.readers.hf_parquet import HfParquetReader
 from pipelines.readers.parquet_audio import fetch
+from unitlang.errors import Unreachable
 
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -131,7 +132,7 @@ def test_a_store_that_does_not_answer_condemns_no_file(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", [b"x"], pa.binary())
     fsspec.filesystem("memory").pipe("/slow/a.parquet", (tmp_path / "a.parquet").read_bytes())
     fsspec.register_implementation("timing-out", TimingOutPlace, clobber=True)
-    with pytest.raises(UserError, match="TimeoutError"):
+    with pytest.raises(Unreachable, match="TimeoutError"):
         list(HfParquetReader(path="timing-out://slow", dataset="d").read())
 
 

@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from pipelines.readers import parquet_audio
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri, parquet_uri
-from unitlang.errors import AudioError
+from unitlang.errors import AudioError, Unreachable
 
 AUDIO = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
@@ -95,7 +95,7 @@ def test_what_fails_for_other_reasons_is_no_fault_of_the_file(tmp_path: Path) ->
     pq.write_table(table(2), path)
     uri = parquet_uri(str(path), 1, "audio")
     fsspec.register_implementation("refusing", RefusingPlace, clobber=True)
-    with pytest.raises(PermissionError):
+    with pytest.raises(Unreachable, match="the token has expired"):
         fetch(parquet_uri("refusing://a.parquet", 0, "audio"))
     with no_more_files(), pytest.raises(OSError, match="open files") as caught:
         fetch(uri)

@@ -1,4 +1,5 @@
 import os
+import re
 from pathlib import Path
 
 import fsspec
@@ -54,6 +55,14 @@ def test_buckets_are_listed_like_folders() -> None:
         ("file:///data/set", "b.wav", "/data/set/b.wav"),
         ("memory://set", "./a/b.wav", "memory:///set/a/b.wav"),
         ("memory://set", "/other/b.wav", "/other/b.wav"),
+        ("http://h:80/set", "b.wav", "http://h:80/set/b.wav"),
+        ("https://h/set/", "../b.wav", "https://h/b.wav"),
+        ("https://h/set", "./a b.wav", "https://h/set/a%20b.wav"),
+        ("https://h/set", "a%20b.wav", "https://h/set/a%20b.wav"),
+        ("https://h/set", "a#1?.wav", "https://h/set/a%231%3F.wav"),
+        ("https://h", "b.wav", "https://h/b.wav"),
+        ("https://h/set", "https://g/b.wav?x=1", "https://g/b.wav?x=1"),
+        ("HTTP://h/set", "b.wav", "http://h/set/b.wav"),
     ],
 )
 def test_paths_in_files_start_at_their_folder(base: str, path: str, uri: str) -> None:
@@ -72,3 +81,30 @@ def test_what_may_never_end_is_not_opened(tmp_path: Path) -> None:
     for uri in (str(tmp_path / "pipe"), str(tmp_path / "link"), (tmp_path / "pipe").as_uri(), "/dev/zero"):
         with pytest.raises(AbsentFileError, match="pipe, socket or device"), Place.of(uri).open():
             pass
+
+
+def test_the_query_of_a_url_is_no_part_of_its_name() -> None:
+    place = Place.of("https://h/set/m.csv?version=/2")
+    assert (place.name, place.parent.uri) == ("m.csv", "https://h/set")
+    assert place.uri == "https://h/set/m.csv?version=/2"
+
+
+def test_links_in_a_circle_are_entries_that_cannot_be_reached(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"1")
+    (tmp_path / "self.wav").symlink_to(tmp_path / "self.wav")
+    (tmp_path / "one.wav").symlink_to(tmp_path / "two.wav")
+    (tmp_path / "two.wav").symlink_to(tmp_path / "one.wav")
+    (tmp_path / "below.wav").symlink_to(tmp_path / "a.wav" / "b.wav")
+    (tmp_path / "long.wav").symlink_to("x" * 300)
+    (tmp_path / "folder.wav").symlink_to(tmp_path / "folder.wav" / "..")
+    entries = Place.of(str(tmp_path)).files()
+    broken = ("below.wav", "folder.wav", "long.wav", "one.wav", "self.wav", "two.wav")
+    assert entries == [Entry("a.wav", 1), *(Entry(name, None) for name in broken)]
+
+
+@pytest.mark.parametrize(
+    "uri", ["dir://x::file:///etc", "nonsense://x/y", "hf://", "s3://Bad_Bucket!/a", "zip://a", "http://h:port/a"]
+)
+def test_an_odd_url_of_a_source_is_the_users_error(uri: str) -> None:
+    with pytest.raises(UserError, match=re.escape(uri.partition(":")[0])):
+        Place.of(uri).files()
