@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -65,7 +66,7 @@ class Read(Step[Words]):
 def kill(word: str) -> None:
     """Die as decoders do, or as the kernel ends a process that takes too much memory."""
     if word in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"):
-        os.kill(os.getpid(), signal.Signals[word])
+        signal.pthread_kill(threading.get_ident(), signal.Signals[word])  # another thread would die too late
     elif word == "exit":
         os._exit(3)
     elif word == "hunger":
