@@ -5,12 +5,13 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, TypeVar, cast
 
 from storage.receipts import Receipt
 
 Receipts = Mapping[str, Sequence[Receipt]]
 """Receipts by step."""
+T = TypeVar("T")
 
 
 class Audio(TypedDict):
@@ -66,7 +67,18 @@ class WordsRow(TypedDict):
     num_frames: int
 
 
-class FilePayload(TypedDict):
+class RowsPayload(TypedDict):
+    """Payload of a work unit, or of only some of its rows, by position from 0."""
+
+    only: NotRequired[Sequence[int]]
+
+
+def selected(rows: Sequence[T], payload: RowsPayload) -> list[T]:
+    """The rows that a payload asks for."""
+    return [rows[number] for number in payload.get("only", range(len(rows)))]
+
+
+class FilePayload(RowsPayload):
     """Payload of a work unit that reads one file of the store."""
 
     path: str
@@ -78,7 +90,7 @@ class SampledFile(FilePayload):
     pieces: list[tuple[int, int, int]]
 
 
-class SamplePayload(TypedDict):
+class SamplePayload(RowsPayload):
     """Payload of `sample_features`."""
 
     parts: list[SampledFile]

@@ -1,12 +1,17 @@
 """Settings of the execution of a build, and the resources and number of its workers on Ray."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from pipelines.errors import UserError
 from unitlang.config import FrozenConfig
+
+OnCrash = Literal["stop", "reject"]
+FIELDS = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker", "memory": "run.memory_per_worker"}
+"""Fields of the config that ask for a resource of Ray."""
+GIB = 2**30
 
 
 class ExecutionConfig(FrozenConfig):
@@ -20,6 +25,12 @@ class ExecutionConfig(FrozenConfig):
     has any. An explicit number is requested even if an autoscaler must add the GPUs first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
     """CPUs that Ray reserves for such a worker; they decode audio for the GPU."""
+    memory_per_worker: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    """GiB of memory that Ray reserves for a worker, so that no more workers share a machine than fit into its memory.
+    Default: only cores and GPUs limit them."""
+    on_crash: OnCrash = "stop"
+    """What to do with an utterance that kills the process that computes it: `stop` without a commit after all other
+    work units of the step, or `reject` it. Too little memory kills too, and is no fault of an utterance."""
     resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = Field(default={})
     """Custom Ray resources that each worker of a step requests, to select nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)
@@ -36,7 +47,9 @@ def worker_needs(config: ExecutionConfig, step: str, gpu: bool, there: Mapping[s
         gpu: whether the worker benefits from a GPU.
         there: resources of the cluster by name.
     """
-    custom = config.resources.get(step, {})
+    custom = dict(config.resources.get(step, {}))
+    if config.memory_per_worker is not None:
+        custom["memory"] = config.memory_per_worker * GIB
     share = (1.0 if there.get("GPU", 0) >= 1 else 0.0) if config.gpus_per_worker is None else config.gpus_per_worker
     if gpu and share:
         return {"CPU": config.cpus_per_gpu_worker, "GPU": share, **custom}
@@ -56,8 +69,11 @@ def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address:
     """
     for name, amount in needs.items():
         if address is None and there.get(name, 0) < amount:
-            field = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker"}.get(name, "run.resources")
-            raise UserError(f"{field}: a worker would need {amount:g} {name}, this machine has {there.get(name, 0):g}")
+            unit, label = (GIB, "GiB of memory") if name == "memory" else (1, name)
+            raise UserError(
+                f"{FIELDS.get(name, 'run.resources')}: a worker would need {amount / unit:g} {label}, "
+                f"this machine has {there.get(name, 0) / unit:.4g}"
+            )
 
 
 def worker_count(

@@ -1,11 +1,13 @@
 """Connections to Ray: a local one on this machine, or a cluster."""
 
+import fcntl
 import os
 import re
 import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,15 @@ THIS_CLUSTER = "auto"
 ADDRESS = re.compile(r"(ray://)?[^\s/]+:\d{1,5}")
 CONNECT_SECONDS = 10.0
 TEMP_PREFIX = "echox-ray-"
+LOCK = "lock"
+"""File in the folder of a local Ray that its driver keeps locked."""
+ABANDONED_SECONDS = 86_400
+LOOPBACK = "127.0.0.1"
+TOKEN = Path("~/.ray/auth_token").expanduser()
+SOCKET_BYTES = 107
+"""Longest path of a socket on Linux."""
+SOCKET_NAME = f"/{TEMP_PREFIX}12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+LONGEST_PLACE = SOCKET_BYTES - len(SOCKET_NAME)
 OBJECT_STORE_BYTES = 256 * 2**20
 """Small: only work units and receipts pass through Ray's object store; rows go directly to the corpus store."""
 
@@ -46,14 +57,68 @@ def connected(address: str | None, cpus: int | None) -> Generator[None]:
         finally:
             ray.shutdown()
         return
-    remove_left_behind()
-    with tempfile.TemporaryDirectory(prefix=f"{TEMP_PREFIX}{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": folder}
-        ray.init(address="local", num_cpus=cpus or os.cpu_count(), **options)
+    with private_files(), session_folder() as folder, loopback_only():
+        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": f"{folder}/r"}
+        ray.init(address="local", num_cpus=cpus or os.cpu_count(), _node_ip_address=LOOPBACK, **options)
         try:
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def private_files() -> Generator[None]:
+    """Let no other user read the files that this process and its children make, among them Ray's token.
+
+    A token that Ray has written before becomes private too.
+    """
+    before = os.umask(0o077)
+    try:
+        if TOKEN.exists() and TOKEN.stat().st_mode & 0o077:
+            TOKEN.chmod(0o600)
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def loopback_only() -> Generator[None]:
+    """Let all processes of a local Ray listen on the loopback interface only.
+
+    Ray replaces a loopback address by that of the network interface, except where it is told, as on laptops, that no
+    other machine ever joins; its processes are told by the environment.
+    """
+    from ray._private import ray_constants
+
+    cluster, name = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    told = os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        del os.environ[name]
+        if told is not None:
+            os.environ[name] = told
+
+
+@contextmanager
+def session_folder() -> Generator[str]:
+    """Make the folder of a local Ray, and lock it while it is in use; remove it and those that are left behind.
+
+    Ray lets all users into the folder that it is given; so it gets one inside this, which only the owner enters.
+    It lies in /tmp if the path of the folder for temporary files is too long for the sockets in it.
+    """
+    place = tempfile.gettempdir()
+    place = place if len(place) <= LONGEST_PLACE else "/tmp"  # noqa: S108 - the folder has a random name and is private
+    remove_left_behind(Path(place))
+    with (
+        tempfile.TemporaryDirectory(prefix=TEMP_PREFIX, dir=place, ignore_cleanup_errors=True) as folder,
+        Path(folder, LOCK).open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def prepare() -> None:
@@ -68,7 +133,7 @@ def prepare() -> None:
 def has_token() -> bool:
     """Return whether this machine has a token; clusters require one unless configured otherwise."""
     named = "RAY_AUTH_TOKEN" in os.environ or "RAY_AUTH_TOKEN_PATH" in os.environ
-    return named or Path("~/.ray/auth_token").expanduser().exists()
+    return named or TOKEN.exists()
 
 
 def check_address(address: str) -> None:
@@ -97,9 +162,19 @@ def check_reachable(address: str) -> None:
         ) from error
 
 
-def remove_left_behind() -> None:
-    """Remove the files of Ray sessions whose build was killed; the folder names contain the process ids."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{TEMP_PREFIX}*-*"):
-        owner = folder.name.removeprefix(TEMP_PREFIX).partition("-")[0]
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)
+def remove_left_behind(place: Path) -> None:
+    """Remove the folders of local Rays whose build was killed: nobody holds their lock.
+
+    A lock holds across PID namespaces, where process ids mean nothing. A folder without a lock file may be one that
+    is being made, so it stays unless it is a day old.
+    """
+    for folder in place.glob(f"{TEMP_PREFIX}*"):
+        try:
+            with (folder / LOCK).open() as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except FileNotFoundError:
+            if time.time() - folder.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # locked, or another user's
+            continue

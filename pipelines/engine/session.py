@@ -9,12 +9,15 @@ from typing import Any, Self, cast
 
 from rich.console import Console
 
-from pipelines.engine.execution import ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.answers import unpack
+from pipelines.engine.crashes import Crash, killed
+from pipelines.engine.execution import FIELDS, ExecutionConfig, check_needs, worker_count, worker_needs
 from pipelines.engine.failures import record_failure
+from pipelines.engine.isolation import Computation
 from pipelines.engine.progress import bar
 from pipelines.engine.ray import connected
-from pipelines.engine.step import Step, WorkUnit, perform
-from pipelines.engine.worker import Worker, pack, unpack
+from pipelines.engine.step import Step, WorkUnit
+from pipelines.engine.worker import Worker, pack
 from pipelines.errors import USER_ERRORS
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
@@ -80,6 +83,7 @@ class Session:
 
         Raises:
             UserError: a mistake of the user, or resources that this machine lacks.
+            WorkUnitsKilled: work units kill the process that computes them; all others are done.
             StorageError: the store cannot be read or written.
             Exception: any failure of the step, with notes that name the place and the command that repeats it.
         """
@@ -106,23 +110,34 @@ class Session:
 
     def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
         """`_execute`, with a record of each failure of the program; `echox debug` repeats a work unit from it."""
+        crashes: list[Crash] = []
         try:
-            yield from self._execute(step, todo, speed, gpu)
+            for made in self._execute(step, todo, speed, gpu):
+                if isinstance(made, Crash):
+                    crashes.append(made)
+                else:
+                    yield made
         except USER_ERRORS:
             raise
         except Exception as error:
             record = record_failure(self.store, step, todo)
             error.add_note(f"the work units that step {step.name} had to compute are listed in {record}")
             raise
+        if crashes:
+            record_failure(self.store, step, todo)
+            raise killed(self.store, crashes)
 
-    def _execute(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
+    def _execute(
+        self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
+    ) -> Iterator[Receipt | Crash]:
         cpu_seconds = sum(work_unit.seconds for work_unit in todo) / speed
         if cpu_seconds < self.config.ray_above_seconds:
-            process = step.open(self.store)
-            return (perform(step, process, self.store, work_unit) for work_unit in todo)
+            return map(Computation(step, self.store, self.config.on_crash), todo)
         return self._on_ray(step, todo, speed, gpu)
 
-    def _on_ray(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:
+    def _on_ray(
+        self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
+    ) -> Iterator[Receipt | Crash]:
         self._start_ray()
         import ray.data
 
@@ -134,14 +149,15 @@ class Session:
         slowest = max(work_unit.seconds for work_unit in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
-        rows = [pack(step, self.store, work_unit) for work_unit in todo]
+        rows = [pack(step, self.store, work_unit, self.config.on_crash) for work_unit in todo]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
             batch_size=1,
             compute=pool,
             num_cpus=needs["CPU"],
             num_gpus=needs["GPU"],
-            resources={name: amount for name, amount in needs.items() if name not in ("CPU", "GPU")},
+            memory=needs.get("memory"),
+            resources={name: amount for name, amount in needs.items() if name not in FIELDS},
         )
         made = cast(Generator[dict[str, Any]], iter(outputs.iter_rows()))
         with closing(made):  # otherwise Ray Data may still run when Ray is shut down

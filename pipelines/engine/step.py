@@ -93,6 +93,21 @@ class Step(ABC, Generic[PayloadT]):
             StorageError: an artifact cannot be read.
         """
 
+    def crash_rejects(self, store: Store, payload: PayloadT) -> list[Reject]:
+        """One reject for each row of the input, to write if this row kills its worker; empty = cannot be split.
+
+        A step that has them computes row i alone if its payload has `only: [i]`.
+
+        Args:
+            store: the corpus.
+            payload: payload of a work unit.
+
+        Raises:
+            StorageError: the input cannot be read.
+        """
+        del store, payload
+        return []
+
     def work_unit(self, inputs: Any, payload: PayloadT, seconds: float) -> WorkUnit[PayloadT]:
         """A work unit of this step.
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.engine.step import noted
+from pipelines.engine.step import Reject, noted
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.records import Audio, SpokenRow
@@ -166,6 +166,11 @@ def _until_fault(number: int, row: SpokenRow, blocks: Blocks, faults: dict[int, 
 def place_of(row: SpokenRow) -> str:
     """Id and audio URI of an utterance, for the notes of a failure."""
     return f"utterance {row['utterance_id']}, audio {row['audio']['uri']}"
+
+
+def crash_reject(row: SpokenRow) -> Reject:
+    """The reject of an utterance that kills the process that computes it; the message is added later."""
+    return Reject(row["dataset"], str(row["audio"]["uri"]), "crashed", "", row["utterance_id"], row["source_key"])
 
 
 def ingested_source(audio: Audio, expected: str) -> AudioSource:

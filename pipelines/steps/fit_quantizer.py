@@ -19,10 +19,18 @@ from pipelines.engine.devices import prepare_device
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.rejects import check_rejects, check_speech
 from pipelines.engine.state import BuildState
-from pipelines.engine.step import Output, Process, Step, WorkUnit
+from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
 from pipelines.errors import UserError
-from pipelines.records import SampledFile, SamplePayload, SpokenRow, StepStatistics, UtteranceFile, statistics_of
-from pipelines.steps.audio_files import computed
+from pipelines.records import (
+    SampledFile,
+    SamplePayload,
+    SpokenRow,
+    StepStatistics,
+    UtteranceFile,
+    selected,
+    statistics_of,
+)
+from pipelines.steps.audio_files import computed, crash_reject
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
 from storage.receipts import Receipt
@@ -152,7 +160,7 @@ class SampleFeatures(Step[SamplePayload]):
         extractor = parse_features(self.features).load(device)
 
         def process(payload: SamplePayload) -> Output:
-            rows = list(_rows(store, payload))
+            rows = selected(list(_rows(store, payload)), payload)
             faults: dict[int, AudioError] = {}  # not reported here: `quantize` reads every utterance and rejects it
             generators = [self._generator(row) for row in rows]
             kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
@@ -164,6 +172,10 @@ class SampleFeatures(Step[SamplePayload]):
             return Output([("sample_features", table)], len(rows), len(rows), stats=StepStatistics(skipped=len(faults)))
 
         return process
+
+    def crash_rejects(self, store: Store, payload: SamplePayload) -> list[Reject]:
+        """See `Step.crash_rejects`; `quantize` reports these utterances."""
+        return [crash_reject(row) for row in _rows(store, payload)]
 
     def _generator(self, row: SpokenRow) -> np.random.Generator:
         """A generator that depends on the seed and on the id and offset of the speech."""

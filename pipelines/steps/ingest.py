@@ -21,7 +21,7 @@ from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, note
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader, read_source
 from pipelines.readers.rows.times import Segment
-from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, spoken_rows
+from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.entries import Known, chunks, fresh_entries
 from storage.schemas import table_of
@@ -95,10 +95,23 @@ class Ingest(TableStep[FilePayload]):
         """See `Step.open`."""
 
         def process(payload: FilePayload) -> Output:
-            entries = [json.loads(line) for line in store.get(payload["path"]).splitlines()]
-            return ingest_entries(entries, self.minutes, self.min_samples)
+            return ingest_entries(selected(_entries(store, payload), payload), self.minutes, self.min_samples)
 
         return process
+
+    def crash_rejects(self, store: Store, payload: FilePayload) -> list[Reject]:
+        """See `Step.crash_rejects`."""
+        return [_crash_reject(entry) for entry in _entries(store, payload)]
+
+
+def _entries(store: Store, payload: FilePayload) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in store.get(payload["path"]).splitlines()]
+
+
+def _crash_reject(entry: dict[str, Any]) -> Reject:
+    item = entry["item"]
+    source = item.get("source") or item.get("uri") or item["utterance_id"]
+    return Reject(item["dataset"], source, "crashed", "", item.get("utterance_id"), bytes.fromhex(entry["key"]))
 
 
 def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_samples: int) -> Output:

@@ -17,9 +17,10 @@ from pipelines.records import (
     StepStatistics,
     count_datasets,
     dataset_counts,
+    selected,
     spoken_rows,
 )
-from pipelines.steps.audio_files import computed
+from pipelines.steps.audio_files import computed, crash_reject
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -73,9 +74,17 @@ class Quantize(TableStep[FilePayload]):
         quantizer = load_quantizer(store, self.quantizer, device)
 
         def process(payload: FilePayload) -> Output:
-            return quantize_rows(spoken_rows(read_table(store, payload["path"]).to_pylist()), quantizer, threads)
+            return quantize_rows(selected(_rows(store, payload), payload), quantizer, threads)
 
         return process
+
+    def crash_rejects(self, store: Store, payload: FilePayload) -> list[Reject]:
+        """See `Step.crash_rejects`."""
+        return [crash_reject(row) for row in _rows(store, payload)]
+
+
+def _rows(store: Store, payload: FilePayload) -> list[SpokenRow]:
+    return spoken_rows(read_table(store, payload["path"]).to_pylist())
 
 
 def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1) -> Output:

@@ -9,11 +9,13 @@ from typing import Any, ClassVar, TypedDict
 import pytest
 from rich.console import Console
 
+from pipelines.engine.answers import WorkUnitFailed, unpack
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.failures import read_failure
 from pipelines.engine.session import Session
 from pipelines.engine.step import Output, Process, Step, WorkUnit
-from pipelines.engine.worker import Worker, WorkUnitFailed, pack, unpack
+from pipelines.engine.worker import Worker, pack
+from storage.receipts import Receipt
 from storage.store import Store
 
 
@@ -89,5 +91,6 @@ def test_a_workers_receipt_arrives(store: Store, step: Divide) -> None:
     row = pack(step, store, step.work_unit(1, Number(number=1), 1.0))
     made = Worker()({name: [value] for name, value in row.items()})
     receipt = unpack({name: values[0] for name, values in made.items()})
+    assert isinstance(receipt, Receipt)
     assert json.loads(store.get(f"data/receipts/divide/{receipt.fingerprint}.json"))["rows_in"] == 1
     assert asdict(receipt)["step"] == "divide"

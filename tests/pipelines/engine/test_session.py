@@ -217,3 +217,12 @@ def test_this_machine_does_not_grow() -> None:
     with pytest.raises(UserError, match=r"run.gpus_per_worker: a worker would need 0.5 GPU, this machine has 0"):
         check_needs(needs, {"CPU": 8}, None)
     check_needs(needs, {"CPU": 8}, "head:6379")
+
+
+def test_memory_limits_the_workers_that_share_a_machine() -> None:
+    there = {"CPU": 8.0, "memory": 16 * 2**30}
+    needs = worker_needs(ExecutionConfig(memory_per_worker=6), "quantize", False, there)
+    assert worker_count(ExecutionConfig(), 100, needs, there) == 2
+    check_needs(needs, there, None)
+    with pytest.raises(UserError, match=r"run.memory_per_worker: .* need 6 GiB of memory, this machine has 4"):
+        check_needs(needs, {"CPU": 8, "memory": 4 * 2**30}, None)
