@@ -15,7 +15,8 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
-from storage.receipts import Receipt, to_json
+from storage.receipts import Receipt
+from storage.records import to_json
 from storage.store import Store
 from storage.versions import latest, load
 

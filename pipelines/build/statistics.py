@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts, statistics_of
 from pipelines.steps import steps as registered
+from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
 from storage.store import Store
@@ -96,8 +97,16 @@ Count = Callable[[Store, DataFile, Coding], ByDataset]
 
 
 def from_version(statistics: Mapping[str, Any]) -> ByDataset:
-    """The typed statistics of a version, from its plain values."""
-    return {name: DatasetStatistics.from_dict(values) for name, values in statistics["datasets"].items()}
+    """The typed statistics of a version, from its plain values.
+
+    Raises:
+        CorruptStore: a value is missing or is none that a build writes.
+    """
+    try:
+        return {name: DatasetStatistics.from_dict(values) for name, values in statistics["datasets"].items()}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemoryError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise CorruptStore(f"statistics of the version: not those that a build writes ({fault})") from error
 
 
 def overall(datasets: ByDataset) -> DatasetStatistics:

@@ -86,8 +86,8 @@ class _Checks:
 
     @classmethod
     def of(cls, store: Store, version: Version) -> Self:
-        card = quantizer_card(store, version.artifacts["quantizer"].fingerprint)
-        language = load_unit_language(store, version.artifacts["unit_language"].fingerprint)
+        card = quantizer_card(store, version.artifact("quantizer").fingerprint)
+        language = load_unit_language(store, version.artifact("unit_language").fingerprint)
         return cls(store, language, grid_of_card(card), card["features"]["kind"], Spoken())
 
 
