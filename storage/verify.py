@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import get_artifact
-from storage.errors import StorageError
+from storage.errors import NotFound, StorageError, damaged, remedy
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.versions import Version
@@ -34,6 +34,28 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
         except StorageError as error:
             yield str(error)
     yield from _verify_all(store, files)
+
+
+def check_present(store: Store, version: Version) -> None:
+    """Refuse a version with files that are missing or have another size, and one with damaged artifacts.
+
+    The contents of the tables are not read; each read of one checks them.
+
+    Raises:
+        NotFound: a file is missing; the message names it and the remedy.
+        CorruptStore: a file has another size, or an artifact is damaged; the message names it and the remedy.
+    """
+    files = {file.path: file for receipts in version.steps.values() for receipt in receipts for file in receipt.files}
+    folders = sorted({path.rpartition("/")[0] for path in files})
+    sizes = {path: size for folder in folders for path, size in store.sizes(folder) if path in files}
+    for path, file in files.items():
+        if path not in sizes:
+            missing = len(files.keys() - sizes.keys())
+            raise NotFound(f"{store.url(path)} does not exist ({missing} such files); {remedy(store.uri)}")
+        if sizes[path] != file.bytes:
+            raise damaged(store.url(path), f"{sizes[path]} bytes, {file.bytes} were written", store.uri)
+    for artifact in version.artifacts.values():
+        get_artifact(store, artifact.kind, artifact.fingerprint)
 
 
 def _verify_all(store: Store, files: Iterable[DataFile]) -> Iterator[str]:
