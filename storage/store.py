@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import obstore
 from obstore.store import LocalStore, S3Store
@@ -33,7 +34,7 @@ class Store:
         self._objects = objects
 
     @classmethod
-    def open(cls, uri: str | Path, *, create: bool = False) -> "Store":
+    def open(cls, uri: str | Path, *, create: bool = False) -> Self:
         """Open the store at a local path, `file:///path` or `s3://bucket/prefix`.
 
         For S3, credentials, region and server (`AWS_ENDPOINT_URL`) come from the `AWS_*` variables.

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
@@ -33,7 +33,7 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
             get_artifact(store, artifact.kind, artifact.fingerprint)
         except StorageError as error:
             yield str(error)
-    yield from _verify_all(store, files)
+    yield from (problem for _, problem in broken_files(store, files))
 
 
 def check_present(store: Store, version: Version) -> None:
@@ -58,15 +58,24 @@ def check_present(store: Store, version: Version) -> None:
         get_artifact(store, artifact.kind, artifact.fingerprint)
 
 
-def _verify_all(store: Store, files: Iterable[DataFile]) -> Iterator[str]:
-    """Yield the problems of the files in their order; a bounded number of files is in progress at a time."""
-    waiting: deque[Future[str | None]] = deque()
+def broken_files(store: Store, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, str]]:
+    """Yield each file that is missing or differs from what was written, with the problem, in their order.
+
+    A bounded number of files is in memory at a time.
+    """
+    waiting: deque[tuple[DataFile, Future[str | None]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for file in files:
-            waiting.append(pool.submit(_problem, store, file))
-            if len(waiting) > THREADS and (problem := waiting.popleft().result()):
-                yield problem
-        yield from filter(None, (future.result() for future in waiting))
+            waiting.append((file, pool.submit(_problem, store, file)))
+            if len(waiting) > THREADS:
+                yield from _finished(*waiting.popleft())
+        for file, future in waiting:
+            yield from _finished(file, future)
+
+
+def _finished(file: DataFile, future: Future[str | None]) -> Iterator[tuple[DataFile, str]]:
+    if problem := future.result():
+        yield file, problem
 
 
 def _problem(store: Store, file: DataFile) -> str | None:
