@@ -5,9 +5,15 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict, TypeVar, cast
+from typing import Any, NotRequired, TypeVar, cast
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from storage.receipts import Receipt
+from storage.records import typed
+from storage.store import Store
+from storage.versions import REMEDY, Version, version_path
 
 Receipts = Mapping[str, Sequence[Receipt]]
 """Receipts by step."""
@@ -192,8 +198,39 @@ class VersionStatistics(TypedDict):
 
     entries: int
     datasets: dict[str, dict[str, object]]
-    examples: dict[str, int]
-    unused: dict[str, int]
+    examples: NotRequired[dict[str, int]]
+    unused: NotRequired[dict[str, int]]
+
+
+class RecordedConfig(TypedDict):
+    """Sections of the config in a version that are shown."""
+
+    features: dict[str, Any]
+    quantizer: dict[str, Any]
+    unit_language: dict[str, Any]
+    sources: list[dict[str, Any]]
+
+
+class Made(TypedDict):
+    """The parts of a version that builds write and read as plain JSON values."""
+
+    config: RecordedConfig
+    lineage: Lineage
+    statistics: VersionStatistics
+
+
+_MADE = TypeAdapter(Made)
+
+
+def check_made(store: Store, version: Version) -> Version:
+    """Return a version after a check that it has what a build writes into it.
+
+    Raises:
+        CorruptStore: a field is missing or has another type; the message names the file and the first such field.
+    """
+    parts = {"config": version.config, "lineage": version.lineage, "statistics": version.statistics}
+    typed(_MADE, parts, store.url(version_path(version.number)), REMEDY)
+    return version
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,30 @@
 """Candidates: versions that changed too much against the one before, and approvals of them by a person."""
 
 import getpass
-import json
 from datetime import UTC, datetime
 from typing import Literal
 
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
+
 from storage.errors import AlreadyExists, StorageError
-from storage.receipts import to_json
+from storage.records import read_object, to_json, typed
 from storage.store import Store
 from storage.versions import Version, load
 
 Status = Literal["accepted", "candidate", "approved"]
 """Status of a version: accepted needs no approval, a candidate has none yet, approved has one."""
+
+
+class Approval(TypedDict):
+    """The file of an approval: who, when (UTC, ISO 8601), and the review points of the version."""
+
+    by: str
+    at: str
+    of: list[str]
+
+
+_APPROVAL = TypeAdapter(Approval)
 
 
 def status(store: Store, version: Version) -> Status:
@@ -33,7 +46,8 @@ def approve(store: Store, version: Version) -> bool:
     """
     if status(store, version) != "candidate":
         return False
-    approval = {"by": getpass.getuser(), "at": datetime.now(UTC).isoformat(timespec="seconds"), "of": version.review}
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    approval = Approval(by=getpass.getuser(), at=now, of=version.review)
     try:
         store.create(_path(version.number), to_json(approval))
     except AlreadyExists:
@@ -49,7 +63,9 @@ def approver(store: Store, version: Version) -> str | None:
     """
     if status(store, version) != "approved":
         return None
-    approval = json.loads(store.get(_path(version.number)))
+    path = _path(version.number)
+    url = store.url(path)
+    approval = typed(_APPROVAL, read_object(store.get(path), url), url)
     return f"{approval['by']}, {approval['at']}"
 
 

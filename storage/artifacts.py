@@ -1,18 +1,21 @@
 """Fitted models that a corpus depends on: quantizers and unit languages, as a few files each."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
-from storage.receipts import to_json
+from pydantic import TypeAdapter
+
+from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError, remedy
+from storage.records import read_object, to_json, typed
 from storage.store import Store
 
 CARD = "card.json"
 """Written last: an artifact with a card is complete."""
 CHECKSUMS = "checksums.json"
 """SHA-256 of every file of the artifact, by name."""
+_CHECKSUMS = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def put_artifact(store: Store, kind: str, fingerprint: str, files: Mapping[str, 
     if not has_artifact(store, kind, fingerprint):
         for name in sorted(files.keys() - {CARD}):
             _put_once(store, f"{folder}/{name}", files[name])
-        checksums = to_json({name: _digest(data) for name, data in files.items()})
+        checksums = to_json({name: digest(data) for name, data in files.items()})
         _put_once(store, f"{folder}/{CHECKSUMS}", checksums)
         _put_once(store, f"{folder}/{CARD}", files[CARD])
     return ArtifactRef(kind, fingerprint, folder)
@@ -68,7 +71,7 @@ def _put_once(store: Store, path: str, data: bytes) -> None:
         if store.get(path) != data:
             raise CommitConflict(
                 f"{store.url(path)} was written by another build with other contents (another machine rounds "
-                "differently); build again, or remove its folder if no version refers to it"
+                "differently); remove its folder if no version refers to it, or build into a new store"
             ) from None
 
 
@@ -85,22 +88,52 @@ def get_artifact(store: Store, kind: str, fingerprint: str) -> dict[str, bytes]:
     """Read an artifact's files by name and check them against their checksums.
 
     Raises:
-        NotFound: there is no such artifact.
-        CorruptStore: a file is missing or differs from what was written.
+        NotFound: there is no such artifact, or one of its files is missing.
+        CorruptStore: a file differs from what was written.
     """
-    folder = artifact_path(kind, fingerprint)
-    if not has_artifact(store, kind, fingerprint):
-        raise NotFound(f"{store.uri} has no {kind} {fingerprint}; build the corpus again")
+    checksums = checksums_of(store, kind, fingerprint)
+    return {name: _read(store, kind, fingerprint, name, sha256) for name, sha256 in checksums}
+
+
+def read_card(store: Store, kind: str, fingerprint: str) -> dict[str, Any]:
+    """Read the card of an artifact and check it against its checksum.
+
+    Raises:
+        NotFound: there is no such artifact, or one of its files is missing.
+        CorruptStore: a file differs from what was written.
+    """
+    data = _read(store, kind, fingerprint, CARD, dict(checksums_of(store, kind, fingerprint)).get(CARD, ""))
+    return read_object(data, store.url(f"{artifact_path(kind, fingerprint)}/{CARD}"))
+
+
+def checksums_of(store: Store, kind: str, fingerprint: str) -> list[tuple[str, str]]:
+    """Names and SHA-256 of the files of an artifact.
+
+    Raises:
+        NotFound: there is no such artifact.
+        CorruptStore: the list of checksums is damaged.
+    """
+    path = f"{artifact_path(kind, fingerprint)}/{CHECKSUMS}"
+    url = store.url(path)
+    checksums = typed(_CHECKSUMS, read_object(_get(store, path), url), url)
+    return sorted(checksums.items())
+
+
+def _read(store: Store, kind: str, fingerprint: str, name: str, sha256: str) -> bytes:
+    path = f"{artifact_path(kind, fingerprint)}/{name}"
+    data = _get(store, path)
+    if digest(data) != sha256:
+        raise CorruptStore(f"{store.url(path)} is not what was written (SHA-256 differs); {remedy(store.uri)}")
+    return data
+
+
+def _get(store: Store, path: str) -> bytes:
     try:
-        checksums: dict[str, str] = json.loads(store.get(f"{folder}/{CHECKSUMS}"))
-        files = {name: store.get(f"{folder}/{name}") for name in checksums}
-    except (NotFound, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorruptStore(f"{kind} in {store.url(folder)} is not complete: {error}") from error
-    for name, data in files.items():
-        if _digest(data) != checksums[name]:
-            raise CorruptStore(f"{store.url(folder)}/{name} is not what was written; restore it from a copy")
-    return files
+        return store.get(path)
+    except NotFound as error:
+        raise NotFound(f"{error}; {remedy(store.uri)}") from error
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """SHA-256 of a file, hexadecimal."""
     return hashlib.sha256(data).hexdigest()

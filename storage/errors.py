@@ -25,6 +25,10 @@ class CorruptStore(StorageError):  # noqa: N818
     """A file of the store differs from what was written."""
 
 
+RESTORE = "restore it from a copy"
+"""What a person can do about a file that cannot be computed again."""
+
+
 def damaged(url: object, fault: str, store: str) -> CorruptStore:
     """The error of a file of a version that differs from what was written, with the remedy.
 
@@ -38,4 +42,4 @@ def damaged(url: object, fault: str, store: str) -> CorruptStore:
 
 def remedy(store: str) -> str:
     """What a person can do about a file of a version that is missing or damaged."""
-    return f"restore it from a copy, or compute it again: echox repair {store}"
+    return f"{RESTORE}, or compute it again: echox repair {store}"

@@ -5,12 +5,20 @@ could leave a receipt without its data. This module syncs files and folders.
 """
 
 import os
+import re
 import secrets
+import time
 from pathlib import Path
 
 from obstore.store import LocalStore
 
 from storage.errors import AlreadyExists, StorageError
+
+LEFTOVER_SECONDS = 24 * 3600
+"""Age of the unfinished file of a killed writer; no writer is at work on one file for a day."""
+FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
+"""Folders of a store; other folders beside them are not the store's."""
+_TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors)#\d{1,20}")
 
 
 def open_folder(folder: Path, *, create: bool) -> LocalStore:
@@ -24,6 +32,7 @@ def open_folder(folder: Path, *, create: bool) -> LocalStore:
             raise StorageError(f"{folder} is a file, not a store; name the folder that holds the store")
         if create:
             make_folders(folder)
+            check_folder(folder)
         elif not folder.is_dir():
             raise StorageError(f"no store at {folder}; build one with `echox build`")
     except OSError as error:
@@ -58,6 +67,27 @@ def write_file(path: Path, data: bytes, *, replace: bool) -> None:
         raise StorageError(f"cannot write {path}: {error.strerror}") from error
 
 
+def remove_leftovers(store: Path, min_age_seconds: float) -> int:
+    """Remove the unfinished files of killed writers that are old enough; return their number.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    youngest, removed = time.time() - min_age_seconds, 0
+    try:
+        for folder in FOLDERS:
+            for place, _, names in os.walk(store / folder):
+                for path in (Path(place, name) for name in names if _TEMPORARY.fullmatch(name)):
+                    if path.lstat().st_mtime <= youngest:
+                        path.unlink(missing_ok=True)
+                        removed += 1
+    except FileNotFoundError:
+        return removed  # another build removes them at the same time
+    except OSError as error:
+        raise StorageError(f"cannot remove an unfinished file in {store}: {error.strerror}") from error
+    return removed
+
+
 def make_folders(folder: Path) -> None:
     """Create a folder and its missing parents, durably."""
     if not folder.is_dir():
@@ -68,6 +98,33 @@ def make_folders(folder: Path) -> None:
             if not folder.is_dir():
                 raise NotADirectoryError(20, "a file stands where a folder must be", str(folder)) from None
         sync_folder(folder.parent)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder on a file system without hard links, or whose folders cannot be synced.
+
+    Without hard links, a version could not be put under a free number by exactly one of two builds. Without synced
+    folders, a power loss could lose a version whose commit was reported.
+
+    Raises:
+        StorageError: the file system lacks one of them; the message names the remedy.
+        OSError: the folder cannot be written.
+    """
+    probe = folder / f".echox-probe#{secrets.randbits(64)}"
+    linked = probe.with_name(f"{probe.name}.link")
+    try:
+        probe.touch(exist_ok=False)
+        for what, attempt in (("hard links", lambda: os.link(probe, linked)), ("fsync", lambda: sync_folder(folder))):
+            try:
+                attempt()
+            except OSError as error:
+                raise StorageError(
+                    f"{folder}: its file system has no {what} ({error.strerror}), which a store needs; choose a "
+                    "folder on a local disk or on NFS, or s3://bucket/prefix"
+                ) from error
+    finally:
+        linked.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

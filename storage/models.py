@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from storage.errors import NotFound, StorageError
-from storage.receipts import to_json
+from storage.records import read_object, to_json, typed
 from storage.store import Store
 
 OLD_NAMES = {"preset": "architecture", "parts": "source_models"}
@@ -69,11 +69,13 @@ def find_model(store: Store, name: str) -> ModelCard:
         StorageError: there is no such model; the message lists the existing ones.
     """
     try:
-        values: dict[str, Any] = json.loads(store.get(_path(name)))
+        data = store.get(_path(name))
     except NotFound as error:
         there = ", ".join(model_names(store)) or "none yet"
         raise StorageError(f"{store.uri} has no model {name}; it has {there}") from error
-    return _CARD.validate_python({OLD_NAMES.get(field, field): value for field, value in values.items()})
+    url = store.url(_path(name))
+    values = read_object(data, url).items()
+    return typed(_CARD, {OLD_NAMES.get(field, field): value for field, value in values}, url)
 
 
 def model_names(store: Store) -> list[str]:

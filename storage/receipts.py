@@ -1,15 +1,15 @@
 """Outputs of work units: data files, then a receipt. A work unit is done when its receipt and all its files exist."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
 
-from storage.errors import NotFound
+from storage.errors import CorruptStore, NotFound
+from storage.records import read_sealed, sealed, typed
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import checked_name, rows_to_parquet
@@ -73,11 +73,7 @@ class Receipt:
 
 
 _RECEIPT = TypeAdapter(Receipt)
-
-
-def to_json(values: Mapping[str, Any]) -> bytes:
-    """Format values as JSON for people and programs: sorted, indented, the same bytes for the same values."""
-    return (json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+_FIELDS = {"format", *(field.name for field in fields(Receipt))}
 
 
 def data_path(table: str, fingerprint: str, data: bytes) -> str:
@@ -134,7 +130,7 @@ def write_output(
         store.put(path, data)
         files.append(DataFile(name, path, table.num_rows, len(data), sha256))
     receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))
-    store.put(receipt_path(step, fingerprint), to_json({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
+    store.put(receipt_path(step, fingerprint), sealed({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
     return receipt
 
 
@@ -147,11 +143,12 @@ def read_receipt(store: Store, step: str, fingerprint: str) -> Receipt | None:
     Raises:
         StorageError: the store does not answer or refuses.
     """
+    path = receipt_path(step, fingerprint)
     try:
-        data = store.get(receipt_path(step, fingerprint))
+        data = store.get(path)
     except NotFound:
         return None
-    receipt = _parse(data)
+    receipt = _parse(data, store, path)
     if receipt is None or (receipt.step, receipt.fingerprint) != (step, fingerprint):
         return None
     return receipt if _intact(store, receipt.files) else None
@@ -167,13 +164,12 @@ def list_receipts(store: Store, step: str) -> set[str]:
     return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
 
-def _parse(data: bytes) -> Receipt | None:
+def _parse(data: bytes, store: Store, path: str) -> Receipt | None:
+    url = store.url(path)
     try:
-        values = json.loads(data)
-        if values["format"] != RECEIPT_FORMAT:
-            return None
-        return _RECEIPT.validate_python(values)
-    except (ValueError, KeyError, TypeError):  # not JSON, or JSON of something else
+        values = read_sealed(data, url, _FIELDS)
+        return typed(_RECEIPT, values, url) if values.get("format") == RECEIPT_FORMAT else None
+    except CorruptStore:
         return None
 
 

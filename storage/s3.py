@@ -74,8 +74,8 @@ def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
     return connect(bucket)
 
 
-def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> Iterator[str]:
-    """Yield the paths of all objects under a folder, with one page of the listing in memory at a time.
+def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> Iterator[tuple[str, int]]:
+    """Yield path and size of all objects under a folder, with one page of the listing in memory at a time.
 
     A listing that breaks is continued once for each page that came.
 
@@ -89,7 +89,7 @@ def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> I
             with explained(url):
                 for page in obstore.list(objects, folder or None, offset=last):  # pyright: ignore[reportUnknownMemberType]
                     for entry in page:
-                        yield entry["path"]
+                        yield entry["path"], entry["size"]
                         last, broken = entry["path"], False
                 return
         except Unavailable as error:

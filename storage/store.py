@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Self
 
 import obstore
 from obstore.store import LocalStore, S3Store
 
 from storage.errors import NotFound
-from storage.local import open_folder, write_file
+from storage.local import LEFTOVER_SECONDS, open_folder, remove_leftovers, write_file
 from storage.ranges import RangeReader
 from storage.s3 import answered, connect, create_object, explained, list_objects, open_bucket
 from storage.uris import Bucket, parse_uri
@@ -33,7 +34,7 @@ class Store:
         self._objects = objects
 
     @classmethod
-    def open(cls, uri: str | Path, *, create: bool = False) -> "Store":
+    def open(cls, uri: str | Path, *, create: bool = False) -> Self:
         """Open the store at a local path, `file:///path` or `s3://bucket/prefix`.
 
         For S3, credentials, region and server (`AWS_ENDPOINT_URL`) come from the `AWS_*` variables.
@@ -139,7 +140,26 @@ class Store:
         Raises:
             StorageError: the store does not answer or refuses.
         """
+        return (path for path, _ in self.sizes(prefix))
+
+    def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """Yield path and size in bytes of all files that `list` yields.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         return list_objects(self._objects, self.url(prefix) if prefix else self.uri, prefix)
+
+    def remove_leftovers(self, min_age_seconds: float = LEFTOVER_SECONDS) -> int:
+        """Remove the unfinished files of killed writers; return their number. Buckets have none.
+
+        Args:
+            min_age_seconds: age from which a file is left over; a writer that lives is at work on a younger one.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        return remove_leftovers(self._place, min_age_seconds) if isinstance(self._place, Path) else 0
 
     def delete(self, path: str) -> None:
         """Remove a file; a missing file is not an error.

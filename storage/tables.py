@@ -95,6 +95,16 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
         return file.read(list(columns), use_threads=False)
 
 
+def is_as_named(store: Store, path: str) -> bool:
+    """Whether a whole file has the checksum in its name; true if the name has none.
+
+    Raises:
+        NotFound: there is no such file.
+    """
+    name = _NAME.fullmatch(path)
+    return name is None or _digits(store.get(path)) == name["contents"]
+
+
 def num_row_groups(store: Store, path: str) -> int:
     """Number of row groups of a table.
 

@@ -2,14 +2,14 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import get_artifact
-from storage.errors import StorageError
+from storage.errors import NotFound, StorageError, damaged, remedy
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.versions import Version
@@ -33,18 +33,49 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
             get_artifact(store, artifact.kind, artifact.fingerprint)
         except StorageError as error:
             yield str(error)
-    yield from _verify_all(store, files)
+    yield from (problem for _, problem in broken_files(store, files))
 
 
-def _verify_all(store: Store, files: Iterable[DataFile]) -> Iterator[str]:
-    """Yield the problems of the files in their order; a bounded number of files is in progress at a time."""
-    waiting: deque[Future[str | None]] = deque()
+def check_present(store: Store, version: Version) -> None:
+    """Refuse a version with files that are missing or have another size, and one with damaged artifacts.
+
+    The contents of the tables are not read; each read of one checks them.
+
+    Raises:
+        NotFound: a file is missing; the message names it and the remedy.
+        CorruptStore: a file has another size, or an artifact is damaged; the message names it and the remedy.
+    """
+    files = {file.path: file for receipts in version.steps.values() for receipt in receipts for file in receipt.files}
+    folders = sorted({path.rpartition("/")[0] for path in files})
+    sizes = {path: size for folder in folders for path, size in store.sizes(folder) if path in files}
+    for path, file in files.items():
+        if path not in sizes:
+            missing = len(files.keys() - sizes.keys())
+            raise NotFound(f"{store.url(path)} does not exist ({missing} such files); {remedy(store.uri)}")
+        if sizes[path] != file.bytes:
+            raise damaged(store.url(path), f"{sizes[path]} bytes, {file.bytes} were written", store.uri)
+    for artifact in version.artifacts.values():
+        get_artifact(store, artifact.kind, artifact.fingerprint)
+
+
+def broken_files(store: Store, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, str]]:
+    """Yield each file that is missing or differs from what was written, with the problem, in their order.
+
+    A bounded number of files is in memory at a time.
+    """
+    waiting: deque[tuple[DataFile, Future[str | None]]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
         for file in files:
-            waiting.append(pool.submit(_problem, store, file))
-            if len(waiting) > THREADS and (problem := waiting.popleft().result()):
-                yield problem
-        yield from filter(None, (future.result() for future in waiting))
+            waiting.append((file, pool.submit(_problem, store, file)))
+            if len(waiting) > THREADS:
+                yield from _finished(*waiting.popleft())
+        for file, future in waiting:
+            yield from _finished(file, future)
+
+
+def _finished(file: DataFile, future: Future[str | None]) -> Iterator[tuple[DataFile, str]]:
+    if problem := future.result():
+        yield file, problem
 
 
 def _problem(store: Store, file: DataFile) -> str | None:

@@ -1,17 +1,18 @@
 """Corpus versions: numbered, immutable JSON files; writing one is the only way to commit."""
 
-import json
 import re
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from storage.artifacts import ArtifactRef
-from storage.errors import AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
-from storage.receipts import DataFile, Receipt, to_json
+from storage.errors import RESTORE, AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
+from storage.receipts import DataFile, Receipt
+from storage.records import read_object, read_sealed, sealed, typed
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.uris import split_version
@@ -19,6 +20,10 @@ from storage.uris import split_version
 VERSION_FORMAT = 1
 NAMED_VERSION = re.compile(r"(.+)@[^/@]+", re.DOTALL)
 """A store followed by `@` and something that is not a version number, or a store whose name contains an `@`."""
+REMEDY = (
+    f"{RESTORE}; if it is that of the last version, removing it and building again also helps: finished work is kept"
+)
+"""What a person can do about a damaged file of a version."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 
@@ -54,6 +59,16 @@ class Version:
     created: str = field(default_factory=_now)
     store: str = ""
 
+    def artifact(self, kind: str) -> ArtifactRef:
+        """Location of an artifact.
+
+        Raises:
+            CorruptStore: the version has none of that kind.
+        """
+        if kind not in self.artifacts:
+            raise CorruptStore(f"{self.uri}: the version has no {kind}; it is not one that `echox build` made")
+        return self.artifacts[kind]
+
     @property
     def uri(self) -> str:
         """`<store>@<version>`, as `resolve` accepts it."""
@@ -78,8 +93,13 @@ class Version:
         return {"format": VERSION_FORMAT, "version": values.pop("number"), **values}
 
 
+class _Format(TypedDict):
+    format: int
+
+
 _VERSION = TypeAdapter(Version)
-_FORMAT = TypeAdapter(int)
+_FORMAT = TypeAdapter(_Format)
+_FIELDS = {"format", "version", *(field.name for field in fields(Version))} - {"number", "store"}
 
 
 def version_numbers(store: Store) -> list[int]:
@@ -105,14 +125,14 @@ def load(store: Store, number: int) -> Version:
         StorageError: no such version (the message lists the existing ones), or a newer program wrote it.
         CorruptStore: the file does not hold a version.
     """
-    path = _path(number)
+    path = version_path(number)
     try:
         data = store.get(path)
     except NotFound as error:
         raise StorageError(
             f"{store.uri} has no version {number}; it has {_described(version_numbers(store))}"
         ) from error
-    return replace(_parse(data, store.url(path), number), store=store.uri)
+    return replace(_parse(data, store, path, number), store=store.uri)
 
 
 def commit(store: Store, version: Version) -> Version:
@@ -131,10 +151,10 @@ def commit(store: Store, version: Version) -> Version:
     """
     if version.number != (version.parent or 0) + 1:
         raise StorageError(f"version {version.number} does not follow version {version.parent or 0}")
-    if version.parent is not None and not store.exists(_path(version.parent)):
+    if version.parent is not None and not store.exists(version_path(version.parent)):
         raise StorageError(f"{store.uri} has no version {version.parent} to build on")
     try:
-        store.create(_path(version.number), to_json(version.to_dict()))
+        store.create(version_path(version.number), sealed(version.to_dict()))
     except AlreadyExists as error:
         raise CommitConflict(
             f"another build committed version {version.number} of {store.uri} first; build again, finished work is kept"
@@ -173,7 +193,8 @@ def history(uri: str | Path) -> tuple[Store, list[Version]]:
     return store, [*(load(store, number) for number in version_numbers(store) if number < last.number), last]
 
 
-def _path(number: int) -> str:
+def version_path(number: int) -> str:
+    """Path of the file of a version."""
     return f"manifests/{number:08d}.json"
 
 
@@ -184,17 +205,13 @@ def _described(existing: list[int]) -> str:
     return f"{existing[0]}" if len(existing) == 1 else f"{existing[0]} to {existing[-1]}"
 
 
-def _parse(data: bytes, where: str, number: int) -> Version:
-    try:
-        values = json.loads(data)
-        written = _FORMAT.validate_python(values["format"])
-        version = (
-            None if written > VERSION_FORMAT else _VERSION.validate_python({**values, "number": values["version"]})
-        )
-    except (ValueError, KeyError, TypeError) as error:  # not JSON, or JSON of something else
-        raise CorruptStore(f"{where} does not hold a corpus version: {error}") from error
-    if version is None:
+def _parse(data: bytes, store: Store, path: str, number: int) -> Version:
+    where = store.url(path)
+    written = typed(_FORMAT, read_object(data, where, REMEDY), where, REMEDY)["format"]
+    if written > VERSION_FORMAT:
         raise StorageError(f"{where} has format {written}, this program reads up to {VERSION_FORMAT}; upgrade echox")
+    values = read_sealed(data, where, _FIELDS, REMEDY)
+    version = typed(_VERSION, {**values, "number": values.get("version")}, where, REMEDY)
     if version.number != number:
         raise CorruptStore(f"{where} says that it is version {version.number}")
     return version

@@ -42,7 +42,7 @@ class Corpus:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Fingerprints of quantizer and unit language, which models that work together must share."""
-        return {kind: self.version.artifacts[kind].fingerprint for kind in ("quantizer", "unit_language")}
+        return {kind: self.version.artifact(kind).fingerprint for kind in ("quantizer", "unit_language")}
 
     @cached_property
     def unit_language(self) -> UnitLanguage:

@@ -1,7 +1,8 @@
 """The facts of a corpus version, for `echox inspect --json`, the tables and the page."""
 
-import json
-from typing import Any
+from typing import TypeVar
+
+from pydantic import TypeAdapter
 
 from flows.report.records import (
     CompressionFacts,
@@ -9,14 +10,18 @@ from flows.report.records import (
     Definition,
     Facts,
     GridFacts,
+    LanguageFacts,
     LearntFrom,
     Lineage,
+    QuantizerFacts,
     VersionSummary,
 )
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
+from pipelines.records import check_made
 from storage.approvals import approver, status
-from storage.artifacts import CARD
+from storage.artifacts import CARD, read_card
+from storage.records import typed
 from storage.store import Store
 from storage.versions import Version
 from unitlang.frames import SAMPLE_RATE
@@ -25,6 +30,9 @@ from unitlang.language.compression import CompressionStats
 EXAMPLES_OF_A_REASON = 3
 OLD_GRID: GridFacts = {"hop": 320, "view": 400}
 """Grid of quantizers whose card has none: only extractors with this one existed then."""
+T = TypeVar("T")
+_QUANTIZER = "quantizer", TypeAdapter(QuantizerFacts)
+_LANGUAGE = "unit_language", TypeAdapter(LanguageFacts)
 
 
 def facts(store: Store, version: Version) -> Facts:
@@ -33,7 +41,7 @@ def facts(store: Store, version: Version) -> Facts:
     Raises:
         StorageError: the store refuses, or a file of the version is missing.
     """
-    datasets = from_version(version.statistics)
+    datasets = from_version(check_made(store, version).statistics)
     total = overall(datasets)
     made_with = definition(store, version)
     learnt = learnt_from(version, total.samples, made_with["sample_hours"])
@@ -64,7 +72,7 @@ def summary(store: Store, version: Version) -> VersionSummary:
     Raises:
         StorageError: the store refuses, or a file of the version is missing.
     """
-    total = overall(from_version(version.statistics))
+    total = overall(from_version(check_made(store, version).statistics))
     made_with = definition(store, version)
     return {
         "version": version.number,
@@ -85,7 +93,7 @@ def definition(store: Store, version: Version) -> Definition:
     Raises:
         StorageError: a card is missing.
     """
-    quantizer, language = _card(store, version, "quantizer"), _card(store, version, "unit_language")
+    quantizer, language = _card(store, version, _QUANTIZER), _card(store, version, _LANGUAGE)
     return {
         "features": quantizer["features"],
         "grid": quantizer.get("grid", OLD_GRID),
@@ -99,8 +107,11 @@ def definition(store: Store, version: Version) -> Definition:
     }
 
 
-def _card(store: Store, version: Version, artifact: str) -> dict[str, Any]:
-    return json.loads(store.get(f"{version.artifacts[artifact].path}/{CARD}"))
+def _card(store: Store, version: Version, card: tuple[str, TypeAdapter[T]]) -> T:
+    """The fields of a card that are shown; others may be there."""
+    kind, fields = card
+    artifact = version.artifact(kind)
+    return typed(fields, read_card(store, kind, artifact.fingerprint), store.url(f"{artifact.path}/{CARD}"))
 
 
 def dataset_facts(statistics: DatasetStatistics) -> DatasetFacts:

@@ -1,6 +1,8 @@
 """Types of the facts of a corpus version. They are JSON values: `echox inspect --json` prints them as they are."""
 
-from typing import Any, TypedDict
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
 
 
 class CompressionFacts(TypedDict):
@@ -33,6 +35,31 @@ class GridFacts(TypedDict):
 
     hop: int
     view: int
+
+
+class QuantizerFacts(TypedDict):
+    """Fields of a quantizer's card that are shown."""
+
+    features: dict[str, Any]
+    k: int
+    fitted: dict[str, Any]
+    grid: NotRequired[GridFacts]
+
+
+class LanguageSettings(TypedDict):
+    """Settings of a unit language that are shown."""
+
+    algorithm: str
+    max_word_units: int
+    sample_hours: float
+
+
+class LanguageFacts(TypedDict):
+    """Fields of a unit language's card that are shown."""
+
+    vocab_size: int
+    requested_vocab_size: int
+    config: LanguageSettings
 
 
 class Definition(TypedDict):

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from pipelines.build.commit import Built, finish
 from pipelines.build.handover import begin, built
+from pipelines.build.parent import open_parent
 from pipelines.build.runners import run_steps, step_runner
 from pipelines.cluster.jobs import is_job_server
 from pipelines.config.build import BuildConfig
@@ -19,8 +20,6 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
-from storage.store import Store
-from storage.versions import latest
 from unitlang.registry import nearest
 
 
@@ -78,9 +77,9 @@ def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Ge
     """Yield the state of a build before its first step."""
     if ray_address is not None:
         check_address(ray_address)
-    store = Store.open(config.store, create=True)
+    store, parent = open_parent(config)
     with Session(store, config.run, ray_address, console) as session:
-        yield BuildState(config, session, latest(store))
+        yield BuildState(config, session, parent)
 
 
 def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:

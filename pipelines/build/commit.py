@@ -1,6 +1,5 @@
 """Finish a build: check its accounts, compute its statistics and commit the new version."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
@@ -8,11 +7,19 @@ from typing import Any, cast
 
 from pipelines.build.accounts import check_accounts
 from pipelines.build.gates import needs_look
-from pipelines.build.statistics import ByDataset, Coding, counted_steps, from_version, gather, overall
+from pipelines.build.statistics import (
+    ByDataset,
+    Coding,
+    counted_steps,
+    from_version,
+    gather,
+    overall,
+    version_statistics,
+)
 from pipelines.config.build import BuildConfig
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState
-from pipelines.records import CameWith, Lineage, Receipts, VersionStatistics, statistics_of
+from pipelines.records import CameWith, Lineage
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted
@@ -96,7 +103,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = _version_statistics(steps, datasets)
+    statistics = version_statistics(steps, datasets)
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
@@ -110,16 +117,6 @@ def assemble(build: BuildState) -> Version:
         config=recorded_config(build.config),
         lineage=cast(dict[str, Any], lineage),
         statistics=cast(dict[str, Any], statistics),
-    )
-
-
-def _version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistics:
-    shards = [statistics_of(receipt) for receipt in steps["shard"]]
-    return VersionStatistics(
-        entries=sum(receipt.rows_in for receipt in steps["ingest"]),
-        datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
-        examples=_sum(shard.get("examples", {}) for shard in shards),
-        unused=_sum(shard.get("unused", {}) for shard in shards),
     )
 
 
@@ -180,10 +177,3 @@ def came_with(
 def recorded_config(config: BuildConfig) -> dict[str, Any]:
     """The fields of the config that affect the corpus, as JSON values."""
     return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio", "gates"})
-
-
-def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for part in counts:
-        total.update(part)
-    return dict(sorted(total.items()))

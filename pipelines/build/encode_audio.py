@@ -31,8 +31,8 @@ class Encoder:
             UnitlangError: the model of the quantizer cannot be loaded.
         """
         store, version = resolve(corpus)
-        names = {name: ref.fingerprint for name, ref in version.artifacts.items()}
-        return cls(load_quantizer(store, names["quantizer"]), load_unit_language(store, names["unit_language"]))
+        quantizer, language = (version.artifact(kind).fingerprint for kind in ("quantizer", "unit_language"))
+        return cls(load_quantizer(store, quantizer), load_unit_language(store, language))
 
     def __call__(self, path: str, channel: int | None = None) -> dict[str, Any]:
         """Units, durations in frames, and words of one audio file.

@@ -10,14 +10,16 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.build.commit import Built, finish
+from pipelines.build.parent import open_parent
 from pipelines.config.build import BuildConfig
 from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
-from storage.receipts import Receipt, to_json
+from storage.receipts import Receipt
+from storage.records import read_object, to_json, typed
 from storage.store import Store
-from storage.versions import latest, load
+from storage.versions import load
 
 FOLDER = "builds"
 _PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
@@ -70,8 +72,7 @@ def begin(config: BuildConfig) -> Handover:
     Raises:
         StorageError: the store cannot be read or written.
     """
-    store = Store.open(config.store, create=True)
-    parent = latest(store)
+    store, parent = open_parent(config)
     _sweep(store, parent.number if parent else 0)
     state = _State(config.model_dump(mode="json"), parent.number if parent else None, {}, {}, {})
     path = _put(store, state)
@@ -129,7 +130,9 @@ def step_facts(receipts: Sequence[Receipt]) -> dict[str, int]:
 
 
 def _load(handover: Handover, session: Session) -> BuildState:
-    state = _STATE.validate_json(session.store.get(handover.path))
+    store = session.store
+    url = store.url(handover.path)
+    state = typed(_STATE, read_object(store.get(handover.path), url), url)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
     return BuildState(config, session, parent, state.steps, state.artifacts, state.specs)

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.engine.build_step import TableStep
-from pipelines.records import Receipts, statistics_of
+from pipelines.records import Receipts, VersionStatistics, statistics_of
 from pipelines.steps import steps as registered
+from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
 from storage.store import Store
@@ -96,8 +97,19 @@ Count = Callable[[Store, DataFile, Coding], ByDataset]
 
 
 def from_version(statistics: Mapping[str, Any]) -> ByDataset:
-    """The typed statistics of a version, from its plain values."""
-    return {name: DatasetStatistics.from_dict(values) for name, values in statistics["datasets"].items()}
+    """The typed statistics of a version, from its plain values.
+
+    Raises:
+        CorruptStore: a value is missing or is none that a build writes.
+    """
+    try:
+        datasets = {name: DatasetStatistics.from_dict(values) for name, values in statistics["datasets"].items()}
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, MemoryError) as error:
+        fault = f"{type(error).__name__}: {error}"
+        raise CorruptStore(f"statistics of the version: not those that a build writes ({fault})") from error
+    if not datasets:
+        raise CorruptStore("statistics of the version: not those that a build writes (no dataset)")
+    return datasets
 
 
 def overall(datasets: ByDataset) -> DatasetStatistics:
@@ -127,6 +139,41 @@ def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) ->
     quantized = [receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step]
     lengths = (_lengths(receipt, coding) for receipt in quantized)
     return merge(chain((base,), lengths, _counted(store, chain.from_iterable(receipts.values()), coding)))
+
+
+def recount(store: Store, steps: Receipts, coding: Coding) -> VersionStatistics:
+    """Count the statistics of a version from its tables and receipts, as a build does.
+
+    Args:
+        store: the corpus.
+        steps: receipts of the version.
+        coding: its unit language and frame grid.
+
+    Raises:
+        StorageError: a table cannot be read.
+    """
+    counted = {name: steps[name] for name in counted_steps(steps)}
+    return version_statistics(steps, gather(store, counted, coding, {}))
+
+
+def version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistics:
+    """Statistics of a version.
+
+    Args:
+        steps: its receipts; examples and unused utterances are counted in those of `shard`.
+        datasets: counts of its tables.
+    """
+    shards = [statistics_of(receipt) for receipt in steps.get("shard", ())]
+    return VersionStatistics(
+        entries=sum(receipt.rows_in for receipt in steps["ingest"]),
+        datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
+        examples=_sum(shard.get("examples", {}) for shard in shards),
+        unused=_sum(shard.get("unused", {}) for shard in shards),
+    )
+
+
+def _sum(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    return dict(sorted(sum(map(Counter[str], counts), Counter[str]()).items()))
 
 
 def _tables(name: str) -> tuple[str, ...]:

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.build.accounts import check_accounts
+from pipelines.build.statistics import Coding, from_version, recount
 from pipelines.engine.build_step import TableStep
 from pipelines.readers.base import digest16
-from pipelines.records import utterance_files
+from pipelines.records import check_made, utterance_files
 from pipelines.steps import steps as registered
 from pipelines.steps.fit_quantizer import quantizer_card
 from pipelines.steps.fit_unit_language import load_unit_language
@@ -23,7 +24,7 @@ from storage.receipts import DataFile, Receipt
 from storage.store import Store
 from storage.tables import read_table
 from storage.verify import verify_files
-from storage.versions import Version
+from storage.versions import Version, version_path
 from unitlang.errors import UnitlangError
 from unitlang.frames import FrameGrid
 from unitlang.language.unit_language import UnitLanguage
@@ -86,8 +87,8 @@ class _Checks:
 
     @classmethod
     def of(cls, store: Store, version: Version) -> Self:
-        card = quantizer_card(store, version.artifacts["quantizer"].fingerprint)
-        language = load_unit_language(store, version.artifacts["unit_language"].fingerprint)
+        card = quantizer_card(store, version.artifact("quantizer").fingerprint)
+        language = load_unit_language(store, version.artifact("unit_language").fingerprint)
         return cls(store, language, grid_of_card(card), card["features"]["kind"], Spoken())
 
 
@@ -96,8 +97,19 @@ def verify(store: Store, version: Version) -> Iterator[str]:
 
     These checks are made: checksum and number of rows of every file; accounts of the utterances; number of frames of
     each utterance against the extractor's grid; words decode to the runs, and runs to the frames; words of training
-    examples match those of their utterances. Memory is bounded by a few files and 16 bytes for each utterance.
+    examples match those of their utterances; if all this is right, the statistics of the version are those of its
+    tables. Memory is bounded by a few files and 16 bytes for each utterance.
     """
+    sound = True
+    for problem in _faults(store, version):
+        sound = False
+        yield problem
+    if sound:
+        yield from _statistics(store, version)
+
+
+def _faults(store: Store, version: Version) -> Iterator[str]:
+    """Yield one line for each fault of files, rows and accounts."""
     yield from verify_files(store, version)
     try:
         check_accounts(version.steps)
@@ -193,6 +205,26 @@ def _examples(store: Store, receipt: Receipt, known: Spoken) -> Iterator[str]:
 
 def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
     return [file for file in files if file.table in WORDS_OF]
+
+
+def _statistics(store: Store, version: Version) -> Iterator[str]:
+    """Compare the statistics in the file of the version with those of its tables."""
+    try:
+        checks = _Checks.of(store, version)
+        check_made(store, version)
+        counted = recount(store, version.steps, Coding(checks.language, checks.grid))
+        recorded = {name: counts.to_dict() for name, counts in from_version(version.statistics).items()}
+    except (StorageError, UnitlangError) as error:
+        yield str(error)
+        return
+    place = store.url(version_path(version.number))
+    for name in sorted(counted["datasets"].keys() | recorded.keys()):
+        if counted["datasets"].get(name) != recorded.get(name):
+            yield f"{place}: the statistics of dataset {name} are not those of its tables"
+    for field in ("entries", "examples", "unused"):
+        if field in version.statistics and version.statistics[field] != counted.get(field):
+            told, found = version.statistics[field], counted.get(field)
+            yield f"{place}: statistics.{field} is {told}, the tables give {found}"
 
 
 def _duplicates(store: Store, version: Version) -> Iterator[str]:

@@ -4,7 +4,6 @@ A mark is written before a work unit is computed and removed afterwards, also af
 deaths: of a worker by a decoder's crash or for lack of memory, but also of a machine or of a build that was killed.
 """
 
-import json
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 from pipelines.engine.step import Step, WorkUnit
 from pipelines.errors import UserError
 from storage.errors import NotFound
-from storage.receipts import to_json
+from storage.records import read_object, to_json
 from storage.store import Store
 
 DEATHS = 3
@@ -76,7 +75,8 @@ def deaths(store: Store, step: Step[Any], work_unit: WorkUnit[Any]) -> int:
         StorageError: the store does not answer.
     """
     try:
-        return int(json.loads(store.get(_path(step, work_unit)))["begun"])
+        path = _path(step, work_unit)
+        return int(read_object(store.get(path), store.url(path)).get("begun", 0))
     except NotFound:
         return 0
 

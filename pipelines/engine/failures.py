@@ -1,13 +1,15 @@
 """Records of failed steps; `echox debug` computes one of their work units again."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, TypedDict
+from typing import Any
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from pipelines.engine.step import Step, WorkUnit
 from storage.errors import NotFound
-from storage.receipts import to_json
+from storage.records import read_object, to_json, typed
 from storage.store import Store
 
 
@@ -16,6 +18,9 @@ class Failure(TypedDict):
 
     step: dict[str, Any]
     work_units: list[dict[str, Any]]
+
+
+_FAILURE = TypeAdapter(Failure)
 
 
 def record_failure(store: Store, step: Step[Any], todo: Sequence[WorkUnit[Any]]) -> str:
@@ -41,9 +46,11 @@ def read_failure(store: Store, step: str) -> Failure | None:
         StorageError: the store does not answer.
     """
     try:
-        return json.loads(store.get(_path(step)))
+        data = store.get(_path(step))
     except NotFound:
         return None
+    url = store.url(_path(step))
+    return typed(_FAILURE, read_object(data, url), url)
 
 
 def _path(step: str) -> str:

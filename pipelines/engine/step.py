@@ -150,19 +150,22 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         unknown = {table for table, _ in output.tables} - {*step.tables}
         if unknown:
             raise AssertionError(f"step {step.name} made tables that it does not declare: {', '.join(sorted(unknown))}")
-    tables = list(output.tables)
-    if output.rejects:
-        tables.append(("rejects", rejects_table(step.name, output.rejects)))
     return write_output(
         store,
         step.name,
         name,
-        tables,
+        tables_of(step, output),
         rows_in=output.rows_in,
         rows_out=output.rows_out,
         rejects=count_rejects(output.rejects),
         stats=cast(Mapping[str, Any], output.stats),
     )
+
+
+def tables_of(step: Step[Any], output: Output) -> list[tuple[str, pa.Table]]:
+    """Tables of a work unit in the order of its files: those of the step, then the rejects if there are any."""
+    rejects = [("rejects", rejects_table(step.name, output.rejects))] if output.rejects else []
+    return [*output.tables, *rejects]
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 Later versions of a corpus keep the quantizer of the first one unless its configuration changed or `refit` is set.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from hashlib import sha256
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from pipelines.engine.build_step import FitStep
 from pipelines.engine.devices import prepare_device
@@ -32,8 +32,9 @@ from pipelines.records import (
 )
 from pipelines.steps.audio_files import computed, crash_reject
 from pipelines.steps.sample import Piece, choose, priority
-from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
+from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact, read_card
 from storage.receipts import Receipt
+from storage.records import typed
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -51,6 +52,7 @@ SAMPLE_WORK_UNITS = 64
 SHORTEST, LONGEST = 30 * SAMPLE_RATE, 300 * SAMPLE_RATE
 """Bounds of the length of such a work unit in samples: shorter ones cost too much to start, longer ones to repeat."""
 KIND = "quantizer"
+_CARD = TypeAdapter(QuantizerCard)
 
 # Shapes: N frames of the sample, T frames of an utterance, D feature dims, K clusters.
 
@@ -193,8 +195,6 @@ def parse_features(values: dict[str, Any]) -> FeaturesConfig:
     Raises:
         pydantic.ValidationError: the values are not those of a known extractor.
     """
-    from pydantic import TypeAdapter
-
     return TypeAdapter[FeaturesConfig](FeaturesConfig).validate_python(values)
 
 
@@ -239,7 +239,8 @@ def quantizer_card(store: Store, name: str) -> QuantizerCard:
     Raises:
         StorageError: the store has no such quantizer.
     """
-    return json.loads(get_artifact(store, KIND, name)[CARD_FILE])
+    url = store.url(f"{artifact_path(KIND, name)}/{CARD_FILE}")
+    return typed(_CARD, read_card(store, KIND, name), url)
 
 
 def clusters(store: Store, name: str) -> int:

@@ -9,7 +9,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import Field
 
@@ -77,7 +77,7 @@ class Ingest(TableStep[FilePayload]):
                 of it.
         """
         config = build.config.work_units
-        step, chunk = cls(config.minutes, build.config.features.grid().view), config.items
+        step, chunk = cls.configured(build), config.items
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), chunk))
         parent = build.parent if same else None
         with build.session.console.status("listing the sources"):
@@ -85,6 +85,18 @@ class Ingest(TableStep[FilePayload]):
         if build.parent and parent is None:
             check_nothing_left_out(build.session.store, build.parent, work_units)
         return Plan(step, work_units, SPEED, kept=parent.steps["ingest"] if parent else ())
+
+    @classmethod
+    def configured(cls, build: BuildState) -> Self:
+        """The step with the settings of a build."""
+        return cls(build.config.work_units.minutes, build.config.features.grid().view)
+
+    @classmethod
+    def stored_plan(cls, build: BuildState) -> Plan:
+        """The plan of the work units that a version has, from the stored entries; the sources are not listed."""
+        names = [receipt.fingerprint for receipt in build.steps[cls.name]]
+        work_units = [WorkUnit(name, FilePayload(path=entries_path(name)), 0.0) for name in names]
+        return Plan(cls.configured(build), work_units, SPEED)
 
     @classmethod
     def check(cls, build: BuildState) -> None:
@@ -288,10 +300,15 @@ def plan(
         for lines in chunks(fresh_entries(read_source(source, position), known), chunk):
             data = "\n".join(lines).encode()
             name = fingerprint(*step.identity(), lines)
-            path = f"data/items/{name}.jsonl"
+            path = entries_path(name)
             if not store.exists(path):
                 store.put(path, data)
             yield WorkUnit(name, FilePayload(path=path), GUESSED_SECONDS_PER_ITEM * len(lines))
+
+
+def entries_path(fingerprint: str) -> str:
+    """Path of the planned entries of a work unit."""
+    return f"data/items/{fingerprint}.jsonl"
 
 
 def check_nothing_left_out(store: Store, parent: Version, work_units: Sequence[WorkUnit[FilePayload]]) -> None:

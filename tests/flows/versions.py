@@ -11,7 +11,7 @@ from flows.report.facts import facts
 from flows.report.records import Facts
 from pipelines.build.statistics import DatasetStatistics
 from pipelines.engine.step import Reject, rejects_table
-from storage.artifacts import ArtifactRef
+from storage.artifacts import ArtifactRef, put_artifact
 from storage.receipts import Receipt, write_output
 from storage.store import Store
 from storage.versions import Version
@@ -71,7 +71,7 @@ def store_of(folder: Path, *, quantizer: dict[str, Any] = QUANTIZER) -> Store:
     """A store with the cards of the artifacts."""
     store = Store.open(folder, create=True)
     for name, card in (("quantizer", quantizer), ("unit_language", LANGUAGE)):
-        store.put(f"artifacts/{name}/card.json", json.dumps(card).encode())
+        put_artifact(store, name, name[0] * 32, {"card.json": json.dumps(card).encode()})
     return store
 
 

@@ -94,4 +94,4 @@ def test_damaged_or_absent_artifact_is_named(store: Store) -> None:
     found = list(verify_files(store, replace(version, artifacts={**version.artifacts, "unit_language": absent})))
     assert len(found) == 2
     assert "centroids.safetensors is not what was written" in found[0]
-    assert "no unit_language u" in found[1]
+    assert "artifacts/unit_language/u/checksums.json does not exist" in found[1]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict, CorruptStore, StorageError
 from storage.receipts import DataFile, Receipt
+from storage.records import to_json
 from storage.store import Store
 from storage.versions import Version, commit, history, latest, load, resolve, version_numbers
 
@@ -97,6 +99,10 @@ def test_file_is_for_people_too(store: Store) -> None:
     values = json.loads(text)
     assert values["format"] == 1
     assert "store" not in values
+    checksum = values["checksum"]
+    assert (
+        checksum == sha256(to_json({name: value for name, value in values.items() if name != "checksum"})).hexdigest()
+    )
     assert text == json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
 
@@ -161,12 +167,48 @@ def test_unreadable_versions_are_reported(store: Store) -> None:
         store.put("manifests/00000001.json", json.dumps(values).encode())
         with pytest.raises(CorruptStore, match=r"00000001.json"):
             latest(store)
-    store.put("manifests/00000001.json", b"{")
-    with pytest.raises(CorruptStore, match="does not hold a corpus version"):
-        latest(store)
+    for data, fault in ((b"{", ""), (b"[" * 100_000, r" \(too deep\)"), (b"\xff", ""), (b"[]", " object")):
+        store.put("manifests/00000001.json", data)
+        with pytest.raises(CorruptStore, match=rf"00000001.json: no JSON{fault}") as error:
+            latest(store)
+        assert "\n" not in str(error.value)
     store.put("manifests/00000001.json", b'{"format": 2}')
     with pytest.raises(StorageError, match="format 2, this program reads up to 1; upgrade"):
         latest(store)
+
+
+def test_no_changed_bit_of_a_version_passes_unseen(tmp_path: Path) -> None:
+    """Each bit either is told, or means the same: white space, a letter of an escape."""
+    store = Store.open(tmp_path)
+    expected = commit(store, a_version())
+    path = tmp_path / "manifests" / "00000001.json"
+    data = path.read_bytes()
+    told = 0
+    for position in range(len(data)):
+        changed = bytearray(data)
+        changed[position] ^= 1 << position % 7
+        path.write_bytes(changed)
+        try:
+            assert load(store, 1) == expected
+        except StorageError as error:
+            told += 1
+            assert str(path) in str(error)  # noqa: PT017 - either is right
+            assert "\n" not in str(error)  # noqa: PT017
+    assert told > 0.8 * len(data)
+
+
+def test_a_changed_number_is_told_and_a_file_without_a_checksum_is_read(store: Store) -> None:
+    commit(store, a_version())
+    path = "manifests/00000001.json"
+    values = json.loads(store.get(path))
+    values["statistics"]["hours"] = 1.5
+    store.put(path, to_json(values))
+    fault = rf"{path}: not the file that was written .*checksum differs.*; restore it from a copy"
+    with pytest.raises(CorruptStore, match=fault):
+        load(store, 1)
+    del values["checksum"]
+    store.put(path, to_json(values))
+    assert load(store, 1).statistics == {"hours": 1.5}
 
 
 def test_foreign_files_among_the_versions_are_no_versions(store: Store) -> None:

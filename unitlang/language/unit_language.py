@@ -184,7 +184,8 @@ class UnitLanguage:
         try:
             card = _Card.model_validate_json(files[CARD_FILE])
         except ValidationError as error:
-            raise UnitLanguageError(f"{CARD_FILE} of the unit language cannot be read: {error}") from None
+            fault = " ".join(str(error).split())
+            raise UnitLanguageError(f"{CARD_FILE} of the unit language cannot be read: {fault}") from None
         if fingerprint is not None and fingerprint != card.fingerprint:
             raise UnitLanguageError(f"expected unit language {fingerprint}, found {card.fingerprint}")
         return cls(files[MODEL_FILE], card)

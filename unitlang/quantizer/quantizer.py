@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NotRequired, Self, TypedDict, cast
+from typing import Any, NotRequired, Self, cast
 
 import faiss
 import numpy as np
@@ -18,6 +18,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
+from typing_extensions import TypedDict
 
 from unitlang.config import FrozenConfig
 from unitlang.errors import UnitlangError
@@ -227,8 +228,8 @@ class Quantizer:
             centroids_KD = load_tensors(files[CENTROIDS_FILE])["centroids"]
             fingerprint, expected = str(card["fingerprint"]), card["features_fingerprint"]
             grid = grid_of_card(card)
-        except (KeyError, ValueError, TypeError, SafetensorError, ValidationError) as error:
-            raise UnitlangError(f"not a quantizer, or a damaged one: {error}") from error
+        except (KeyError, ValueError, TypeError, SafetensorError, ValidationError, RecursionError) as error:
+            raise UnitlangError(f"not a quantizer, or a damaged one: {' '.join(str(error).split())}") from error
         extractor = features.load(device)
         if extractor.fingerprint() != expected:
             raise UnitlangError(

@@ -12,7 +12,7 @@ from flows.cli import commands
 from flows.command import PANELS
 from tests.flows.conftest import CLI, Echox
 
-COMMANDS = {"build", "approve", "debug", "inspect", "verify", "versions", "train", "encode"}
+COMMANDS = {"build", "approve", "debug", "inspect", "verify", "versions", "repair", "train", "encode"}
 
 
 def completed(*words: str) -> list[str]:
@@ -36,7 +36,7 @@ def test_every_module_is_a_command_in_a_panel() -> None:
 def test_the_help_lists_the_commands_in_panels_and_no_empty_one(echox: Echox) -> None:
     lines = echox("--help").stdout.splitlines()
     panels = [line.split()[1] for line in lines if line.startswith("╭─")]
-    assert panels == ["Options", "Build", "Look", "Train", "Speak"]
+    assert panels == ["Options", "Build", "Look", "Keep", "Train", "Speak"]
     first_words = [line.split()[1] for line in lines if line.startswith("│ ") and not line.startswith("│   ")]
     assert [word for word in first_words if not word.startswith("-")] == [command.name for command in commands()]
 

@@ -40,7 +40,7 @@ def test_what_defines_the_corpus_comes_from_the_cards(tmp_path: Path) -> None:
         "max_word_units": 16,
         "sample_hours": 500.0,
     }
-    store = store_of(tmp_path, quantizer=QUANTIZER | {"fitted": {"centroids": "/km.npy"}})
+    store = store_of(tmp_path / "public", quantizer=QUANTIZER | {"fitted": {"centroids": "/km.npy"}})
     assert facts(store, large())["made_with"]["centroids"] == "/km.npy"
 
 

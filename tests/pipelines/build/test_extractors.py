@@ -15,6 +15,7 @@ from pipelines.build.encode_audio import Encoder
 from pipelines.build.statistics import from_version, overall
 from pipelines.build.verify import verify
 from pipelines.steps.quantize import WrongFrames
+from storage.receipts import data_path
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table, rows_to_parquet
@@ -124,8 +125,9 @@ def rewritten(version: Version, store: Store, table: str, change: Callable[[dict
     found = rows(store, file.path)
     change(next(row for row in found if row["utterance_id"] == "clips/clip000.wav"))
     data = rows_to_parquet(table, pa.Table.from_pylist(found, SCHEMAS[table]))
-    store.put(file.path, data)
-    changed = replace(file, bytes=len(data), sha256=sha256(data).hexdigest())
+    path = data_path(table, "changed", data)
+    store.put(path, data)
+    changed = replace(file, path=path, bytes=len(data), sha256=sha256(data).hexdigest())
     steps = {
         step: [replace(r, files=tuple(changed if f == file else f for f in r.files)) for r in receipts]
         for step, receipts in version.steps.items()

@@ -183,6 +183,29 @@ def test_words_of_another_utterance_in_a_training_shard_are_found(corpus: tuple[
     assert problems[0].endswith("the words are not those of the utterance (2 such examples)")
 
 
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda s: s.update(entries=7), "statistics.entries is 7, the tables give 14"),
+        (lambda s: s["examples"].update(s2t=1), "statistics.examples is {'s2t': 1, "),
+        (lambda s: s["datasets"]["clips"].update(samples=1), "the statistics of dataset clips are not those of"),
+        (lambda s: s["datasets"]["clips"]["rejects"].clear(), "the statistics of dataset clips are not those of"),
+        (lambda s: s["datasets"]["clips"]["compression"].update(num_runs=1), "the statistics of dataset clips"),
+        (lambda s: s["datasets"].update(more=s["datasets"]["clips"]), "the statistics of dataset more are not those"),
+        (lambda s: s["datasets"].clear(), "statistics of the version: not those that a build writes"),
+        (lambda s: s["datasets"]["clips"].pop("samples"), "statistics of the version: not those that a build writes"),
+        (lambda s: s.pop("datasets"), "manifests/00000001.json: not the file that was written (field statistics"),
+    ],
+)
+def test_changed_statistics_are_found(
+    corpus: tuple[Store, Version], change: Callable[[dict[str, Any]], object], problem: str
+) -> None:
+    store, version = corpus
+    change(version.statistics)
+    (found,) = verify(store, version)
+    assert problem in found
+
+
 def known_words(*utterances: tuple[str, str | None, list[int]]) -> Spoken:
     """Of id, text and words each."""
     known = Spoken()
