@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from unitlang.registry import nearest
+from unitlang.urls import redacted
 
 FieldPath = tuple[int | str, ...]
 """Names and, in lists, positions from 0."""
@@ -89,7 +90,7 @@ def report(name: str, faults: Iterable[Fault], changes: Sequence[Change]) -> str
             typed.append(f"{change.text}: {fault.message}")
         else:
             typed.append(f"{change.text}: {spelt(fault.field)}: {fault.message}")
-    return "\n".join([*([f"{name}:"] if in_file else []), *in_file, *typed])
+    return redacted("\n".join([*([f"{name}:"] if in_file else []), *in_file, *typed]))
 
 
 def _to_blame(fault: Fault, changes: Sequence[Change]) -> Change | None:
@@ -143,7 +144,7 @@ def _message(details: ErrorDetails) -> str:
     message = WORDS[kind].format(**context) if kind in WORDS else details["msg"].removeprefix("Value error, ")
     if kind in WITHOUT_VALUE or isinstance(value, (dict, list, tuple)):
         return message
-    return f"{message} (it is {'empty' if value in (None, '') else repr(value)[:SHOWN_CHARACTERS]})"
+    return f"{message} (it is {'empty' if value in (None, '') else redacted(repr(value))[:SHOWN_CHARACTERS]})"
 
 
 def _unknown_kind(details: ErrorDetails, known: set[str]) -> str:

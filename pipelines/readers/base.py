@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
+from unitlang.urls import redacted
 
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
@@ -175,6 +176,23 @@ class Reader(FrozenConfig, ABC):
         """
 
 
+def _without_secrets(entry: Item | BadItem) -> Item | BadItem:
+    """Return the entry, or a reject if its URL holds a secret, which the corpus would keep for everyone to read."""
+    if isinstance(entry, BadItem):
+        hidden = redacted(entry.source), redacted(entry.message), entry.utterance_id and redacted(entry.utterance_id)
+        return replace(entry, source=hidden[0], message=hidden[1], utterance_id=hidden[2])
+    if entry.uri is None or redacted(entry.uri) == entry.uri:
+        return entry
+    return BadItem(
+        source=redacted(entry.uri),
+        dataset=entry.dataset,
+        reason="secret_in_url",
+        message="the URL holds a password, token or signature; copy the audio, or give passwords by ~/.netrc",
+        utterance_id=redacted(entry.utterance_id),
+        dialogue_id=entry.dialogue_id,
+    )
+
+
 def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
     """Yield from `source.read()`, with the source's channel; errors name the position of the source in the config.
 
@@ -183,7 +201,7 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
     """
     channel = None if source.channel == "mix" else source.channel
     try:
-        for entry in source.read():
+        for entry in map(_without_secrets, source.read()):
             silent = channel is None or isinstance(entry, BadItem) or entry.uri is None or entry.channel is not None
             yield entry if silent else replace(entry, channel=channel)
     except (UserError, Unreachable) as error:
