@@ -98,7 +98,13 @@ def die(store: Store, step: Read, work_unit: WorkUnit[Words]) -> None:
     mark(store, step, work_unit, DEATHS)
 
 
-@pytest.mark.parametrize("word", ["SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "exit", "hunger"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("SIGSEGV", "exit", "hunger"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")),
+    ],
+)
 def test_the_guilty_utterance_is_named_and_all_else_is_done(store: Store, word: str) -> None:
     step = Read()
     good, bad, last = unit(step, "a"), unit(step, "b", word, "c"), unit(step, "d")
