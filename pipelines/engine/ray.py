@@ -8,7 +8,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,14 @@ LOCK = "lock"
 """File in the folder of a local Ray that its driver keeps locked."""
 ABANDONED_SECONDS = 86_400
 LOOPBACK = "127.0.0.1"
+NO_PORT = 0
+"""Port of the dashboard that does not run: at the default port, that of another cluster may answer."""
+CURRENT_CLUSTER = "ray/ray_current_cluster"
+"""File in RAY_TMPDIR with the address of the cluster that Ray's tools and its processes find on this machine."""
 TOKEN = Path("~/.ray/auth_token").expanduser()
 SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
-SOCKET_NAME = f"/{TEMP_PREFIX}12345678/r/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
+SOCKET_NAME = f"/{TEMP_PREFIX}12345678/ray/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store"
 LONGEST_PLACE = SOCKET_BYTES - len(SOCKET_NAME)
 OBJECT_STORE_BYTES = 256 * 2**20
 """Small: only work units and receipts pass through Ray's object store; rows go directly to the corpus store."""
@@ -57,9 +61,11 @@ def connected(address: str | None, cpus: int | None) -> Generator[None]:
         finally:
             ray.shutdown()
         return
-    with private_files(), session_folder() as folder, loopback_only():
-        options |= {"include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": f"{folder}/r"}
+    with private_files(), session_folder() as folder, loopback_only(), itself_only(folder):
+        options |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": f"{folder}/ray"}
+        options |= {"include_dashboard": False, "dashboard_port": NO_PORT}
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), _node_ip_address=LOOPBACK, **options)
+        Path(folder, CURRENT_CLUSTER).write_text(ray.get_runtime_context().gcs_address)
         try:
             yield
         finally:
@@ -90,17 +96,37 @@ def loopback_only() -> Generator[None]:
     """
     from ray._private import ray_constants
 
-    cluster, name = ray_constants.ENABLE_RAY_CLUSTER, ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
-    told = os.environ.get(name)
+    cluster = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
-    os.environ[name] = "0"
+    try:
+        with environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+
+
+@contextmanager
+def itself_only(folder: str) -> Generator[None]:
+    """Let all processes of a local Ray that ask for "the cluster of this machine" find this Ray and no other.
+
+    Ray looks at the environment, then in its folder for temporary files. Ray Train asks so whether its controller
+    lives, and would end a healthy training where another cluster, which does not know the controller, answers.
+    """
+    with environment({"RAY_ADDRESS": None, "RAY_API_SERVER_ADDRESS": None, "RAY_TMPDIR": folder}):
+        yield
+
+
+@contextmanager
+def environment(values: Mapping[str, str | None]) -> Generator[None]:
+    """Set variables of the environment, or unset them (None), for a while."""
+    before = {name: os.environ.pop(name, None) for name in values}
+    os.environ |= {name: value for name, value in values.items() if value is not None}
     try:
         yield
     finally:
-        ray_constants.ENABLE_RAY_CLUSTER = cluster
-        del os.environ[name]
-        if told is not None:
-            os.environ[name] = told
+        for name in values:
+            os.environ.pop(name, None)
+        os.environ |= {name: value for name, value in before.items() if value is not None}
 
 
 @contextmanager

@@ -32,11 +32,32 @@ with connected(None, 1):
     print("SESSION", oct(folder.parents[1].stat().st_mode & 0o777), folder)
 """
 
+ACTOR = """
+from pipelines.engine.ray import connected
+with connected(None, 1):
+    import ray
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def state(self):
+            from ray.util.state import get_actor
+            from ray.util.state.exception import RayStateApiException
+            try:
+                return get_actor(ray.get_runtime_context().get_actor_id(), timeout=20)
+            except RayStateApiException:
+                return "unknown"
+        def cluster(self):
+            from ray._private.services import canonicalize_bootstrap_address_or_die
+            return canonicalize_bootstrap_address_or_die(None)
+    actor = Actor.remote()
+    print("STATE", ray.get(actor.state.remote()))
+    print("CLUSTER", ray.get(actor.cluster.remote()) == ray.get_runtime_context().gcs_address)
+"""
 
-def run_ray(home: Path, **environment: str) -> list[list[str]]:
+
+def run_ray(home: Path, code: str = LISTENING, **environment: str) -> list[list[str]]:
     """Words of the lines that a process with a local Ray prints."""
     made = subprocess.run(
-        [sys.executable, "-c", LISTENING],
+        [sys.executable, "-c", code],
         env={**os.environ, "HOME": str(home), **environment},
         stdout=subprocess.PIPE,
         text=True,
@@ -56,6 +77,22 @@ def test_a_local_ray_listens_on_loopback_and_keeps_its_files_private(tmp_path: P
     assert token in ("0o600", "none")
     (session,) = [words[1] for words in lines if words[0] == "SESSION"]
     assert session == "0o700"
+
+
+@pytest.mark.slow
+def test_actors_of_a_local_ray_ask_no_other_cluster(tmp_path: Path) -> None:
+    """Ray Train ends a training whose controller the cluster that answers does not know."""
+    from ray.cluster_utils import Cluster
+
+    other = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": True})
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text(other.address)
+    expected = [["STATE", "unknown"], ["CLUSTER", "True"]]
+    try:
+        assert run_ray(tmp_path, ACTOR, RAY_TMPDIR=str(tmp_path)) == expected
+        assert run_ray(tmp_path, ACTOR, RAY_ADDRESS=other.address) == expected
+    finally:
+        other.shutdown()
 
 
 @pytest.mark.slow
