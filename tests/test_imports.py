@@ -16,7 +16,9 @@ MAY_IMPORT = {
 }
 ONLY_IN = {"ray": "pipelines", "prefect": "flows", "fairseq2": "echox"}
 MOST_MODULES = 15
-"""Largest number of modules in a folder, without `__init__.py`."""
+"""Largest number of modules in a folder, without `__init__.py` and modules that are registered by being there."""
+OPEN = ("pipelines/readers", "pipelines/steps", "unitlang/features", "echox/recipes/stages", "flows/cli")
+"""Folders whose modules are found and registered; helpers of theirs lie in folders inside them."""
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -38,9 +40,9 @@ def test_there_is_no_circle(graph: dict[str, set[str]]) -> None:
 
 
 def test_no_folder_is_crowded() -> None:
-    folders = [path.parent for path in modules().values() if path.name != "__init__.py"]
-    crowded = {str(folder.relative_to(ROOT)) for folder in folders if folders.count(folder) > MOST_MODULES}
-    assert crowded == set()
+    folders = [str(path.parent.relative_to(ROOT)) for path in modules().values() if path.name != "__init__.py"]
+    crowded = {folder for folder in folders if folders.count(folder) > MOST_MODULES} - {*OPEN}
+    assert crowded == set(), f"more than {MOST_MODULES} modules: move those that belong together to a folder of theirs"
 
 
 def named_folders() -> set[str]:

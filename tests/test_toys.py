@@ -21,7 +21,7 @@ from tests.imports import PACKAGES, ROOT
 
 TOYS = ROOT / "tests" / "toys"
 SCHEMA_LINE = """
-SCHEMAS["loudness"] = pa.schema([_column("utterance_id", _TEXT), _column("decibels", pa.float64())])
+SCHEMAS["loudness"] = pa.schema([_column("utterance_id", _TEXT), pa.field("decibels", pa.float64())])
 """
 Echox = Callable[..., str]
 

@@ -73,7 +73,7 @@ def _summary(made: "BuildState", step: str) -> str:
     receipts = made.steps[step]
     rows = sum(receipt.rows_out for receipt in receipts)
     rejects = sum(sum(receipt.rejects.values()) for receipt in receipts)
-    return f"{len(receipts)} work units, {rows} rows, {rejects} rejects"
+    return f"work units: {len(receipts)}, rows: {rows}, rejects: {rejects}"
 
 
 def _build(config: "BuildConfig", out: Console, ray: str | None) -> "Built":

@@ -212,6 +212,8 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
     yield from definition_rows(facts)
     for source in facts["lineage"]["sources"]:
         yield f"source {source['dataset']}", f"{source['kind']} {source['path']}"
+    if later := facts["lineage"]["not_run"]:
+        yield "not run yet", f"{', '.join(later)}; the next `echox build` runs it"
     yield "packages", ", ".join(f"{name} {number}" for name, number in facts["lineage"]["packages"].items())
 
 

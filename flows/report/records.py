@@ -93,7 +93,10 @@ class SourceFacts(TypedDict):
 
 
 class Lineage(TypedDict):
-    """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages."""
+    """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages.
+
+    `not_run` names the steps that did not exist when the version was built.
+    """
 
     artifacts: dict[str, str]
     features: dict[str, Any]
@@ -101,6 +104,7 @@ class Lineage(TypedDict):
     unit_language: dict[str, Any]
     sources: list[SourceFacts]
     work_units: dict[str, int]
+    not_run: list[str]
     packages: dict[str, str]
 
 

@@ -1,8 +1,7 @@
 """Check that every utterance that left a step entered the next one."""
 
-from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts
-from pipelines.steps import steps as registered
+from pipelines.steps import table_steps
 
 
 def check_accounts(steps: Receipts) -> None:
@@ -14,8 +13,8 @@ def check_accounts(steps: Receipts) -> None:
     Raises:
         AssertionError: a step lost or duplicated an utterance; this is a bug, never a mistake of the user.
     """
-    for name, step in registered().items():
-        expected = step.expected_rows(steps) if name in steps and issubclass(step, TableStep) else None
+    for name, step in table_steps().items():
+        expected = step.expected_rows(steps) if name in steps else None
         found = sum(receipt.rows_in for receipt in steps.get(name, ()))
         if expected is not None and expected != found:
             raise AssertionError(f"step {name} saw {found} utterances, the step before gave {expected}")

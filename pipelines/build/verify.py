@@ -13,10 +13,9 @@ import pyarrow.compute as pc
 
 from pipelines.build.accounts import check_accounts
 from pipelines.build.statistics import Coding, from_version, recount
-from pipelines.engine.build_step import TableStep
 from pipelines.readers.base import digest16
 from pipelines.records import check_made, utterance_files
-from pipelines.steps import steps as registered
+from pipelines.steps import table_steps
 from pipelines.steps.fit_quantizer import quantizer_card
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.errors import StorageError
@@ -126,8 +125,9 @@ def _faults(store: Store, version: Version) -> Iterator[str]:
     for receipt in steps["shard"]:
         yield from _examples(store, receipt, checks.known)
     yield from _duplicates(store, version)
-    for name, step in registered().items():
-        if name in steps and issubclass(step, TableStep):
+    yield from _rejected_twice(store, version)
+    for name, step in table_steps().items():
+        if name in steps:
             yield from step.problems(store, version)
 
 
@@ -161,6 +161,22 @@ def _frames(checks: _Checks, path: str, units: pa.Table, samples: Mapping[str, i
         expected = checks.grid.num_frames(samples[name]) if name in samples else frames
         if frames != expected:
             yield f"{path}: {name}: {frames} frames, but the grid of extractor {checks.extractor} says {expected}"
+
+
+def _rejected_twice(store: Store, version: Version) -> Iterator[str]:
+    """Yield a line for each utterance that two steps reject; it would count twice.
+
+    Rejects of `ingest` are entries that became no utterance; another entry may have the same id.
+    """
+    by: dict[str, str] = {}
+    for step, receipt in ((step, r) for step, receipts in version.steps.items() if step != "ingest" for r in receipts):
+        try:
+            names = _rejected(store, receipt)
+        except StorageError:
+            continue  # the check of checksums reports it
+        for name in names:
+            if by.setdefault(name, step) != step:
+                yield f"{store.uri}: utterance {name} is rejected by {by[name]} and by {step}; one step must take it"
 
 
 def _rejected(store: Store, receipt: Receipt) -> list[str]:

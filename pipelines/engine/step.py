@@ -14,6 +14,7 @@ from pipelines.records import StepStatistics
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
+from unitlang.errors import AudioError
 
 ADDED = {"added": True}
 """Metadata of a field that was added to a step later. Its default must mean the old behaviour; at the default, it is
@@ -134,14 +135,14 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         work_unit: the work unit to compute.
 
     Raises:
-        AssertionError: the step lost or duplicated a row, or wrote a table that it does not declare; nothing is
-            written.
+        AssertionError: the step lost or duplicated a row, did not reject unusable audio, or wrote a table that it does
+            not declare; nothing is written.
         StorageError: the output cannot be written.
         Exception: any failure of the step, with a note that names step, work unit and the command that repeats it.
     """
     name = work_unit.fingerprint
     with noted(f"step {step.name}, work unit {name}; run it alone: echox debug {store.uri} {step.name} {name}"):
-        output = process(work_unit.payload)
+        output = _output(process, work_unit.payload)
         if output.rows_in != output.rows_out + len(output.rejects):
             raise AssertionError(
                 f"step {step.name}, work unit {name}: {output.rows_in} rows in, "
@@ -160,6 +161,14 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         rejects=count_rejects(output.rejects),
         stats=cast(Mapping[str, Any], output.stats),
     )
+
+
+def _output(process: Process[PayloadT], payload: PayloadT) -> Output:
+    """Compute a work unit; unusable audio is a reject, so an `AudioError` that leaves a step is a bug of the step."""
+    try:
+        return process(payload)
+    except AudioError as error:
+        raise AssertionError(f"the step neither uses nor rejects this audio: {error}") from error
 
 
 def tables_of(step: Step[Any], output: Output) -> list[tuple[str, pa.Table]]:

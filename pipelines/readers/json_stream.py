@@ -26,6 +26,8 @@ class BrokenJsonError(UserError):
 def read_values(place: Place) -> Iterator[Any]:
     """Yield the elements of one or several JSON arrays, or the values of a file that does not start with an array.
 
+    A file that is one object is one value, which must fit into `MAX_VALUE_CHARS`.
+
     Raises:
         BrokenJsonError: the JSON is broken, and the values after it cannot be separated.
         UserError: there is no readable file.

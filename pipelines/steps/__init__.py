@@ -4,7 +4,7 @@ from functools import cache
 from graphlib import TopologicalSorter
 from typing import Any
 
-from pipelines.engine.build_step import BuildStep
+from pipelines.engine.build_step import BuildStep, TableStep
 from pipelines.engine.step import Step
 from unitlang.registry import by_name, classes_in
 
@@ -29,6 +29,11 @@ def step_names() -> tuple[str, ...]:
     return tuple(steps())
 
 
+def table_steps() -> dict[str, type[TableStep[Any]]]:
+    """The steps that write tables, by name, in the order of a build."""
+    return {name: step for name, step in steps().items() if issubclass(step, TableStep)}
+
+
 @cache
 def computations() -> dict[str, type[Step[Any]]]:
     """All computations that run work units, by name: steps that write tables, and the sampling of features.
@@ -39,4 +44,4 @@ def computations() -> dict[str, type[Step[Any]]]:
     return by_name(classes_in(__name__, __path__, Step), lambda step: step.name)
 
 
-__all__ = ["computations", "step_names", "steps"]
+__all__ = ["computations", "step_names", "steps", "table_steps"]

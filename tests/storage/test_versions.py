@@ -111,7 +111,7 @@ def test_files_of_a_table() -> None:
     assert paths == ["data/rejects/c.parquet", "data/rejects/b.parquet"]
     assert [file.path for file in a_version().files("rejects", step="ingest")] == ["data/rejects/b.parquet"]
     assert a_version().files("rejects", step="shard") == []
-    with pytest.raises(StorageError, match="no table 'nonsense'; there are echo, rejects, "):
+    with pytest.raises(StorageError, match=r"no table 'nonsense'; there are .*rejects, "):
         a_version().files("nonsense")
 
 

@@ -70,7 +70,7 @@ def test_a_build_until_a_step_reports_what_the_step_made(store: Path, config: Pa
     assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
     last = ran.stderr.splitlines()[-1]
     kind = step.removeprefix("fit_")
-    made = "2 work units, 9 rows, 0 rejects" if step == "quantize" else f"{kind} in {store}/artifacts/{kind}/"
+    made = "work units: 2, rows: 9, rejects: 0" if step == "quantize" else f"{kind} in {store}/artifacts/{kind}/"
     assert last.startswith(f"{step}: {made}")
     assert last.endswith("; nothing committed")
     assert sorted(store.rglob("*")) == before, "a step of a corpus that is up to date makes nothing"
@@ -80,7 +80,7 @@ def test_a_new_store_has_the_tables_until_the_step_and_no_version(config: Path, 
     store = tmp_path / "new"
     ran = echox("build", config, "--until", "quantize", "--store", store)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.splitlines()[-1] == "quantize: 2 work units, 9 rows, 0 rejects; nothing committed"
+    assert ran.stderr.splitlines()[-1] == "quantize: work units: 2, rows: 9, rejects: 0; nothing committed"
     assert (store / "data" / "units").is_dir()
     assert not (store / "data" / "unit_language").exists()
     assert not (store / "manifests").exists()
@@ -97,7 +97,7 @@ def test_a_build_until_a_step_runs_on_a_ray_cluster(config: Path, echox: Echox, 
         on_ray = ("--set", "run.ray_above_seconds=0", "--ray", address)
         ran = echox("build", config, "--until", "ingest", "--store", tmp_path / "new", *on_ray)
     assert ran.returncode == 0, ran.stderr
-    assert ran.stderr.splitlines()[-1] == "ingest: 2 work units, 9 rows, 2 rejects; nothing committed"
+    assert ran.stderr.splitlines()[-1] == "ingest: work units: 2, rows: 9, rejects: 2; nothing committed"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from flows.report.facts import facts, summary
+from flows.report.grids import lineage_rows
 from pipelines.engine.step import Reject
+from pipelines.steps import table_steps
 from tests.flows.versions import (
     HOUR,
     LONGEST,
@@ -26,6 +28,17 @@ def test_facts_are_of_each_dataset_and_of_all(tmp_path: Path) -> None:
     assert found["datasets"][LONGEST]["compression"]["total_ratio"] == 4
     assert found["lineage"]["artifacts"]["quantizer"] == "q" * 32
     assert found["lineage"]["packages"] == {"torch": "2.9.1"}
+
+
+def test_steps_that_did_not_exist_are_shown_as_not_run(tmp_path: Path) -> None:
+    found = facts_of(tmp_path, large())
+    assert found["lineage"]["not_run"] == [name for name in table_steps() if name not in large().steps] != []
+    assert dict(lineage_rows(found))["not run yet"].startswith(", ".join(found["lineage"]["not_run"]))
+
+
+def test_packages_are_listed_in_alphabetical_order(tmp_path: Path) -> None:
+    version = replace(large(), lineage={**large().lineage, "versions": {"torch": "2", "av": "1"}})
+    assert [*facts_of(tmp_path, version)["lineage"]["packages"]] == ["av", "torch"]
 
 
 def test_what_defines_the_corpus_comes_from_the_cards(tmp_path: Path) -> None:
