@@ -1,5 +1,6 @@
 """The flow `build-corpus`: one Prefect task per step, so that each step is shown, retried and cached by itself."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -22,6 +23,7 @@ from pipelines.build.handover import STEP_NAMES, Handover, begin, built
 from pipelines.build.runners import RunStep, step_runner
 from pipelines.cluster.jobs import JobStopped
 from pipelines.config.build import BuildConfig, check_config
+from pipelines.engine.state import EntryChanges
 from pipelines.errors import USER_ERRORS, UserError
 from storage.errors import Unavailable
 from storage.store import Store
@@ -43,8 +45,7 @@ class Summary(TypedDict):
     Attributes:
         corpus: STORE@VERSION.
         new: whether this build made the version.
-        kept: entries that the version before had too.
-        added: entries that are new.
+        changes: numbers of entries against the version before: new, changed, removed, gone, kept.
         version: number of the version.
         store: URI of the store.
         status: `accepted`, `candidate` or `approved`.
@@ -54,8 +55,7 @@ class Summary(TypedDict):
 
     corpus: str
     new: bool
-    kept: int
-    added: int
+    changes: dict[str, int]
     version: int
     store: str
     status: str
@@ -105,8 +105,7 @@ def publish(done: Built) -> Summary:
     return {
         "corpus": done.version.uri,
         "new": done.new,
-        "kept": done.kept,
-        "added": done.added,
+        "changes": asdict(done.changes),
         "version": found["version"],
         "store": found["store"],
         "status": found["status"],
@@ -149,7 +148,7 @@ def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
     state: State[Any] = build_corpus(config, ray, return_state=True)
     summary: Summary = state.result()
     version = resolve(summary["corpus"])[1]
-    return Built(version, summary["new"], summary["kept"], summary["added"])
+    return Built(version, summary["new"], EntryChanges(**summary["changes"]))
 
 
 def check_server() -> None:

@@ -54,10 +54,15 @@ class UtteranceRow(TypedDict):
 
 
 class SpokenRow(UtteranceRow):
-    """A row of the table `utterances` that has audio."""
+    """A row of the table `utterances` that has audio.
+
+    Attributes:
+        root: root of the dataset, which a relative URI starts from; not a column.
+    """
 
     audio: Audio  # pyright: ignore[reportIncompatibleVariableOverride] - narrower, and never written through the base
     checksum: str  # pyright: ignore[reportIncompatibleVariableOverride]
+    root: NotRequired[str]
 
 
 def spoken_rows(rows: Iterable[UtteranceRow]) -> list[SpokenRow]:
@@ -84,10 +89,48 @@ def selected(rows: Sequence[T], payload: RowsPayload) -> list[T]:
     return [rows[number] for number in payload.get("only", range(len(rows)))]
 
 
-class FilePayload(RowsPayload):
+class AudioPayload(RowsPayload):
+    """Payload of a work unit that reads audio.
+
+    Attributes:
+        roots: root of each dataset, which relative URIs start from.
+    """
+
+    roots: NotRequired[Mapping[str, str]]
+
+
+class FilePayload(AudioPayload):
     """Payload of a work unit that reads one file of the store."""
 
     path: str
+
+
+class IngestPayload(FilePayload):
+    """Payload of `ingest`.
+
+    Attributes:
+        taken: fingerprints of earlier work units whose rows and rejects of unchanged entries are taken over.
+    """
+
+    taken: NotRequired[Sequence[str]]
+
+
+class UnitsFiles(TypedDict):
+    """Paths of the utterances of an earlier work unit, of their units, and of their rejects if there are any."""
+
+    utterances: str
+    units: str
+    rejects: str | None
+
+
+class QuantizePayload(FilePayload):
+    """Payload of `quantize`.
+
+    Attributes:
+        taken: files of earlier work units whose units are taken over where the audio is the same.
+    """
+
+    taken: NotRequired[Sequence[UnitsFiles]]
 
 
 class SampledFile(FilePayload):
@@ -96,7 +139,7 @@ class SampledFile(FilePayload):
     pieces: list[tuple[int, int, int]]
 
 
-class SamplePayload(RowsPayload):
+class SamplePayload(AudioPayload):
     """Payload of `sample_features`."""
 
     parts: list[SampledFile]
@@ -109,14 +152,28 @@ class ShardFiles(TypedDict):
     words: str
 
 
-class ShardPayload(TypedDict):
+class Spoken(TypedDict):
+    """Earlier shards and the utterances in them; their FLAC is taken over where the audio is the same.
+
+    Attributes:
+        utterances: paths of tables `utterances`.
+        shards: paths of training tables with a column `audio`.
+    """
+
+    utterances: Sequence[str]
+    shards: Sequence[str]
+
+
+class ShardPayload(AudioPayload):
     """Payload of `shard`.
 
     Attributes:
         units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
+        taken: earlier shards.
     """
 
     units: list[ShardFiles]
+    taken: NotRequired[Spoken]
 
 
 class DatasetCounts(TypedDict):
@@ -135,6 +192,8 @@ class StepStatistics(TypedDict):
         examples: training examples by stage (shard).
         unused: number of utterances in no example, by reason (shard).
         skipped: sampled utterances that could not be decoded (sample_features).
+        taken: fingerprints of the work units that rows were taken from (ingest).
+        holds: paths of utterances and words of each work unit in the shard (shard).
     """
 
     datasets: NotRequired[dict[str, DatasetCounts]]
@@ -142,6 +201,8 @@ class StepStatistics(TypedDict):
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
     skipped: NotRequired[int]
+    taken: NotRequired[Sequence[str]]
+    holds: NotRequired[Sequence[Sequence[str]]]
 
 
 def statistics_of(receipt: Receipt) -> StepStatistics:

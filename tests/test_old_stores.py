@@ -65,7 +65,7 @@ def test_it_is_up_to_date_with_no_work_done(config: Path, monkeypatch: pytest.Mo
     for step in computations().values():
         monkeypatch.setattr(step, "open", refuse)
     built = rebuild(config)
-    assert (built.new, built.kept, built.added) == (False, 8, 0)
+    assert (built.new, built.changes.kept, built.changes.new) == (False, 8, 0)
     assert contents(HOME / "store") == before
 
 
@@ -74,7 +74,7 @@ def test_it_grows_by_what_is_new(config: Path) -> None:
     for path in (SAMPLE / "read").glob("05-*"):
         (HOME / "read" / path.name).write_bytes(path.read_bytes())
     built = rebuild(config)
-    assert (built.new, built.kept, built.added) == (True, 8, 1)
+    assert (built.new, built.changes.kept, built.changes.new) == (True, 8, 1)
     after = contents(HOME / "store")
     assert before.items() <= after.items()
     store = Store.open(HOME / "store")

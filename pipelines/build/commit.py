@@ -18,7 +18,7 @@ from pipelines.build.statistics import (
 )
 from pipelines.config.build import BuildConfig
 from pipelines.engine.rejects import check_rejects
-from pipelines.engine.state import BuildState
+from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
@@ -39,23 +39,12 @@ class Built:
     Attributes:
         version: the corpus version.
         new: true if this build committed it; false if nothing had changed.
-        kept: number of entries taken over from the parent version.
-        added: number of new entries.
+        changes: entries against those of the parent version.
     """
 
     version: Version
     new: bool
-    kept: int
-    added: int
-
-    @classmethod
-    def of(cls, version: Version, parent: Version | None) -> "Built":
-        """The result of a build from `parent` to `version`, which is `parent` itself if nothing changed."""
-        before = _fingerprints(parent.steps["ingest"] if parent else ())
-        rows = {True: 0, False: 0}
-        for receipt in version.steps["ingest"]:
-            rows[receipt.fingerprint in before] += receipt.rows_in
-        return cls(version, version is not parent, kept=rows[True], added=rows[False])
+    changes: EntryChanges
 
 
 def finish(build: BuildState) -> Built:
@@ -73,11 +62,11 @@ def finish(build: BuildState) -> Built:
         build.artifacts,
         build.specs,
     ):
-        return Built.of(parent, parent)
+        return Built(parent, False, build.changes)
     check_accounts(build.steps)
     check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
     with build.session.console.status("statistics and commit"):
-        return Built.of(_commit(build), parent)
+        return Built(_commit(build), True, build.changes)
 
 
 def _commit(build: BuildState) -> Version:

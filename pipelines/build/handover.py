@@ -13,7 +13,7 @@ from pipelines.build.commit import Built, finish
 from pipelines.build.parent import open_parent
 from pipelines.config.build import BuildConfig
 from pipelines.engine.session import Session
-from pipelines.engine.state import BuildState
+from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt
@@ -61,6 +61,8 @@ class _State:
     steps: dict[str, list[Receipt]]
     artifacts: dict[str, ArtifactRef]
     specs: dict[str, str]
+    changes: EntryChanges = field(default_factory=EntryChanges)
+    taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
 
 _STATE = TypeAdapter(_State)
@@ -95,7 +97,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
     build = _load(handover, session)
     if step == COMMIT:
         built = finish(build)
-        facts = {"version": built.version.number, "new": built.new, "kept": built.kept, "added": built.added}
+        facts = {"version": built.version.number, "committed": built.new, **asdict(built.changes)}
         return replace(handover, step=step, facts=facts)
     steps()[step].run(build)
     state = _State(
@@ -104,6 +106,8 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         steps=build.steps,
         artifacts=build.artifacts,
         specs=build.specs,
+        changes=build.changes,
+        taken=build.taken,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -115,9 +119,9 @@ def built(handover: Handover) -> Built:
     Raises:
         StorageError: the version cannot be read from the store.
     """
-    facts = handover.facts
-    version = load(Store.open(handover.store), facts["version"])
-    return Built(version, bool(facts["new"]), facts["kept"], facts["added"])
+    facts = dict(handover.facts)
+    version = load(Store.open(handover.store), facts.pop("version"))
+    return Built(version, bool(facts.pop("committed")), EntryChanges(**facts))
 
 
 def step_facts(receipts: Sequence[Receipt]) -> dict[str, int]:
@@ -135,7 +139,7 @@ def _load(handover: Handover, session: Session) -> BuildState:
     state = typed(_STATE, read_object(store.get(handover.path), url), url)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs)
+    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs, state.changes, state.taken)
 
 
 def _put(store: Store, state: _State) -> str:

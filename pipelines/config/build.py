@@ -18,6 +18,7 @@ from pipelines.engine.execution import ExecutionConfig
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
+from pipelines.readers.base import Gone
 from pipelines.steps import computations, steps
 from pipelines.steps.ingest import WorkUnitsConfig
 from pipelines.steps.shard import ShardsConfig
@@ -59,6 +60,8 @@ class _BuildConfig(FrozenConfig):
     """The build fails before the commit if a larger share of all entries was rejected."""
     gates: GatesConfig = GatesConfig()
     """Largest changes of a new version against the last one that need no approval by a person."""
+    gone: Gone | None = None
+    """Entries of datasets that no source has any more: `keep` them, `remove` them, or fail (default)."""
     refit: bool = False
     """Fit quantizer and unit language again on all speech, instead of keeping those of the last version."""
     run: ExecutionConfig = ExecutionConfig()

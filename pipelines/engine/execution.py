@@ -31,6 +31,8 @@ class ExecutionConfig(FrozenConfig):
     on_crash: OnCrash = "stop"
     """What to do with an utterance that kills the process that computes it: `stop` without a commit after all other
     work units of the step, or `reject` it. Too little memory kills too, and is no fault of an utterance."""
+    rehash: bool = False
+    """Read the audio of all known entries again, to find files that were replaced without a change of size or time."""
     resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = Field(default={})
     """Custom Ray resources that each worker of a step requests, to select nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)

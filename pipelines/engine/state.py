@@ -18,6 +18,25 @@ SettingsT = TypeVar("SettingsT", bound=FrozenConfig)
 
 
 @dataclass
+class EntryChanges:
+    """Numbers of entries of a new version, compared with its parent.
+
+    Attributes:
+        new: entries that the parent lacks.
+        changed: entries with other audio, or of which other things are said.
+        removed: entries of the parent that the new version lacks.
+        gone: entries that no source lists any more and that stay.
+        kept: unchanged entries, without those that are gone.
+    """
+
+    new: int = 0
+    changed: int = 0
+    removed: int = 0
+    gone: int = 0
+    kept: int = 0
+
+
+@dataclass
 class BuildState:
     """Receipts and artifacts so far, and the version that the build starts from.
 
@@ -28,6 +47,8 @@ class BuildState:
         steps: receipts by step.
         artifacts: artifacts by kind.
         specs: fingerprint by artifact or step; the result of the parent version is kept while it is unchanged.
+        changes: entries against those of the parent version.
+        taken: work units of `ingest` of the parent version that a new one replaces, by fingerprint.
     """
 
     config: "BuildConfig"
@@ -36,6 +57,8 @@ class BuildState:
     steps: dict[str, list[Receipt]] = field(default_factory=dict[str, list[Receipt]])
     artifacts: dict[str, ArtifactRef] = field(default_factory=dict[str, ArtifactRef])
     specs: dict[str, str] = field(default_factory=dict[str, str])
+    changes: EntryChanges = field(default_factory=EntryChanges)
+    taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:

@@ -16,12 +16,15 @@ from pydantic import AfterValidator, Field
 from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
+from pipelines.readers.places import Place
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
 from unitlang.urls import redacted
 
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
+Gone = Literal["keep", "remove", "fail"]
+"""What a build does with entries that are not listed any more."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
 """Kinds of paths that a source may have."""
 DATASET_PATTERN = r"^[^/@\s]+$"
@@ -144,6 +147,20 @@ class Reader(FrozenConfig, ABC):
     """Language of every utterance, unless the source states it."""
     channel: Annotated[int, Field(ge=0)] | Literal["mix", "each"] = "mix"
     """Channel of every utterance from 0, `mix` of all, or `each` as an utterance; unless the source states one."""
+
+    gone: Gone = "keep"
+    """Entries of the corpus that the source does not list any more: `keep` them, `remove` them, or `fail`."""
+
+    def root(self) -> str:
+        """Folder or URL that the audio lies below, without a slash at its end; paths in the corpus start from it.
+
+        Raises:
+            UserError: no file system understands the URL of the source.
+            Unreachable: its server does not answer.
+        """
+        place = Place.of(getattr(self, "audio_dir", None) or self.path)
+        folder = place if self.reads == "folder" or place.is_folder() else place.parent
+        return folder.uri.rstrip("/")
 
     def bad(
         self, source: str, reason: str, message: str, name: str | None = None, *, dialogue: str | None = None

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from pipelines.engine.step import Reject, noted
 from pipelines.errors import USER_ERRORS, UserError
+from pipelines.readers.base import BadItem, Item
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
-from pipelines.records import Audio, SpokenRow
+from pipelines.records import SpokenRow
+from pipelines.steps.roots import absolute
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source
@@ -40,6 +42,8 @@ def audio_source(uri: str) -> AudioSource:
     return fetch(uri) if is_parquet_uri(uri) else uri
 
 
+Content = tuple[str | None, int, int, int | None]
+"""Checksum of the encoded audio, offset and length in samples at 16 kHz, and channel."""
 Blocks = Iterator[NDArray[np.float32]]
 """Consecutive blocks waveform_N of an utterance, at 16 kHz."""
 
@@ -56,7 +60,7 @@ def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[S
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    files = (list(group) for _, group in groupby(rows, lambda row: (row["audio"], row.get("channel"))))
+    files = (list(group) for _, group in groupby(rows, lambda row: (row["audio"], row.get("root"), row.get("channel"))))
     if threads == 1:
         return chain.from_iterable(map(_file_streams, files))
     jobs = (partial(_file_streams if _is_long(file) else _decoded, file) for file in files)
@@ -64,7 +68,7 @@ def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[S
 
 
 def _file_streams(rows: list[SpokenRow]) -> Iterator[tuple[SpokenRow, Blocks]]:
-    source = ingested_source(rows[0]["audio"], rows[0]["checksum"])
+    source = ingested_source(rows[0])
     segments = [(row["offset_samples"], row["num_samples"]) for row in rows]
     return zip(rows, stream_segments(source, segments, channel=rows[0].get("channel")), strict=True)
 
@@ -168,35 +172,57 @@ def place_of(row: SpokenRow) -> str:
     return f"utterance {row['utterance_id']}, audio {row['audio']['uri']}"
 
 
+def same_audio(row: SpokenRow) -> Content:
+    """What the units of an utterance depend on, besides the quantizer."""
+    return row["checksum"], row["offset_samples"], row["num_samples"], row.get("channel")
+
+
 def crash_reject(row: SpokenRow) -> Reject:
     """The reject of an utterance that kills the process that computes it; the message is added later."""
     return Reject(row["dataset"], str(row["audio"]["uri"]), "crashed", "", row["utterance_id"], row["source_key"])
 
 
-def ingested_source(audio: Audio, expected: str) -> AudioSource:
-    """The source of a value of the `audio` column, after a check that its bytes are those that `ingest` read.
+def ingested_source(row: SpokenRow) -> AudioSource:
+    """The audio of an utterance, after a check that its bytes are those that `ingest` read.
 
     Without the check, the corpus would keep units of other bytes beside a wrong checksum.
 
-    Args:
-        audio: value of the `audio` column.
-        expected: its SHA-256 in the table `utterances`.
-
     Raises:
-        UserError: the file is missing or changed; the message names it and the remedy.
+        UserError: the file is missing or changed, or its root is unknown; the message names it and the remedy.
     """
-    uri = audio["uri"]
+    audio, expected = row["audio"], row["checksum"]
+    uri = str(audio["uri"])
     try:
-        source = audio["bytes"] if audio["bytes"] is not None else audio_source(str(uri))
+        if audio["bytes"] is not None:
+            source: AudioSource = audio["bytes"]
+        else:
+            uri = absolute(uri, row.get("root"), row["dataset"])
+            source = audio_source(uri)
         found = checksum(source)
     except AudioError as error:
         raise UserError(f"{uri}: was there when it was ingested, and now {error.message}; bring it back") from error
     if found != expected:
         raise UserError(
             f"{uri}: its contents changed since it was ingested (SHA-256 {found[:8]}, was {expected[:8]}); "
-            "bring the old file back, or build into a new store"
+            "build again to take the new contents"
         )
     return source
+
+
+def contents(entries: Sequence[Item | BadItem]) -> list[str | None]:
+    """SHA-256 of the audio of entries; None of one that has no audio, or whose file is missing.
+
+    Raises:
+        Unreachable: a server does not answer.
+    """
+    return [_content(entry.uri) if isinstance(entry, Item) and entry.uri else None for entry in entries]
+
+
+def _content(uri: str) -> str | None:
+    try:
+        return checksum(audio_source(uri))
+    except AudioError as error:
+        return None if error.reason == "missing" else sha256().hexdigest()  # an empty file
 
 
 @dataclass(frozen=True)

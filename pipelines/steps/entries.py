@@ -1,73 +1,94 @@
-"""Entries of sources that a corpus does not hold yet, in chunks that cut no dialogue."""
+"""Entries of sources as lines of the work units of `ingest`, in groups that stay together.
+
+A group is a dialogue, or one single entry. It has a name that depends on what the source calls it, never on what the
+source says about it, so that a corpus can follow its sources.
+"""
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
-from storage.store import Store
-from storage.tables import read_table
-from storage.versions import Version
+from pipelines.readers.places import Place
+from pipelines.steps.roots import relative
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
 """Dataset and dialogue id."""
+Signature = tuple[int | None, int | None]
+"""Size in bytes and time of change in ns of the audio file of an entry, as far as the listing knows them."""
+KINDS: Mapping[str, type[Entry]] = {"item": Item, "bad": BadItem}
+"""Classes of entries by the `kind` of their line."""
 
 
-class Known:
-    """Keys of the entries and digests of the utterance ids that a corpus holds, 16 bytes each.
+@dataclass(frozen=True)
+class Group:
+    """A dialogue, or one single entry.
 
-    `keys` maps each key to the number of the last source that listed it; 0 = none yet.
-
-    Args:
-        store: the corpus.
-        parent: the version to read; None for an empty corpus.
-
-    Raises:
-        StorageError: a file of the version cannot be read.
+    Attributes:
+        name: digest of its identity.
+        entries: in the order of the source.
     """
 
-    def __init__(self, store: Store, parent: Version | None) -> None:
-        self.keys: dict[bytes, int] = {}
-        self.source = 1
-        self.copies: Counter[bytes] = Counter()
+    name: bytes
+    entries: Sequence[Entry]
+
+
+class Admission:
+    """Decides what the entries of all sources become: ids are unique, and an entry that its source repeats is a reject.
+
+    What it decides depends on the listings alone.
+    """
+
+    def __init__(self) -> None:
         self.ids: set[bytes] = set()
-        for file in parent.files("utterances", step="ingest") if parent else ():
-            table = read_table(store, file.path, ["utterance_id", "source_key"])
-            self.keys.update(dict.fromkeys(table["source_key"].to_pylist(), 0))
-            self.ids.update(digest16(name) for name in table["utterance_id"].to_pylist())
-        for file in parent.files("rejects", step="ingest") if parent else ():
-            self.keys.update(dict.fromkeys(read_table(store, file.path, ["source_key"])["source_key"].to_pylist(), 0))
+        self.names = Names()
+        self._listed: dict[bytes, int] = {}
+        self._source = 0
 
-    def next_source(self) -> None:
-        """Say that the entries of another source follow: what it lists may be what an earlier one listed."""
-        self.source += 1
-        self.copies.clear()
+    def groups(self, entries: Iterable[Entry]) -> Iterator[Group]:
+        """Yield the groups of the next source; entries that an earlier source listed too are left out."""
+        self._source += 1
+        for dialogue in entry_dialogues(entries):
+            admitted = self._admit(dialogue)
+            if admitted:
+                yield Group(self.names.name(admitted[0]), admitted)
 
-    def admit(self, dialogue: Sequence[Entry]) -> dict[bytes, Entry]:
-        """Register the new entries of a dialogue, or one single entry; return them by key.
-
-        Entries that the corpus or an earlier source has are left out. An entry that its source lists again becomes a
-        reject with a key of its own. If the id of one new entry is taken, all become rejects.
-        """
-        new: dict[bytes, Entry] = {}
+    def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
+        """The entries of a dialogue; if the id of one is taken, all become rejects."""
+        admitted: list[Entry] = []
         for entry in dialogue:
             key = entry.key()
-            again = self.keys.get(key) == self.source
-            if again:
-                key = self._next_key(key)
-            if key not in self.keys:
-                new[key] = _duplicate(entry) if again and isinstance(entry, Item) else entry
-            self.keys[key] = self.source
-        if any(entry.utterance_id and digest16(entry.utterance_id) in self.ids for entry in new.values()):
-            return {key: _duplicate(entry) if isinstance(entry, Item) else entry for key, entry in new.items()}
-        self.ids.update(digest16(entry.utterance_id) for entry in new.values() if isinstance(entry, Item))
-        return new
+            source = self._listed.setdefault(key, self._source)
+            if source != self._source:
+                continue
+            admitted.append(entry)
+        digests = [digest16(entry.utterance_id) for entry in admitted if entry.utterance_id]
+        if any(digest in self.ids for digest in digests):
+            return [_duplicate(entry) if isinstance(entry, Item) else entry for entry in admitted]
+        self.ids.update(digest16(entry.utterance_id) for entry in admitted if isinstance(entry, Item))
+        return admitted
 
-    def _next_key(self, key: bytes) -> bytes:
-        """Return the key of the next copy of an entry."""
-        self.copies[key] += 1
-        return digest16(f"{key.hex()} again, {self.copies[key]}")
+
+class Names:
+    """Names of groups: digests of the dialogue, of the utterance id, or of the place of a broken entry.
+
+    The second group that has the same one, the third and so on, have names of their own.
+    """
+
+    def __init__(self) -> None:
+        self._times: Counter[bytes] = Counter()
+
+    def name(self, first: Entry) -> bytes:
+        """The name of the next group, by its first entry."""
+        dialogue = dialogue_of(first)
+        place = dialogue or first.utterance_id or (first.source if isinstance(first, BadItem) else None)
+        name = digest16(json.dumps(place))
+        self._times[name] += 1
+        times = self._times[name]
+        return name if times == 1 else digest16(f"{name.hex()} {times}")
 
 
 def _duplicate(item: Item) -> BadItem:
@@ -76,20 +97,58 @@ def _duplicate(item: Item) -> BadItem:
         source=item.uri or item.utterance_id,
         dataset=item.dataset,
         reason="duplicate_id",
-        message=f"another {what}, or the corpus with other contents, has this id; rename it, or build into a new store",
+        message=f"another {what} has this id; rename one of them",
         utterance_id=item.utterance_id,
         dialogue_id=item.dialogue_id,
     )
 
 
-def fresh_entries(entries: Iterable[Entry], known: Known) -> Iterator[tuple[Dialogue | None, str]]:
-    """Yield dialogue and JSON line of each new entry of one source."""
-    known.next_source()
-    for group in entry_dialogues(entries):
-        for key, entry in known.admit(group).items():
-            kind = "bad" if isinstance(entry, BadItem) else "item"
-            line = {"kind": kind, "key": key.hex(), "item": entry.stated()}
-            yield dialogue_of(entry), json.dumps(line, sort_keys=True)
+def described(entry: Entry, root: str | None) -> dict[str, Any]:
+    """What a source says about an entry: its values, with paths from the root on, and without the size of the file."""
+    values = entry.stated()
+    if isinstance(entry, Item):
+        del values["size"]
+        if entry.uri is not None:
+            values["uri"] = relative(entry.uri, root)
+    elif root is not None:
+        values["source"] = relative(entry.source, root)
+        values["message"] = entry.message.replace(f"{root}/", "")
+    return values
+
+
+def to_line(values: Mapping[str, Any], content: str | None = None) -> str:
+    """An entry as a line of a work unit.
+
+    Args:
+        values: the described entry.
+        content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
+    """
+    kind = "bad" if "reason" in values else "item"
+    marked = {"item": values} if content is None else {"item": values, "content": content}
+    key = digest16(json.dumps(marked, sort_keys=True)).hex()
+    return json.dumps({"kind": kind, "key": key, **marked}, sort_keys=True)
+
+
+def from_line(line: Mapping[str, Any]) -> Entry:
+    """The entry of a line, as `described`."""
+    return KINDS[line["kind"]](**line["item"])
+
+
+def stated(values: Iterable[Mapping[str, Any]]) -> bytes:
+    """Digest of what is said about the entries of a group."""
+    return digest16("\n".join(json.dumps(described, sort_keys=True) for described in values))
+
+
+def signature(entry: Entry) -> Signature | None:
+    """What tells without reading whether the audio file of an entry was replaced; None without audio."""
+    if not isinstance(entry, Item) or entry.uri is None:
+        return None
+    file = entry.uri.partition("#row=")[0]
+    try:
+        version = None if "://" in file else Place.of(file).version()
+    except OSError:
+        return None, None
+    return version or (entry.size, None)
 
 
 def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -113,17 +172,3 @@ def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 def dialogue_of(entry: Entry) -> Dialogue | None:
     """The dialogue of an entry, if any; dialogue ids are unique only within a dataset."""
     return None if entry.dialogue_id is None else (entry.dataset, entry.dialogue_id)
-
-
-def chunks(entries: Iterable[tuple[Dialogue | None, str]], size: int) -> Iterator[list[str]]:
-    """Yield lists of at least `size` lines, except the last one, without splitting a dialogue."""
-    lines: list[str] = []
-    last: Dialogue | None = None
-    for dialogue, line in entries:
-        if len(lines) >= size and (dialogue is None or dialogue != last):
-            yield lines
-            lines = []
-        lines.append(line)
-        last = dialogue
-    if lines:
-        yield lines

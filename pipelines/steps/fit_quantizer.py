@@ -31,6 +31,7 @@ from pipelines.records import (
     statistics_of,
 )
 from pipelines.steps.audio_files import computed, crash_reject
+from pipelines.steps.roots import Roots, located, roots_of
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact, read_card
 from storage.receipts import Receipt
@@ -279,24 +280,26 @@ def _sample(build: BuildState) -> list[Receipt]:
     frames = sum(piece.samples for _, piece in speech) / features.grid().hop
     share = min(1.0, config.max_frames / frames) if frames else 1.0
     step = SampleFeatures(features.model_dump(), features.fingerprint(), config.seed, round(share, 6))
-    work_units = list(_sample_work_units(step, speech))
+    work_units = list(_sample_work_units(step, speech, roots_of(build.config.sources)))
     return build.session.run(step, work_units, speed=features.speed, gpu=features.gains_by_gpu)
 
 
 def _sample_work_units(
-    step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]]
+    step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]], roots: Roots
 ) -> Iterator[WorkUnit[SamplePayload]]:
     """Yield work units of about the same length that share the chosen speech."""
     size = sum(piece.samples for _, piece in speech) // SAMPLE_WORK_UNITS
     size = min(max(size, SHORTEST), LONGEST)
     for group in grouped(speech, lambda group, _: sum(piece.samples for _, piece in group) >= size):
-        yield _sample_work_unit(step, group)
+        yield _sample_work_unit(step, group, roots)
 
 
-def _sample_work_unit(step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]]) -> WorkUnit[SamplePayload]:
+def _sample_work_unit(
+    step: SampleFeatures, speech: Sequence[tuple[UtteranceFile, Piece]], roots: Roots
+) -> WorkUnit[SamplePayload]:
     samples = sum(piece.samples for _, piece in speech)
     parts = [(file, [astuple(piece) for _, piece in pieces]) for file, pieces in groupby(speech, lambda part: part[0])]
-    payload = SamplePayload(parts=[SampledFile(path=file.path, pieces=pieces) for file, pieces in parts])
+    payload = SamplePayload(parts=[SampledFile(path=file.path, pieces=pieces) for file, pieces in parts], roots=roots)
     return step.work_unit([[file.sha256, pieces] for file, pieces in parts], payload, samples / SAMPLE_RATE)
 
 
@@ -306,6 +309,7 @@ def _rows(store: Store, payload: SamplePayload) -> Iterator[SpokenRow]:
         pieces = [Piece(*values) for values in part["pieces"]]
         rows = read_table(store, part["path"]).take([piece.row for piece in pieces]).to_pylist()
         for row, piece in zip(rows, pieces, strict=True):
+            located([row], payload.get("roots", {}))
             row |= {"offset_samples": row["offset_samples"] + piece.offset, "num_samples": piece.samples}
             yield cast(SpokenRow, row)
 

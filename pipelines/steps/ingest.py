@@ -1,15 +1,15 @@
 """Step 1: list the sources, check the audio of each entry, normalise its text, and write utterances and rejects.
 
-A plan only appends. Entries that the parent version holds or has rejected are skipped. New ones are grouped into
-chunks in the order of their source. Each chunk gives utterance files of about half an hour, which are the work units
-of all later steps. A dialogue is never split.
+Entries are grouped into chunks in the order of their source. Each chunk gives utterance files of about half an hour,
+which are the work units of all later steps. A dialogue is never split. In a version that follows another one, chunks
+whose entries are the same stay (`pipelines.steps.following`).
 """
 
 import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import Field
 
@@ -19,11 +19,14 @@ from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
-from pipelines.readers.base import BadItem, Item, Reader, read_source
+from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
-from pipelines.records import FilePayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
+from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.entries import Known, chunks, fresh_entries
+from pipelines.steps.holdings import entries_path
+from pipelines.steps.planning import Planner, follow, left_out
+from pipelines.steps.roots import Roots, absolute, roots_of
+from pipelines.steps.taking_over import TakenRows
 from storage.schemas import table_of
 from storage.store import Store
 from storage.versions import Version
@@ -32,6 +35,9 @@ from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
 
+if TYPE_CHECKING:
+    pass
+
 SPEED = 2_000.0
 """Approximate seconds of audio that one core ingests per second: it reads headers and computes checksums."""
 ROUNDING = SAMPLE_RATE // 10
@@ -39,8 +45,6 @@ ROUNDING = SAMPLE_RATE // 10
 PADDING = SAMPLE_RATE // 2
 """Tolerance for whole files, 0.5 s, where it does not more than double the file: ffprobe and sox also count what
 encoders put before and after the speech and no player plays (LAME: 0.2 s at 8 kHz, nearly as long as a digit)."""
-GUESSED_SECONDS_PER_ITEM = 10.0
-"""Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
 
 
 class WorkUnitsConfig(FrozenConfig):
@@ -53,7 +57,7 @@ class WorkUnitsConfig(FrozenConfig):
 
 
 @dataclass(frozen=True)
-class Ingest(TableStep[FilePayload]):
+class Ingest(TableStep[IngestPayload]):
     """Step from entries of sources to utterances.
 
     Attributes:
@@ -73,18 +77,20 @@ class Ingest(TableStep[FilePayload]):
         """See `TableStep.plan`.
 
         Raises:
-            UserError: a source cannot be read, or all speech must be ingested again but the sources no longer list all
-                of it.
+            UserError: a source cannot be read, or entries are gone that must not be.
         """
-        config = build.config.work_units
-        step, chunk = cls.configured(build), config.items
-        same = build.matches_parent(cls.name, fingerprint(*step.identity(), chunk))
-        parent = build.parent if same else None
+        step, config = cls.configured(build), build.config
+        planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
+        same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
-            work_units = list(plan(build.session.store, step, build.config.sources, parent, chunk))
-        if build.parent and parent is None:
-            check_nothing_left_out(build.session.store, build.parent, work_units)
-        return Plan(step, work_units, SPEED, kept=parent.steps["ingest"] if parent else ())
+            following = follow(planner, config, build.parent_receipts(cls.name))
+            build.changes = following.changes
+            keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
+            if following.changes.gone and not keeps_rows:
+                raise UserError(left_out(following.changes.gone))
+            work_units = [*(planner.changed() if same else planner.regrouped(keeps_rows)), *planner.new]
+        build.taken = {unit.fingerprint: list(unit.payload.get("taken", ())) for unit in work_units}
+        return Plan(step, work_units, SPEED, kept=planner.kept() if same else ())
 
     @classmethod
     def configured(cls, build: BuildState) -> Self:
@@ -95,7 +101,8 @@ class Ingest(TableStep[FilePayload]):
     def stored_plan(cls, build: BuildState) -> Plan:
         """The plan of the work units that a version has, from the stored entries; the sources are not listed."""
         names = [receipt.fingerprint for receipt in build.steps[cls.name]]
-        work_units = [WorkUnit(name, FilePayload(path=entries_path(name)), 0.0) for name in names]
+        roots = roots_of(build.config.sources)
+        work_units = [WorkUnit(name, IngestPayload(path=entries_path(name), roots=roots), 0.0) for name in names]
         return Plan(cls.configured(build), work_units, SPEED)
 
     @classmethod
@@ -103,20 +110,22 @@ class Ingest(TableStep[FilePayload]):
         """See `TableStep.check`."""
         check_some_left(build.session.store, build.steps, cls.name)
 
-    def open(self, store: Store) -> Process[FilePayload]:
+    def open(self, store: Store) -> Process[IngestPayload]:
         """See `Step.open`."""
 
-        def process(payload: FilePayload) -> Output:
-            return ingest_entries(selected(_entries(store, payload), payload), self.minutes, self.min_samples)
+        def process(payload: IngestPayload) -> Output:
+            lines = selected(_entries(store, payload), payload)
+            taken = TakenRows.of(store, self.name, payload.get("taken", ()), payload.get("roots", {}))
+            return ingest_entries(lines, self.minutes, self.min_samples, taken)
 
         return process
 
-    def crash_rejects(self, store: Store, payload: FilePayload) -> list[Reject]:
+    def crash_rejects(self, store: Store, payload: IngestPayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [_crash_reject(entry) for entry in _entries(store, payload)]
 
 
-def _entries(store: Store, payload: FilePayload) -> list[dict[str, Any]]:
+def _entries(store: Store, payload: IngestPayload) -> list[dict[str, Any]]:
     return [json.loads(line) for line in store.get(payload["path"]).splitlines()]
 
 
@@ -126,38 +135,64 @@ def _crash_reject(entry: dict[str, Any]) -> Reject:
     return Reject(item["dataset"], source, "crashed", "", item.get("utterance_id"), bytes.fromhex(entry["key"]))
 
 
-def ingest_entries(entries: Sequence[dict[str, Any]], minutes: float, min_samples: int) -> Output:
+def ingest_entries(
+    entries: Sequence[dict[str, Any]], minutes: float, min_samples: int, taken: TakenRows | None = None
+) -> Output:
     """Ingest one chunk of planned entries.
 
     Args:
-        entries: lines of the chunk, as `fresh_entries` writes them.
+        entries: the lines of the chunk.
         minutes: as in `Ingest`.
         min_samples: as in `Ingest`.
+        taken: rows of entries that were ingested before.
     """
+    taken = taken or TakenRows()
     rows: list[UtteranceRow] = []
     rejects: list[Reject] = []
     facts = FileFacts()
-    rows_in = 0
     for entry in entries:
         key = bytes.fromhex(entry["key"])
         if entry["kind"] == "bad":
             bad = BadItem(**entry["item"])
             rejects.append(Reject(bad.dataset, bad.source, bad.reason, bad.message, bad.utterance_id, key))
-            rows_in += 1
-            continue
-        for item in per_channel(Item(**entry["item"]), facts):
-            rows_in += 1
-            source = item.uri or item.utterance_id
-            try:
-                with noted(f"utterance {item.utterance_id}, audio {source}"):
-                    rows.append(utterance_row(item, key, facts, min_samples))
-            except AudioError as error:
-                rejects.append(Reject(item.dataset, source, error.reason, error.message, item.utterance_id, key))
+        elif key in taken.rows or key in taken.rejects:
+            rows += taken.rows.get(key, ())
+            rejects += taken.rejects.get(key, ())
+        else:
+            _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
     groups = list(cut(rows, minutes))
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
-    return Output(tables, rows_in, len(rows), rejects, stats)
+    if taken.work_units:
+        stats["taken"] = taken.work_units
+    return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+
+
+def _ingest_item(
+    stored: Item,
+    key: bytes,
+    roots: Roots,
+    facts: FileFacts,
+    min_samples: int,
+    rows: list[UtteranceRow],
+    rejects: list[Reject],
+) -> None:
+    """Add a row or a reject for each channel of an item; only its path from the root on is written."""
+    root = roots.get(stored.dataset)
+    located = stored if stored.uri is None else replace(stored, uri=absolute(stored.uri, root, stored.dataset))
+    for item in per_channel(located, facts):
+        try:
+            with noted(f"utterance {item.utterance_id}, audio {item.uri or item.utterance_id}"):
+                row = utterance_row(item, key, facts, min_samples)
+        except AudioError as error:
+            source = stored.uri or item.utterance_id
+            message = error.message.replace(f"{root}/", "") if root else error.message
+            rejects.append(Reject(item.dataset, source, error.reason, message, item.utterance_id, key))
+        else:
+            if row["audio"] is not None:
+                row["audio"]["uri"] = stored.uri
+            rows.append(row)
 
 
 def per_channel(item: Item, facts: FileFacts) -> list[Item]:
@@ -277,58 +312,8 @@ def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
-def plan(
-    store: Store, step: Ingest, sources: Sequence[Reader], parent: Version | None, chunk: int
-) -> Iterator[WorkUnit[FilePayload]]:
-    """Yield work units for all entries of the sources that the parent version lacks.
-
-    The entries of a chunk are written to the store, so that neither the driver nor Ray holds them.
-
-    Args:
-        store: the corpus.
-        step: the configured step.
-        sources: readers of the entries.
-        parent: the version whose entries are skipped; None = all entries are new.
-        chunk: entries of a source in one work unit.
-
-    Raises:
-        UserError: a source cannot be read.
-        StorageError: the store cannot be read or written.
-    """
-    known = Known(store, parent)
-    for position, source in enumerate(sources):
-        for lines in chunks(fresh_entries(read_source(source, position), known), chunk):
-            data = "\n".join(lines).encode()
-            name = fingerprint(*step.identity(), lines)
-            path = entries_path(name)
-            if not store.exists(path):
-                store.put(path, data)
-            yield WorkUnit(name, FilePayload(path=path), GUESSED_SECONDS_PER_ITEM * len(lines))
-
-
-def entries_path(fingerprint: str) -> str:
-    """Path of the planned entries of a work unit."""
-    return f"data/items/{fingerprint}.jsonl"
-
-
-def check_nothing_left_out(store: Store, parent: Version, work_units: Sequence[WorkUnit[FilePayload]]) -> None:
-    """Refuse to ingest a corpus anew from sources that no longer list all entries of its last version.
-
-    Otherwise the new version would lose committed entries.
-
-    Args:
-        store: the corpus.
-        parent: its last version.
-        work_units: the plan of the new version.
-
-    Raises:
-        UserError: an entry is missing; the message names the number of missing entries and the remedy.
-    """
-    lines = (line for work_unit in work_units for line in store.get(work_unit.payload["path"]).splitlines())
-    left_out = Known(store, parent).keys.keys() - {bytes.fromhex(json.loads(line)["key"]) for line in lines}
-    if left_out:
-        raise UserError(
-            f"work_units: with other work units all speech is ingested anew, but the sources no longer list "
-            f"{len(left_out)} entries of version {parent.number} as they were; undo the change, bring the sources "
-            "back, or build into a new store"
-        )
+def keeps_rows_of(step: Ingest, parent: Version) -> bool:
+    """Return whether the rows of a version are those of this step, although it groups them in another way."""
+    minutes, items = (parent.config["work_units"][name] for name in ("minutes", "items"))
+    spec = fingerprint(*replace(step, minutes=minutes).identity(), items)
+    return parent.lineage["specs"].get(step.name) == spec

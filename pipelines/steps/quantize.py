@@ -1,5 +1,6 @@
 """Step 3: decode and resample the audio, extract features and assign units in one pass; write them as runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,7 +12,7 @@ from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject
 from pipelines.records import (
-    FilePayload,
+    QuantizePayload,
     Receipts,
     SpokenRow,
     StepStatistics,
@@ -22,6 +23,8 @@ from pipelines.records import (
 )
 from pipelines.steps.audio_files import computed, crash_reject
 from pipelines.steps.fit_quantizer import load_quantizer
+from pipelines.steps.roots import located, roots_of
+from pipelines.steps.taking_over import TakenUnits, sources_of, units_files
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -35,7 +38,7 @@ class WrongFrames(RuntimeError):  # noqa: N818 - reads as what it says
 
 
 @dataclass(frozen=True)
-class Quantize(TableStep[FilePayload]):
+class Quantize(TableStep[QuantizePayload]):
     """Step from utterances to units.
 
     Attributes:
@@ -52,8 +55,21 @@ class Quantize(TableStep[FilePayload]):
     def plan(cls, build: BuildState) -> Plan:
         """See `TableStep.plan`."""
         step = cls(build.artifacts["quantizer"].fingerprint)
+        roots, sources = roots_of(build.config.sources), sources_of(build)
+        parent = build.parent
+        same = parent is not None and parent.artifacts["quantizer"].fingerprint == step.quantizer
+        before = units_files(build) if same else {}
         work_units = [
-            step.work_unit(file.sha256, FilePayload(path=file.path), file.seconds) for file in build.utterance_files
+            step.work_unit(
+                file.sha256,
+                QuantizePayload(
+                    path=file.path,
+                    roots=roots,
+                    taken=[before[source.path] for source in sources[file.path] if source.path in before],
+                ),
+                file.seconds,
+            )
+            for file in build.utterance_files
         ]
         features = build.config.features
         return Plan(step, work_units, features.speed, features.gains_by_gpu)
@@ -68,46 +84,58 @@ class Quantize(TableStep[FilePayload]):
         """See `TableStep.check`."""
         check_some_left(build.session.store, build.steps, cls.name)
 
-    def open(self, store: Store) -> Process[FilePayload]:
+    def open(self, store: Store) -> Process[QuantizePayload]:
         """See `Step.open`."""
         device, threads = prepare_device()
         quantizer = load_quantizer(store, self.quantizer, device)
 
-        def process(payload: FilePayload) -> Output:
-            return quantize_rows(selected(_rows(store, payload), payload), quantizer, threads)
+        def process(payload: QuantizePayload) -> Output:
+            rows = selected(_rows(store, payload), payload)
+            taken = TakenUnits(store, payload.get("taken", ()), rows)
+            return quantize_rows(rows, quantizer, threads, taken)
 
         return process
 
-    def crash_rejects(self, store: Store, payload: FilePayload) -> list[Reject]:
+    def crash_rejects(self, store: Store, payload: QuantizePayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [crash_reject(row) for row in _rows(store, payload)]
 
 
-def _rows(store: Store, payload: FilePayload) -> list[SpokenRow]:
-    return spoken_rows(read_table(store, payload["path"]).to_pylist())
+def _rows(store: Store, payload: QuantizePayload) -> Sequence[SpokenRow]:
+    return located(spoken_rows(read_table(store, payload["path"]).to_pylist()), payload.get("roots", {}))
 
 
-def quantize_rows(rows: list[SpokenRow], quantizer: Quantizer, threads: int = 1) -> Output:
+def quantize_rows(
+    rows: Sequence[SpokenRow], quantizer: Quantizer, threads: int = 1, taken: TakenUnits | None = None
+) -> Output:
     """Quantize utterances; those whose audio is unusable become rejects.
 
     Args:
         rows: utterances with audio.
         quantizer: the quantizer.
         threads: number of threads that decode.
+        taken: units and rejects of earlier work units, made by the same quantizer.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
         WrongFrames: the number of frames of an utterance is not that of the extractor's grid.
         Exception: any failure of the extractor, with a note that names the utterance.
     """
+    units = [taken.units_of(row) if taken else None for row in rows]
+    known = [taken.reject_of(row) if taken else None for row in rows]
+    todo = [number for number in range(len(rows)) if units[number] is None and known[number] is None]
     faults: dict[int, AudioError] = {}
-    encoders = [RunEncoder() for _ in rows]
-    for number, units_T in computed(rows, quantizer.quantize_many, faults, threads):
+    encoders = [RunEncoder() for _ in todo]
+    for number, units_T in computed([rows[number] for number in todo], quantizer.quantize_many, faults, threads):
         encoders[number].add(units_T)
-    usable = [number for number in range(len(rows)) if number not in faults]
-    quantized = [_units_row(rows[number], encoders[number].finish(), quantizer) for number in usable]
-    rejects = [_reject(rows[number], faults[number]) for number in sorted(faults)]
-    stats = StepStatistics(datasets=count_datasets(rows[number] for number in usable))
+    for position, number in enumerate(todo):
+        if position in faults:
+            known[number] = _reject(rows[number], faults[position])
+        else:
+            units[number] = _units_row(rows[number], encoders[position].finish(), quantizer)
+    quantized = [row for row in units if row is not None]
+    rejects = [reject for reject in known if reject is not None]
+    stats = StepStatistics(datasets=count_datasets(row for row, made in zip(rows, units, strict=True) if made))
     table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(quantized), rejects, stats)
 
@@ -129,4 +157,6 @@ def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, ob
 
 
 def _reject(row: SpokenRow, error: AudioError) -> Reject:
-    return Reject(row["dataset"], error.source, error.reason, error.message, row["utterance_id"], row["source_key"])
+    uri, root = row["audio"]["uri"] or error.source, row.get("root")
+    message = error.message.replace(f"{root}/", "") if root else error.message
+    return Reject(row["dataset"], uri, error.reason, message, row["utterance_id"], row["source_key"])

@@ -1,7 +1,8 @@
 """Step 6: write the training tables: join utterances and words to examples, and shuffle them in balanced shards.
 
 A shard holds the shuffled examples of a few hours of new work units, chosen at random with a seed. Shards of earlier
-versions stay unchanged, so new audio only adds shards.
+versions stay while the work units in them stay, so new audio only adds shards. A shard that is made again takes its
+FLAC from the earlier ones, so the source's audio is not needed.
 """
 
 import io
@@ -20,12 +21,25 @@ from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, WorkUnit, noted
-from pipelines.records import Receipts, ShardFiles, ShardPayload, SpokenRow, StepStatistics, UtteranceFile, WordsRow
+from pipelines.records import (
+    Receipts,
+    ShardFiles,
+    ShardPayload,
+    Spoken,
+    SpokenRow,
+    StepStatistics,
+    UtteranceFile,
+    WordsRow,
+    statistics_of,
+    utterance_files,
+)
 from pipelines.steps.audio_files import place_of, row_streams
 from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
 from pipelines.steps.ingest import dialogues
+from pipelines.steps.roots import Roots, located, roots_of
 from pipelines.steps.sample import priority
-from storage.receipts import Receipt
+from pipelines.steps.taking_over import sources_of, taken_flacs
+from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS, TRAINING
 from storage.store import Store
 from storage.tables import read_table
@@ -33,6 +47,10 @@ from unitlang.frames import SAMPLE_RATE
 
 SPEED = 500.0
 """Approximate seconds of audio that one core decodes and writes as FLAC per second."""
+WITH_AUDIO = ("s2t", "echo")
+"""Training tables with FLAC of the speech inputs."""
+Paths = tuple[str, str]
+"""Paths of the utterances of a work unit and of their words."""
 FULL_SCALE = 32768
 """Scale of 16-bit samples in FFmpeg, so that 16-bit speech is written back exactly."""
 
@@ -62,14 +80,29 @@ class Shard(TableStep[ShardPayload]):
 
     @classmethod
     def plan(cls, build: BuildState) -> Plan:
-        """See `TableStep.plan`; work units that shards of the parent version hold are skipped."""
+        """See `TableStep.plan`; shards of the parent version stay while all that they hold stays."""
         step = cls(build.config.shards.model_dump(mode="json"))
         language = build.artifacts["unit_language"].fingerprint
         _, revision, values = step.identity()
         same = build.matches_parent(cls.name, fingerprint(build.specs["ingest"], revision, values, language))
-        kept, done = _kept(build) if same else ((), 0)
-        work_units = list(plan(step, build.utterance_files[done:], build.steps["encode"][done:]))
+        earlier = EarlierShards(build)
+        words = [receipt.files[0] for receipt in build.steps["encode"]]
+        parts = shuffled([Part(*pair) for pair in zip(build.utterance_files, words, strict=True)], step)
+        kept = earlier.kept({part.paths for part in parts}) if same else []
+        todo = without(parts, {paths for shard in kept for paths in earlier.holds(shard)})
+        mended = earlier.mended(kept, todo) if same else []
+        new = without(todo, {part.paths for group in mended for part in group})
+        groups = [*mended, *plan(step, new)]
+        roots = roots_of(build.config.sources)
+        work_units = [step.work_unit_of(group, roots, earlier.spoken(group)) for group in groups]
         return Plan(step, work_units, SPEED, kept=kept)
+
+    def work_unit_of(self, parts: Sequence["Part"], roots: Roots, taken: Spoken) -> WorkUnit[ShardPayload]:
+        """The work unit of a shard."""
+        files = [ShardFiles(utterances=part.utterances.path, words=part.words.path) for part in parts]
+        payload = ShardPayload(units=files, roots=roots, taken=taken)
+        inputs = [[part.utterances.sha256, part.words.sha256] for part in parts]
+        return self.work_unit(inputs, payload, sum(part.utterances.seconds for part in parts))
 
     @classmethod
     def expected_rows(cls, steps: Receipts) -> int | None:
@@ -79,32 +112,105 @@ class Shard(TableStep[ShardPayload]):
     def open(self, store: Store) -> Process[ShardPayload]:
         """See `Step.open`."""
         config = ShardsConfig.model_validate(self.config)
-        return lambda payload: make_shard(store, payload["units"], config)
+        return lambda payload: make_shard(store, payload, config)
 
 
-def _kept(build: BuildState) -> tuple[Sequence[Receipt], int]:
-    """Shards of the parent version that are still valid, and the number of work units in them."""
-    encoded = build.parent_receipts("encode")
-    unchanged = list(encoded) == build.steps["encode"][: len(encoded)]
-    return (build.parent_receipts("shard"), len(encoded)) if unchanged else ((), 0)
+@dataclass(frozen=True)
+class Part:
+    """Utterances of a work unit and the file of their words."""
+
+    utterances: UtteranceFile
+    words: DataFile
+
+    @property
+    def paths(self) -> Paths:
+        """Paths of both."""
+        return self.utterances.path, self.words.path
 
 
-def plan(step: Shard, files: Sequence[UtteranceFile], encoded: Sequence[Receipt]) -> Iterator[WorkUnit[ShardPayload]]:
-    """Yield one work unit for each shard of new utterances and their words: random choices of about `hours` each.
+class EarlierShards:
+    """The shards of the parent version: which work units they hold, and what can be taken from them.
+
+    A shard of an older program does not say what it holds; all of them together hold the work units that no other does.
+    """
+
+    def __init__(self, build: BuildState) -> None:
+        self._receipts = build.parent_receipts("shard")
+        self._sources = sources_of(build)
+        files = utterance_files(build.parent_receipts("ingest"))
+        words = [receipt.files[0].path for receipt in build.parent_receipts("encode")]
+        everything = {(file.path, path) for file, path in zip(files, words, strict=True)}
+        stated = {receipt.fingerprint: _stated(receipt) for receipt in self._receipts}
+        rest = everything - {paths for held in stated.values() for paths in held or ()}
+        self._holds = {name: rest if held is None else held for name, held in stated.items()}
+        self._shards: dict[str, list[Receipt]] = {}
+        for receipt in self._receipts:
+            for utterances, _ in self.holds(receipt):
+                self._shards.setdefault(utterances, []).append(receipt)
+
+    def holds(self, shard: Receipt) -> set[Paths]:
+        """Paths of the work units in a shard."""
+        return self._holds[shard.fingerprint]
+
+    def kept(self, present: set[Paths]) -> list[Receipt]:
+        """The shards all of whose work units are there."""
+        return [shard for shard in self._receipts if self.holds(shard) <= present]
+
+    def mended(self, kept: Sequence[Receipt], todo: Sequence[Part]) -> list[list[Part]]:
+        """Put work units into new shards like the broken ones: what they held and stays, and what replaces the rest.
+
+        Args:
+            kept: the shards that are not broken.
+            todo: the work units in none of them.
+
+        Returns:
+            The work units of each new shard; new work units are in none of them.
+        """
+        unbroken = {shard.fingerprint for shard in kept}
+        groups: dict[str, list[Part]] = {}
+        for part in todo:
+            sources = [source.path for source in self._sources[part.utterances.path]]
+            shards = [shard.fingerprint for path in sources for shard in self._shards.get(path, ())]
+            broken = next((name for name in shards if name not in unbroken), None)
+            if broken is not None:
+                groups.setdefault(broken, []).append(part)
+        return list(groups.values())
+
+    def spoken(self, parts: Sequence[Part]) -> Spoken:
+        """The utterances and shards whose FLAC a new shard may take over."""
+        paths = dict.fromkeys(file.path for part in parts for file in self._sources[part.utterances.path])
+        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(path, ())}
+        files = [file.path for shard in shards.values() for file in shard.files if file.table in WITH_AUDIO]
+        return Spoken(utterances=list(paths), shards=files)
+
+
+def _stated(receipt: Receipt) -> set[Paths] | None:
+    held = statistics_of(receipt).get("holds")
+    return None if held is None else {(utterances, words) for utterances, words in held}
+
+
+def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
+    """The work units in a random order, which depends on the seed and on each of them alone."""
+    seed = ShardsConfig.model_validate(step.config).seed
+    return sorted(parts, key=lambda part: priority(seed, part.utterances.sha256))
+
+
+def without(parts: Iterable[Part], paths: set[Paths]) -> list[Part]:
+    """The work units whose paths are not among these."""
+    return [part for part in parts if part.paths not in paths]
+
+
+def plan(step: Shard, parts: Sequence[Part]) -> Iterator[list[Part]]:
+    """Yield the work units of each shard, about `hours` each.
 
     Args:
         step: the configured step.
-        files: files of the new utterances.
-        encoded: receipts of `encode` for these files, in the same order.
+        parts: work units that are in no shard yet, shuffled.
     """
-    config = ShardsConfig.model_validate(step.config)
-    order = sorted(range(len(files)), key=lambda position: priority(config.seed, files[position].sha256))
-    shards = max(1, round(sum(file.seconds for file in files) / 3600 / config.hours))
-    for group in balance([(position, files[position].seconds) for position in order], shards):
-        pairs = [(files[position], encoded[position].files[0]) for position in group]
-        payload = ShardPayload(units=[ShardFiles(utterances=file.path, words=words.path) for file, words in pairs])
-        seconds = sum(file.seconds for file, _ in pairs)
-        yield step.work_unit([[file.sha256, words.sha256] for file, words in pairs], payload, seconds)
+    seconds = [part.utterances.seconds for part in parts]
+    shards = max(1, round(sum(seconds) / 3600 / ShardsConfig.model_validate(step.config).hours))
+    for group in balance(enumerate(seconds), shards):
+        yield [parts[number] for number in group]
 
 
 def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
@@ -151,12 +257,12 @@ class Draft:
         self.unused.update(unused_reasons(turns, used, self.config).values())
 
 
-def make_shard(store: Store, parts: Iterable[ShardFiles], config: ShardsConfig) -> Output:
+def make_shard(store: Store, payload: ShardPayload, config: ShardsConfig) -> Output:
     """Make the shuffled examples of all stages; count the unused utterances by reason.
 
     Args:
         store: the corpus.
-        parts: files of utterances and words, one pair for each work unit in the shard.
+        payload: files of utterances and words, and the earlier shards.
         config: settings of the shards.
 
     Raises:
@@ -165,16 +271,28 @@ def make_shard(store: Store, parts: Iterable[ShardFiles], config: ShardsConfig) 
         AudioError: audio that `quantize` could decode cannot be decoded any more.
     """
     draft = Draft(config)
-    for part in parts:
+    for part in payload["units"]:
         words: list[WordsRow] = read_table(store, part["words"], [*WordsRow.__annotations__]).to_pylist()
         by_id = {row["utterance_id"]: row for row in words}
         for dialogue in dialogues(read_table(store, part["utterances"]).to_pylist()):
             draft.add([Turn.of(row, by_id) for row in dialogue])
-    spoken = flacs(draft.heard.values())
+    spoken = _spoken(store, draft.heard, payload)
     draft.examples.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
     counts = Counter(example.stage for example in draft.examples)
-    stats = StepStatistics(examples=dict(sorted(counts.items())), unused=dict(sorted(draft.unused.items())))
+    stats = StepStatistics(
+        examples=dict(sorted(counts.items())),
+        unused=dict(sorted(draft.unused.items())),
+        holds=[[part["utterances"], part["words"]] for part in payload["units"]],
+    )
     return Output(list(stage_tables(draft.examples, spoken)), draft.rows, draft.rows, stats=stats)
+
+
+def _spoken(store: Store, heard: Mapping[str, SpokenRow], payload: ShardPayload) -> dict[str, bytes]:
+    """FLAC of utterances by id, from earlier shards where the audio is the same."""
+    taken = payload.get("taken")
+    found = taken_flacs(store, taken["utterances"], taken["shards"], heard) if taken else {}
+    rest = [row for name, row in heard.items() if name not in found]
+    return found | flacs(located(rest, payload.get("roots", {})))
 
 
 def stage_tables(made: Iterable[Example], spoken: Mapping[str, bytes]) -> Iterator[tuple[str, pa.Table]]:

@@ -47,7 +47,7 @@ def test_step_by_step(config: Config, run_build: Callable[..., Built], tmp_path:
     done = steps(begin(one_by_one), one_by_one)
     assert built(done).version.steps == whole.version.steps
     assert built(done).version.artifacts == whole.version.artifacts
-    assert (built(done).new, built(done).added, built(done).kept) == (True, 12, 0)
+    assert (built(done).new, built(done).changes.new, built(done).changes.kept) == (True, 12, 0)
     assert done.facts["version"] == 1
 
 

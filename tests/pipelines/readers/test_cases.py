@@ -10,7 +10,7 @@ import pytest
 from pipelines.engine.step import Reject
 from pipelines.readers import READERS
 from pipelines.records import UtteranceRow
-from pipelines.steps.entries import Known, fresh_entries
+from pipelines.steps.entries import Admission, described, to_line
 from pipelines.steps.ingest import ingest_entries
 from storage.store import Store
 
@@ -33,7 +33,8 @@ def ingest(tmp_path: Path) -> IngestSource:
 
     def run(kind: str, path: Path, **options: Any) -> tuple[list[UtteranceRow], list[Reject]]:
         source = READERS[kind].model_validate({"path": str(path), "dataset": "d", **options})
-        lines = [json.loads(line) for _, line in fresh_entries(source.read(), Known(store, None))]
+        groups = Admission().groups(source.read())
+        lines = [json.loads(to_line(described(entry, None))) for group in groups for entry in group.entries]
         output = ingest_entries(lines, 30, 400)
         rows: list[Any] = [row for _, table in output.tables for row in table.to_pylist()]
         assert output.rows_in == len(lines) == len(rows) + len(output.rejects)

@@ -1,5 +1,5 @@
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -9,21 +9,26 @@ import numpy as np
 import pytest
 import soundfile
 
+from pipelines.config.build import BuildConfig
+from pipelines.engine.execution import ExecutionConfig
+from pipelines.engine.step import WorkUnit
 from pipelines.readers import BadItem, Item
 from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
+from pipelines.records import IngestPayload
 from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.entries import Known, chunks
+from pipelines.steps.entries import Admission
 from pipelines.steps.ingest import (
     Ingest,
     cut,
     dialogues,
     ingest_entries,
     normalise_text,
-    plan,
     segment_length,
     utterance_row,
 )
+from pipelines.steps.planning import Planner, follow
+from pipelines.steps.roots import roots_of
 from storage.store import Store
 from unitlang.errors import AudioError
 
@@ -81,13 +86,6 @@ def test_turns_of_one_dialogue_stay_together_and_ids_count_within_their_dataset(
     found = list(dialogues(rows))
     assert [len(group) for group in found] == [1, 1, 2, 1, 1]
     assert [row for group in found for row in group] == rows
-
-
-def test_chunks_end_at_their_size_but_never_inside_a_dialogue() -> None:
-    x, y, other = ("d", "x"), ("d", "y"), ("e", "y")
-    lines = [(None, "a"), (None, "b"), (None, "c"), (x, "d"), (x, "e"), (x, "f"), (y, "g"), (other, "h"), (other, "i")]
-    assert list(chunks(lines, 2)) == [["a", "b"], ["c", "d", "e", "f"], ["g", "h", "i"]]
-    assert list(chunks([], 2)) == []
 
 
 @pytest.mark.parametrize(
@@ -233,47 +231,56 @@ def test_entries_become_rows_and_rejects_and_all_are_counted(audio: Path, tmp_pa
     assert output.stats == {"seconds": [10.0], "datasets": {"d": {"utterances": 1, "samples": 10 * RATE}}}
 
 
-def test_planning_again_gives_the_same_tasks_and_every_entry_once(audio: Path, tmp_path: Path) -> None:
+def planned_units(store: Store, step: Ingest, sources: Sequence[Reader], size: int) -> list[WorkUnit[IngestPayload]]:
+    """The work units of a first build."""
+    planner = Planner(store, step.identity(), size, roots_of(sources))
+    follow(planner, BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None), ())
+    return planner.new
+
+
+def test_planning_again_gives_the_same_work_units_and_every_entry_once(audio: Path, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store", create=True)
     source = FolderReader(path=str(audio.parent), dataset="d")
     for number in range(4):
         (audio.parent / f"{number}.wav").symlink_to(audio)
-    first = list(plan(store, Ingest(30), [source, source], None, 2))
-    assert list(plan(store, Ingest(30), [source, source], None, 2)) == first
-    lines = [[json.loads(line) for line in store.get(task.payload["path"]).splitlines()] for task in first]
+    first = planned_units(store, Ingest(30), [source, source], 2)
+    assert planned_units(store, Ingest(30), [source, source], 2) == first
+    lines = [[json.loads(line) for line in store.get(unit.payload["path"]).splitlines()] for unit in first]
     assert [len(chunk) for chunk in lines] == [2, 2, 1]
-    names = [line["item"]["utterance_id"] for chunk in lines for line in chunk]
-    assert names == ["d/0.wav", "d/1.wav", "d/2.wav", "d/3.wav", "d/ten.wav"]
-    others = list(plan(store, Ingest(20), [source], None, 2))
-    assert {task.fingerprint for task in others}.isdisjoint(task.fingerprint for task in first)
+    items = [line["item"] for chunk in lines for line in chunk]
+    assert [values["utterance_id"] for values in items] == ["d/0.wav", "d/1.wav", "d/2.wav", "d/3.wav", "d/ten.wav"]
+    assert [values["uri"] for values in items] == ["0.wav", "1.wav", "2.wav", "3.wav", "ten.wav"]
+    others = planned_units(store, Ingest(20), [source], 2)
+    assert {unit.fingerprint for unit in others}.isdisjoint(unit.fingerprint for unit in first)
 
 
-def test_a_taken_id_is_a_reject_and_the_same_entry_of_another_source_is_none(tmp_path: Path) -> None:
-    known = Known(Store.open(tmp_path / "store", create=True), None)
+def admitted(admission: Admission, *entries: Item | BadItem) -> list[Item | BadItem]:
+    return [entry for group in admission.groups(entries) for entry in group.entries]
+
+
+def test_a_taken_id_is_a_reject_and_the_same_entry_of_another_source_is_none() -> None:
+    admission = Admission()
     first, second = item("/a.wav"), item("/b.wav")
-    assert known.admit([first]) == {first.key(): first}
-    known.next_source()
-    assert known.admit([first]) == {}
-    rejected = known.admit([second])[second.key()]
+    assert admitted(admission, first) == [first]
+    assert admitted(admission, first) == []
+    (rejected,) = admitted(admission, second)
     assert isinstance(rejected, BadItem)
     assert (rejected.reason, rejected.source, rejected.utterance_id) == ("duplicate_id", "/b.wav", "d/a")
-    known.next_source()
-    assert known.admit([second]) == {}
+    assert admitted(admission, second) == []
 
 
-def test_an_entry_that_its_source_lists_again_is_a_reject_each_time_and_known_to_the_next_build(tmp_path: Path) -> None:
-    store = Store.open(tmp_path / "store", create=True)
-    known = Known(store, None)
+def test_an_entry_that_its_source_lists_again_is_a_reject_each_time_with_a_name_of_its_own() -> None:
     same = item("/a.wav")
-    keys = [key for _ in range(3) for key in known.admit([same])]
-    assert len(set(keys)) == 3
-    later = Known(store, None)
-    later.keys = dict.fromkeys(keys, 0)
-    later.next_source()
-    assert [later.admit([same]) for _ in range(3)] == [{}, {}, {}]
-    (fourth,) = later.admit([same]).values()
-    assert isinstance(fourth, BadItem)
-    assert (fourth.reason, fourth.source) == ("duplicate_id", "/a.wav")
+    groups = list(Admission().groups([same, same, same]))
+    assert [getattr(group.entries[0], "reason", "ok") for group in groups] == ["ok", "duplicate_id", "duplicate_id"]
+    assert len({group.name for group in groups}) == 3
+    assert [group.name for group in Admission().groups([same, same, same])] == [group.name for group in groups]
+
+
+def test_the_name_of_an_entry_does_not_depend_on_what_is_said_about_it() -> None:
+    one, other = item("/a.wav", text="x"), item("/moved/a.wav", text="y", size=7)
+    names = [next(iter(Admission().groups([entry]))).name for entry in (one, other)]
+    assert names[0] == names[1]
 
 
 def turns(name: str, *texts: str | None) -> list[Item | BadItem]:
@@ -305,8 +312,8 @@ class ListReader(Reader):
 def planned(store: Store, chunk: int, *entries: Item | BadItem) -> list[list[tuple[str, str]]]:
     """Utterance id and reason (`ok`) of each planned entry, by chunk."""
     source = ListReader(path="/nowhere", dataset="d", entries=entries)
-    tasks = plan(store, Ingest(30), [source], None, chunk)
-    lines = [[json.loads(line)["item"] for line in store.get(task.payload["path"]).splitlines()] for task in tasks]
+    units = planned_units(store, Ingest(30), [source], chunk)
+    lines = [[json.loads(line)["item"] for line in store.get(unit.payload["path"]).splitlines()] for unit in units]
     return [[(line["utterance_id"], line.get("reason", "ok")) for line in part] for part in lines]
 
 

@@ -9,10 +9,10 @@ import pytest
 import soundfile
 
 from pipelines.engine.step import Output, WorkUnit
-from pipelines.records import ShardPayload, UtteranceFile
+from pipelines.records import ShardPayload, Spoken, UtteranceFile
 from pipelines.steps.audio_files import checksum
 from pipelines.steps.examples import Turn
-from pipelines.steps.shard import Draft, Shard, ShardsConfig, balance, flacs, make_shard, plan, to_flac
+from pipelines.steps.shard import Draft, Part, Shard, ShardsConfig, balance, flacs, make_shard, plan, shuffled, to_flac
 from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -35,7 +35,9 @@ def planned(
     units: list[UtteranceFile], receipts: list[Receipt] | None = None, **values: Any
 ) -> list[WorkUnit[ShardPayload]]:
     step = Shard(ShardsConfig(**values).model_dump(mode="json"))
-    return list(plan(step, units, receipts or [encoded(number) for number in range(len(units))]))
+    receipts = receipts or [encoded(number) for number in range(len(units))]
+    parts = shuffled([Part(unit, receipt.files[0]) for unit, receipt in zip(units, receipts, strict=True)], step)
+    return [step.work_unit_of(group, {}, Spoken(utterances=[], shards=[])) for group in plan(step, parts)]
 
 
 def members(tasks: list[WorkUnit[ShardPayload]]) -> list[list[int]]:
@@ -124,7 +126,7 @@ def noise(tmp_path: Path) -> Path:
 def shard(tmp_path: Path, noise: Path, **values: Any) -> Output:
     store = Store.open(tmp_path / "store", create=True)
     parts = [write_part(store, number, [row(f"d/{number}-{clip}", noise) for clip in range(20)]) for number in range(3)]
-    return make_shard(store, parts, ShardsConfig(**values))
+    return make_shard(store, {"units": parts}, ShardsConfig(**values))
 
 
 def test_sixteen_bit_speech_comes_back_exactly(noise: Path) -> None:
@@ -166,7 +168,8 @@ def test_examples_are_shuffled_across_work_units_and_none_is_lost(tmp_path: Path
     first_half = Counter(name[2] for name in names[:30])
     assert all(first_half[number] > 2 for number in "012")
     assert (output.rows_in, output.rows_out) == (60, 60)
-    assert output.stats == {"examples": {"s2t": 60}, "unused": {}}
+    paths = [[f"data/{table}/{number}.parquet" for table in ("utterances", "unit_language")] for number in range(3)]
+    assert output.stats == {"examples": {"s2t": 60}, "unused": {}, "holds": paths}
     assert shard(tmp_path, noise).tables[0][1].equals(table)
     assert shard(tmp_path, noise, seed=1).tables[0][1]["example_id"].to_pylist() != names
 
@@ -180,11 +183,12 @@ def test_a_dialogue_fills_three_tables_and_what_is_unused_is_counted(tmp_path: P
         row("d/silent", noise, text=None),
         row("d/long", noise, num_samples=31 * RATE),
     ]
-    output = make_shard(store, [write_part(store, 7, rows)], ShardsConfig())
+    output = make_shard(store, {"units": [write_part(store, 7, rows)]}, ShardsConfig())
     tables = {stage: table.to_pylist() for stage, table in output.tables}
     assert list(tables) == ["s2t", "t2c", "echo"]
     assert [row["example_id"] for row in tables["t2c"]] == ["d/a"]
     assert tables["echo"][0]["audio"] == tables["s2t"][0]["audio"]
     assert (tables["echo"][0]["words"], tables["echo"][0]["response"]) == ([7], "d/a")
-    assert output.stats == {"examples": {"echo": 1, "s2t": 1, "t2c": 1}, "unused": {"no_text": 1, "too_long": 1}}
+    assert output.stats["examples"] == {"echo": 1, "s2t": 1, "t2c": 1}
+    assert output.stats["unused"] == {"no_text": 1, "too_long": 1}
     assert output.rows_in == 4

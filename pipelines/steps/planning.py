@@ -1,0 +1,139 @@
+"""Plan the work units of `ingest`: chunks of entries, of which only those that differ are computed."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.step import WorkUnit
+from pipelines.readers.base import Gone, Item, read_source
+from pipelines.records import IngestPayload
+from pipelines.steps.audio_files import contents
+from pipelines.steps.entries import Admission, Signature, to_line
+from pipelines.steps.following import Following
+from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
+from pipelines.steps.roots import Roots, absolute
+from storage.receipts import Receipt
+from storage.store import Store
+from unitlang.grouping import grouped
+
+if TYPE_CHECKING:
+    from pipelines.config.build import BuildConfig
+
+GUESSED_SECONDS_PER_ITEM = 10.0
+"""Assumed length of an item, for planning and progress; its real length is unknown before its header is read."""
+
+
+class Planner:
+    """Makes the work units of `ingest`.
+
+    Args:
+        store: the corpus; receives the entries of the work units.
+        identity: of the configured step `ingest`.
+        size: entries of a source in one work unit.
+        roots: roots of the datasets.
+
+    Attributes:
+        new: work units of new entries.
+    """
+
+    def __init__(self, store: Store, identity: Sequence[Any], size: int, roots: Roots) -> None:
+        self.store = store
+        self.identity = identity
+        self.size = size
+        self.roots = roots
+        self.new: list[WorkUnit[IngestPayload]] = []
+        self.holdings = Holdings(store, ())
+
+    def add(self, groups: Iterable[Lines]) -> None:
+        """Plan new entries of a source, in chunks that split no group."""
+        self.new += [self._work_unit(_joined(chunk)) for chunk in grouped(groups, self._is_full)]
+
+    def changed(self) -> Iterator[WorkUnit[IngestPayload]]:
+        """Yield the work units of chunks with changed entries."""
+        for chunk in self.holdings.chunks:
+            if chunk.changed:
+                made = self.holdings.replaced(chunk)
+                if made.lines:
+                    yield self._work_unit(made, [chunk.receipt.fingerprint])
+
+    def kept(self) -> list[Receipt]:
+        """Receipts of the chunks that stay."""
+        return [chunk.receipt for chunk in self.holdings.chunks if not chunk.changed]
+
+    def regrouped(self, keeps_rows: bool) -> Iterator[WorkUnit[IngestPayload]]:
+        """Yield work units of another size of all old entries; `keeps_rows` takes their rows over."""
+        groups = ((group, chunk) for chunk in self.holdings.chunks for group in self.holdings.groups_after(chunk))
+        for part in grouped(groups, lambda part, _: self._is_full([group for group, _ in part], None)):
+            names = list(dict.fromkeys(chunk.receipt.fingerprint for _, chunk in part))
+            yield self._work_unit(_joined([group for group, _ in part]), names if keeps_rows else ())
+
+    def _is_full(self, chunk: Sequence[Lines], _: object) -> bool:
+        return sum(len(group.lines) for group in chunk) >= self.size
+
+    def _work_unit(self, made: Lines, taken: Sequence[str] = ()) -> WorkUnit[IngestPayload]:
+        made = self._settled(made)
+        name = self._name(made)
+        payload = IngestPayload(path=put_entries(self.store, name, made), roots=self.roots)
+        if taken:
+            payload["taken"] = taken
+        return WorkUnit(name, payload, GUESSED_SECONDS_PER_ITEM * len(made.lines))
+
+    def _name(self, made: Lines) -> str:
+        return fingerprint(*self.identity, list(made.lines))
+
+    def _settled(self, made: Lines) -> Lines:
+        """Mark entries with the contents of their files, if these changed since an unfinished build planned them.
+
+        The receipt of that build would otherwise be taken for one of the files of today.
+        """
+        before = read_signatures(self.store, self._name(made))
+        if before is None or before == list(made.signatures):
+            return made
+        lines = [
+            line if old == new else self._marked(line)
+            for line, old, new in zip(made.lines, before, made.signatures, strict=True)
+        ]
+        return Lines(lines, made.signatures)
+
+    def _marked(self, line: str) -> str:
+        values = json.loads(line)
+        item = Item(**values["item"])
+        located = replace(item, uri=absolute(str(item.uri), self.roots.get(item.dataset), item.dataset))
+        return to_line(values["item"], contents([located])[0])
+
+
+def _joined(groups: Iterable[Lines]) -> Lines:
+    lines, signatures = list[str](), list[Signature | None]()
+    for group in groups:
+        lines += group.lines
+        signatures += group.signatures
+    return Lines(lines, signatures)
+
+
+def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt]) -> Following:
+    """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
+
+    Raises:
+        UserError: a source cannot be read, or entries are gone that must not be.
+        StorageError: the store cannot be read or written.
+    """
+    planner.holdings = Holdings(planner.store, receipts)
+    following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
+    admission = Admission()
+    for position, source in enumerate(config.sources):
+        planner.add(following.new(admission.groups(read_source(source, position))))
+    following.look()
+    policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}
+    following.leave_out(policies, config.gone or "fail", admission.ids)
+    planner.holdings.put_signed()
+    return following
+
+
+def left_out(count: int) -> str:
+    """The message of a build that would have to read files that are gone."""
+    return (
+        f"features: with another frame grid all speech is ingested anew, but the sources no longer list {count} "
+        "entries of the corpus; bring them back, or set `gone: remove`"
+    )

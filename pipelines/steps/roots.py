@@ -1,0 +1,61 @@
+"""Paths of audio relative to the root of their source, so that a source may move.
+
+A dataset whose sources have several roots keeps absolute paths.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipelines.errors import UserError
+from pipelines.readers.base import Reader
+from pipelines.records import SpokenRow
+
+Roots = Mapping[str, str]
+"""Root of the audio of each dataset: an absolute path or a URL, without a slash at its end."""
+
+
+def roots_of(sources: Iterable[Reader]) -> Roots:
+    """The roots of the datasets whose sources all have the same one.
+
+    Raises:
+        UserError: no file system understands the URL of a source.
+        Unreachable: its server does not answer.
+    """
+    found: dict[str, set[str]] = {}
+    for source in sources:
+        found.setdefault(source.dataset, set()).add(source.root())
+    return {dataset: next(iter(of_dataset)) for dataset, of_dataset in found.items() if len(of_dataset) == 1}
+
+
+def is_relative(uri: str) -> bool:
+    """Return whether a URI in the store starts at the root of its dataset."""
+    return not uri.startswith("/") and "://" not in uri
+
+
+def relative(uri: str, root: str | None) -> str:
+    """The URI from the root on, if it lies below; otherwise the URI itself."""
+    rest = uri.removeprefix(f"{root}/")
+    return rest if root is not None and is_relative(rest) else uri
+
+
+def absolute(uri: str, root: str | None, dataset: str) -> str:
+    """The URI that `relative` was given.
+
+    Raises:
+        UserError: it is relative, and no source has the dataset.
+    """
+    if not is_relative(uri):
+        return uri
+    if root is None:
+        raise UserError(
+            f"sources: the audio {uri} of dataset {dataset} is relative to the root of its source, but "
+            f"{dataset!r} has none or several in the config; give it one source with the path where its audio lies"
+        )
+    return f"{root}/{uri}"
+
+
+def located(rows: Sequence[SpokenRow], roots: Roots) -> Sequence[SpokenRow]:
+    """Note the root of its dataset in each row, for `audio_files.row_streams`."""
+    for row in rows:
+        if (root := roots.get(row["dataset"])) is not None:
+            row["root"] = root
+    return rows
