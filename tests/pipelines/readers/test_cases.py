@@ -12,7 +12,6 @@ from pipelines.readers import READERS
 from pipelines.records import UtteranceRow
 from pipelines.steps.entries import Admission, described, to_line
 from pipelines.steps.ingest import ingest_entries
-from storage.store import Store
 
 
 @pytest.fixture
@@ -27,9 +26,8 @@ IngestSource = Callable[..., tuple[list[UtteranceRow], list[Reject]]]
 
 
 @pytest.fixture
-def ingest(tmp_path: Path) -> IngestSource:
+def ingest() -> IngestSource:
     """Lists a source and ingests all of its entries as one work unit."""
-    store = Store.open(tmp_path)
 
     def run(kind: str, path: Path, **options: Any) -> tuple[list[UtteranceRow], list[Reject]]:
         source = READERS[kind].model_validate({"path": str(path), "dataset": "d", **options})
