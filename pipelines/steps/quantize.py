@@ -58,14 +58,14 @@ class Quantize(TableStep[QuantizePayload]):
         roots, sources = roots_of(build.config.sources), sources_of(build)
         parent = build.parent
         same = parent is not None and parent.artifacts["quantizer"].fingerprint == step.quantizer
-        before = units_files(build) if same else {}
+        before = units_files(build)
         work_units = [
             step.work_unit(
                 file.sha256,
                 QuantizePayload(
                     path=file.path,
                     roots=roots,
-                    taken=[before[source.path] for source in sources[file.path] if source.path in before],
+                    taken=[before[source.path] for source in sources[file.path] if source != file and same],
                 ),
                 file.seconds,
             )

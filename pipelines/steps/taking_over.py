@@ -1,6 +1,10 @@
-"""What a build takes over from its parent version where the audio is the same, so that none is decoded again."""
+"""What a build takes over from its parent version where the audio is the same, so that none is decoded again.
+
+Missing and damaged files of the parent version are passed over: what they held is computed again.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -19,6 +23,7 @@ from pipelines.records import (
 )
 from pipelines.steps.audio_files import Content, same_audio
 from pipelines.steps.roots import Roots
+from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store
 from storage.tables import read_table
@@ -77,14 +82,14 @@ class TakenRows:
         """Read the rows of earlier work units of a step.
 
         Raises:
-            StorageError: they cannot be read.
+            StorageError: the store does not answer.
         """
         rows: dict[bytes, list[UtteranceRow]] = {}
         rejects: dict[bytes, list[Reject]] = {}
         for name in work_units:
             receipt = read_receipt(store, step, name)
             for file in receipt.files if receipt else ():
-                for row in read_table(store, file.path).to_pylist():
+                for row in _rows(store, file.path):
                     if file.table == "utterances":
                         rows.setdefault(row["source_key"], []).append(row)
                     else:
@@ -102,7 +107,7 @@ class TakenUnits:
         wanted: utterances whose units are wanted.
 
     Raises:
-        StorageError: a file cannot be read.
+        StorageError: the store does not answer.
     """
 
     def __init__(self, store: Store, files: Iterable[UnitsFiles], wanted: Iterable[SpokenRow]) -> None:
@@ -110,16 +115,16 @@ class TakenUnits:
         self.rejects: dict[tuple[bytes, Content], Reject] = {}
         contents = {same_audio(row) for row in wanted}
         for file in files:
-            rows = spoken_rows(read_table(store, file["utterances"]).to_pylist())
+            rows = spoken_rows(_rows(store, file["utterances"]))
             by_id = {row["utterance_id"]: row for row in rows if same_audio(row) in contents}
             if by_id:
                 self._add(store, file, by_id)
 
     def _add(self, store: Store, file: UnitsFiles, by_id: Mapping[str, SpokenRow]) -> None:
-        for units in read_table(store, file["units"]).to_pylist():
+        for units in _rows(store, file["units"]):
             if row := by_id.get(units["utterance_id"]):
                 self.units[same_audio(row)] = units
-        for reject in read_table(store, file["rejects"]).to_pylist() if file["rejects"] else ():
+        for reject in _rows(store, file["rejects"]) if file["rejects"] else ():
             if row := by_id.get(reject["utterance_id"]):
                 del reject["step"]
                 self.rejects[reject["source_key"], same_audio(row)] = Reject(**reject)
@@ -146,12 +151,12 @@ def taken_flacs(
         wanted: utterances by id.
 
     Raises:
-        StorageError: a file cannot be read.
+        StorageError: the store does not answer.
     """
     contents = {same_audio(row): name for name, row in wanted.items()}
     old: dict[str, str] = {}
     for path in utterances:
-        for row in spoken_rows(read_table(store, path).to_pylist()):
+        for row in spoken_rows(_rows(store, path)):
             if name := contents.get(same_audio(row)):
                 old[row["utterance_id"]] = name
     found: dict[str, bytes] = {}
@@ -165,8 +170,17 @@ def _examples(store: Store, path: str, ids: set[str]) -> Iterator[tuple[str, byt
     """Yield id and audio of the wanted examples of a training table."""
     if not ids:
         return
-    names = read_table(store, path, ["example_id"])["example_id"].to_pylist()
-    rows = [number for number, name in enumerate(names) if name in ids]
-    if rows:
-        audio: pa.ChunkedArray = read_table(store, path, ["audio"])["audio"].take(rows)
-        yield from zip((names[row] for row in rows), audio.to_pylist(), strict=True)
+    with suppress(NotFound, CorruptStore):
+        names = read_table(store, path, ["example_id"])["example_id"].to_pylist()
+        rows = [number for number, name in enumerate(names) if name in ids]
+        if rows:
+            audio: pa.ChunkedArray = read_table(store, path, ["audio"])["audio"].take(rows)
+            yield from zip((names[row] for row in rows), audio.to_pylist(), strict=True)
+
+
+def _rows(store: Store, path: str) -> list[Any]:
+    """Rows of a table; none if it is missing or damaged."""
+    try:
+        return read_table(store, path).to_pylist()
+    except (NotFound, CorruptStore):
+        return []
