@@ -38,12 +38,19 @@ Until = Annotated[
 ]
 
 
+Rehash = Annotated[
+    bool,
+    typer.Option("--rehash", help="Read all known files again, to find those replaced without another size or time."),
+]
+
+
 def build(
     config: ConfigFile,
     changes: Changes = None,
     store: StorePlace = None,
     ray: RayAddress = None,
     until: Until = None,
+    rehash: Rehash = False,
 ) -> None:
     """Build a corpus, or bring it up to date. Finished work is skipped.
 
@@ -52,7 +59,7 @@ def build(
     from pipelines.config.build import load_config
 
     out = Console(stderr=True, markup=False)
-    values = load_config(config, changes or (), store)
+    values = load_config(config, [*(changes or ()), *(["run.rehash=true"] if rehash else ())], store)
     if until is not None:
         _run_until(values, out, until, ray)
     else:
