@@ -18,6 +18,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
+from unitlang.printing import shown
 from unitlang.urls import redacted
 
 Task = Literal["asr", "tts", "sqa"]
@@ -206,4 +207,4 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
             yield entry if silent else replace(entry, channel=channel)
     except (UserError, Unreachable) as error:
         kind = Unreachable if isinstance(error, Unreachable) else UserError
-        raise kind(f"sources[{position}] ({source.dataset}): {error}") from error
+        raise kind(shown(f"sources[{position}] ({source.dataset}): {error}")) from error
