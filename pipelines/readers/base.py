@@ -178,19 +178,20 @@ class Reader(FrozenConfig, ABC):
 
 
 def _without_secrets(entry: Item | BadItem) -> Item | BadItem:
-    """Return the entry, or a reject if its URL holds a secret, which the corpus would keep for everyone to read."""
+    """Return the entry, or a reject if a URL in it holds a secret, which the corpus would keep for everyone to read."""
     if isinstance(entry, BadItem):
-        hidden = redacted(entry.source), redacted(entry.message), entry.utterance_id and redacted(entry.utterance_id)
-        return replace(entry, source=hidden[0], message=hidden[1], utterance_id=hidden[2])
-    if entry.uri is None or redacted(entry.uri) == entry.uri:
+        names = {name: redacted(text) for name, text in entry.stated().items() if text is not None}
+        return replace(entry, **names)
+    named = (entry.uri, entry.utterance_id, entry.dialogue_id, entry.speaker_id)
+    if all(text is None or redacted(text) == text for text in named):
         return entry
     return BadItem(
-        source=redacted(entry.uri),
+        source=redacted(entry.uri or entry.utterance_id),
         dataset=entry.dataset,
         reason="secret_in_url",
-        message="the URL holds a password, token or signature; copy the audio, or give passwords by ~/.netrc",
+        message="a URL holds a password, token or signature; copy the audio, or give passwords by ~/.netrc",
         utterance_id=redacted(entry.utterance_id),
-        dialogue_id=entry.dialogue_id,
+        dialogue_id=entry.dialogue_id and redacted(entry.dialogue_id),
     )
 
 

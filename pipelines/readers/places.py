@@ -196,7 +196,7 @@ class Place:
             UserError: there is no readable folder.
         """
         if not self.is_folder():
-            raise UserError(f"{self.uri}: no such folder (a relative path is relative to the config file)")
+            raise UserError(f"{redacted(self.uri)}: no such folder (a relative path is relative to the config file)")
         with reading(self.uri):
             entries = _walk(self.path, "", ()) if self.local else self._find()
             return sorted(entry for entry in entries if not _hidden(entry.name))
