@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echox.errors import EchoxError
+from unitlang.urls import redacted
 
 if TYPE_CHECKING:
     from echox.recipes.folder import RunFolder
@@ -62,6 +63,7 @@ def check(request: TrainingRequest) -> None:
     from echox.stages import stage_class
     from storage.approvals import check_trainable
 
+    _check_no_secret(request)
     stage = stage_class(request.stage)
     config = load_settings(stage, request.architecture, request.settings)
     load_architecture(request.architecture)
@@ -69,6 +71,14 @@ def check(request: TrainingRequest) -> None:
     check_trainable(corpus.store, corpus.version)
     hold_out(corpus, stage.table, config.data.valid_fraction)
     check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
+
+
+def _check_no_secret(request: TrainingRequest) -> None:
+    """Refuse a request whose URLs hold secrets, because the run's folder and the model's card repeat it."""
+    texts = (request.corpus, request.architecture, request.out, *request.source_models.values(), *request.settings)
+    for text in texts:
+        if redacted(text) != text:
+            raise EchoxError(f"{redacted(text)}: holds a password, token or signature; leave it out")
 
 
 def check_sources(

@@ -4,6 +4,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.report.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
 from flows.report.records import Facts
+from unitlang.printing import shown
 
 
 def publish_artifacts(facts: Facts, report: str) -> None:
@@ -15,21 +16,23 @@ def publish_artifacts(facts: Facts, report: str) -> None:
     """
     compression = compression_grid(facts)
     headings = [column.name for column in compression.columns]
-    rows = [dict(zip(headings, row, strict=True)) for row in compression.rows]
+    rows = [dict(zip(headings, map(shown, row), strict=True)) for row in compression.rows]
     create_table_artifact(rows, key="compression", description=compression.note)
-    create_markdown_artifact(markdown(facts, report), key="corpus", description=f"{facts['store']}@{facts['version']}")
+    create_markdown_artifact(
+        markdown(facts, report), key="corpus", description=shown(f"{facts['store']}@{facts['version']}")
+    )
     link = report if "://" in report else f"file://{report}"
     create_link_artifact(link, key="report", link_text=f"report of version {facts['version']}")
 
 
 def markdown(facts: Facts, report: str) -> str:
     """Return the facts of a version as a Markdown page."""
-    parts = [f"# Version {facts['version']} of `{facts['store']}`"]
+    parts = [f"# Version {facts['version']} of {_code(facts['store'])}"]
     if facts["review"]:
-        parts += [f"**{facts['status']}**", *(f"- {reason}" for reason in facts["review"])]
+        parts += [f"**{facts['status']}**", *(f"- {shown(reason)}" for reason in facts["review"])]
     grids = (corpus_grid(facts), rejects_grid(facts), examples_grid(facts))
     parts += [_table(grid) for grid in grids if grid.rows]
-    parts += ["## Lineage", "\n".join(f"- {name}: {_code(text)}" for name, text in lineage_rows(facts))]
+    parts += ["## Lineage", "\n".join(f"- {shown(name)}: {_code(text)}" for name, text in lineage_rows(facts))]
     parts += [f"Store: {_code(facts['store'])}", f"Report: {_code(report)}"]
     return "\n\n".join(parts) + "\n"
 
@@ -40,8 +43,8 @@ def _table(grid: Grid) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(shown(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("`", "'") + "`"
+    return "`" + shown(text).replace("`", "'") + "`"

@@ -11,11 +11,11 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.settings import PREFECT_API_URL
 from prefect.states import Completed
 from prefect.tasks import Task
-from rich.console import Console
 
 from flows.artifacts import publish_artifacts
 from flows.cancellation import cancellation_watched, owner, stop_jobs
-from flows.relay import relayed
+from flows.command import Terminal
+from flows.relay import errors_shown, relayed
 from flows.report.facts import facts
 from flows.report.html import leave_report
 from pipelines.build.commit import Built
@@ -29,6 +29,7 @@ from storage.errors import Unavailable
 from storage.store import Store
 from storage.versions import resolve
 from unitlang.errors import Unreachable
+from unitlang.printing import shown
 
 NEEDS_A_LOOK = "NeedsALook"
 """Name of the state of a run whose version a person must approve."""
@@ -89,7 +90,7 @@ def run_build(config: BuildConfig, ray: str | None) -> Built:
         UserError, StorageError: as `pipelines.build.build.build`.
     """
     handover = begin(config).to_dict()
-    console = Console(stderr=True, markup=False)
+    console = Terminal(stderr=True)
     with step_runner(config, ray, console, owner()) as run, cancellation_watched(ray):
         for step in STEP_NAMES:
             handover = run_step.with_options(name=step)(step, handover, run)
@@ -131,10 +132,11 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
     Raises:
         UserError, StorageError: as `pipelines.build.build.build`.
     """
-    checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
-    summary = publish(run_build(checked, ray))
+    with errors_shown():
+        checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
+        summary = publish(run_build(checked, ray))
     if summary["status"] == "candidate":
-        return Completed(name=NEEDS_A_LOOK, message="; ".join(summary["review"]), data=summary)
+        return Completed(name=NEEDS_A_LOOK, message=shown("; ".join(summary["review"])), data=summary)
     return summary
 
 

@@ -14,19 +14,27 @@ from prefect.logging import get_run_logger
 
 from pipelines.engine.progress import Progress
 from pipelines.errors import USER_ERRORS
+from unitlang.printing import shown, shown_lines
 
 PACKAGES = ("echox", "pipelines", "storage", "unitlang")
 UPDATE_SECONDS = 5.0
 """Least time between two updates of a progress artifact."""
 
 
-class MistakesWithoutTraceback(logging.Filter):
-    """Removes the traceback from the log of user mistakes, whose message is all that helps."""
+class ShownRecords(logging.Filter):
+    """Makes Prefect's records of runs fit for people.
+
+    Secrets are hidden, what would act in a terminal is escaped, and the traceback of a user's mistake is left out: its
+    message is all that helps.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Let every record pass."""
+        record.msg, record.args = shown_lines(record.getMessage()), ()
         if record.exc_info and isinstance(record.exc_info[1], USER_ERRORS):
             record.exc_info = None
+        elif record.exc_info:
+            record.exc_text = shown_lines(logging.Formatter().formatException(record.exc_info))
         return True
 
 
@@ -40,7 +48,7 @@ class Relay(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Forward one record, and its progress if it has any."""
-        self._run.log(record.levelno, record.getMessage())
+        self._run.log(record.levelno, "%s", shown(record.getMessage()))
         progress = getattr(record, "progress", None)
         if isinstance(progress, Progress):
             self._bars.setdefault(progress.step, ProgressArtifact()).show(progress)
@@ -74,6 +82,16 @@ class ProgressArtifact:
 
 
 @contextmanager
+def errors_shown() -> Generator[None]:
+    """Make the messages of errors fit for people, because Prefect shows and keeps them as the state of the run."""
+    try:
+        yield
+    except Exception as error:
+        error.args = tuple(shown_lines(part) if isinstance(part, str) else part for part in error.args)
+        raise
+
+
+@contextmanager
 def relayed() -> Generator[None]:
     """Within a task or flow, forward the log of the packages to its log."""
     relay = Relay()
@@ -84,7 +102,8 @@ def relayed() -> Generator[None]:
         logger.setLevel(logging.DEBUG)
         logger.propagate = False  # the run's own log already shows them
     try:
-        yield
+        with errors_shown():
+            yield
     finally:
         for logger, level, propagate in before:
             logger.removeHandler(relay)
@@ -93,4 +112,4 @@ def relayed() -> Generator[None]:
 
 
 for _runs in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_runs).addFilter(MistakesWithoutTraceback())
+    logging.getLogger(_runs).addFilter(ShownRecords())

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from pipelines.errors import USER_ERRORS
 from unitlang.interrupts import patient_signals
+from unitlang.printing import shown_lines
 
 INTERRUPTED = 130
 
@@ -17,7 +18,7 @@ def guarded(command: Callable[[], None]) -> NoReturn:
         with patient_signals():
             command()
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        print(shown_lines(f"error: {error}"), file=sys.stderr)  # noqa: T201
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stop:  # typer turns KeyboardInterrupt into SystemExit
         if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
@@ -25,6 +26,11 @@ def guarded(command: Callable[[], None]) -> NoReturn:
         print("interrupted; run the same command again to resume", file=sys.stderr)  # noqa: T201
         sys.exit(INTERRUPTED)
     except Exception:  # the boundary: a failure shows its traceback
-        traceback.print_exc()
+        print_traceback()
         sys.exit(1)
     sys.exit(0)
+
+
+def print_traceback() -> None:
+    """Print the traceback of the exception that is being handled."""
+    print(shown_lines(traceback.format_exc()), end="", file=sys.stderr)  # noqa: T201

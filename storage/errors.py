@@ -1,8 +1,20 @@
 """Errors of a store; every message names the place and the remedy."""
 
+import re
+
+_USER = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#]*@")
+_PARAMETER = re.compile(r"([?&][^\s=&?#]+=)[^\s&#'\")]+")
+
 
 class StorageError(ValueError):
-    """A mistake or a failure outside the program: no such store, no access, a full disk, no such version."""
+    """A mistake or a failure outside the program: no such store, no access, a full disk, no such version.
+
+    User, password and the values of parameters in URLs of the message are hidden: people mistype URLs, and the clients
+    of servers repeat them.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(_PARAMETER.sub(r"\1***", _USER.sub(r"\1***@", message)))
 
 
 class Unavailable(StorageError):  # noqa: N818

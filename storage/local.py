@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from obstore.store import LocalStore
@@ -18,6 +19,7 @@ LEFTOVER_SECONDS = 24 * 3600
 """Age of the unfinished file of a killed writer; no writer is at work on one file for a day."""
 FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
 """Folders of a store; other folders beside them are not the store's."""
+_PROBE = ".echox-probe#"
 _TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors)#\d{1,20}")
 
 
@@ -31,8 +33,8 @@ def open_folder(folder: Path, *, create: bool) -> LocalStore:
         if folder.exists() and not folder.is_dir():
             raise StorageError(f"{folder} is a file, not a store; name the folder that holds the store")
         if create:
+            check_folder(next(place for place in (folder, *folder.parents) if place.is_dir()))
             make_folders(folder)
-            check_folder(folder)
         elif not folder.is_dir():
             raise StorageError(f"no store at {folder}; build one with `echox build`")
     except OSError as error:
@@ -75,17 +77,23 @@ def remove_leftovers(store: Path, min_age_seconds: float) -> int:
     """
     youngest, removed = time.time() - min_age_seconds, 0
     try:
-        for folder in FOLDERS:
-            for place, _, names in os.walk(store / folder):
-                for path in (Path(place, name) for name in names if _TEMPORARY.fullmatch(name)):
-                    if path.lstat().st_mtime <= youngest:
-                        path.unlink(missing_ok=True)
-                        removed += 1
+        for path in _unfinished(store):
+            if path.lstat().st_mtime <= youngest:
+                path.unlink(missing_ok=True)
+                removed += 1
     except FileNotFoundError:
         return removed  # another build removes them at the same time
     except OSError as error:
         raise StorageError(f"cannot remove an unfinished file in {store}: {error.strerror}") from error
     return removed
+
+
+def _unfinished(store: Path) -> Iterator[Path]:
+    """Yield the files whose names only `write_file` and `check_folder` give."""
+    yield from store.glob(f"{_PROBE}*")
+    for folder in FOLDERS:
+        for place, _, names in os.walk(store / folder):
+            yield from (Path(place, name) for name in names if _TEMPORARY.fullmatch(name))
 
 
 def make_folders(folder: Path) -> None:
@@ -110,7 +118,7 @@ def check_folder(folder: Path) -> None:
         StorageError: the file system lacks one of them; the message names the remedy.
         OSError: the folder cannot be written.
     """
-    probe = folder / f".echox-probe#{secrets.randbits(64)}"
+    probe = folder / f"{_PROBE}{secrets.randbits(64)}"
     linked = probe.with_name(f"{probe.name}.link")
     try:
         probe.touch(exist_ok=False)

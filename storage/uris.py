@@ -37,7 +37,7 @@ def parse_uri(uri: str) -> Path | Bucket:
     if not uri.strip() or "\0" in uri:
         raise StorageError(f"{uri!r} names no store; give a folder or s3://bucket/prefix")
     if half := HALF_SCHEME.match(uri):
-        raise StorageError(f"malformed store {uri!r}: write {half[1].lower()}:// with two slashes")
+        raise StorageError(f"malformed store {_told(uri)}: write {half[1].lower()}:// with two slashes")
     scheme = SCHEME.match(uri)
     if scheme is None:
         return Path(os.path.abspath(Path(uri).expanduser()))  # noqa: PTH100 - keeps symbolic links as they are
@@ -48,7 +48,7 @@ def parse_uri(uri: str) -> Path | Bucket:
             return _bucket_of(uri)
         case other:
             raise StorageError(
-                f"cannot store in {other}:// ({uri!r}); use a folder, file:///path or s3://bucket/prefix"
+                f"cannot store in {other}:// ({_told(uri)}); use a folder, file:///path or s3://bucket/prefix"
             )
 
 
@@ -58,10 +58,15 @@ def split_version(uri: str) -> tuple[str, int | None]:
     return (match[1], int(match[2])) if match else (uri, None)
 
 
+def _told(uri: str) -> str:
+    """A malformed URI for a message; all before the last `@`, where a password may be, is hidden."""
+    return repr(re.sub(r":(/*).*@", r":\1***@", uri, flags=re.DOTALL))
+
+
 def _folder_of(uri: str) -> Path:
     parts = urlsplit(uri)
     if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-        raise StorageError(f"malformed store {uri!r}: a local file URL is file:///absolute/path")
+        raise StorageError(f"malformed store {_told(uri)}: a local file URL is file:///absolute/path")
     return Path(os.path.abspath(unquote(uri[uri.index("/", len("file://")) :])))  # noqa: PTH100
 
 
@@ -69,7 +74,9 @@ def _bucket_of(uri: str) -> Bucket:
     name, _, prefix = uri.partition("://")[2].partition("/")
     prefix = prefix.rstrip("/")
     if not BUCKET.fullmatch(name):
-        raise StorageError(f"malformed store {uri!r}: {name!r} is no bucket name; write s3://bucket/prefix")
+        raise StorageError(
+            f"malformed store {_told(uri)}: there is no bucket name of 3 to 63 letters; write s3://bucket/prefix"
+        )
     if prefix and any(segment in {"", ".", ".."} for segment in prefix.split("/")):
-        raise StorageError(f"malformed store {uri!r}: the prefix has an empty or a dot segment")
+        raise StorageError(f"malformed store {_told(uri)}: the prefix has an empty or a dot segment")
     return Bucket(name, prefix)

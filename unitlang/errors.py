@@ -2,6 +2,8 @@
 
 from typing import Literal, get_args
 
+from unitlang.printing import shown
+
 AudioReason = Literal[
     "missing",
     "empty_file",
@@ -42,7 +44,7 @@ class AudioError(UnitlangError):
         self.source = source
 
     def __str__(self) -> str:
-        return f"{self.source}: {self.message} [{self.reason}]"
+        return shown(f"{self.source}: {self.message} [{self.reason}]")
 
 
 class Unreachable(ConnectionError):  # noqa: N818 - reads as what it says

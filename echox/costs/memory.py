@@ -15,6 +15,7 @@ from echox.costs.counts import count
 from echox.costs.operations import HALF, WHOLE, Example
 from echox.costs.stages import COSTS, HOUR, costs_of, example_of, stage_work
 from echox.errors import EchoxError
+from unitlang.printing import shown_lines
 
 GB, TERA = 1e9, 1e12
 USABLE = 0.9
@@ -212,7 +213,7 @@ def main(arguments: list[str] | None = None) -> int:
         for line in report(load_architecture(given.architecture), cluster):
             sys.stdout.write(line + "\n")
     except EchoxError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(shown_lines(f"{error}\n"))
         return 2
     return 0
 

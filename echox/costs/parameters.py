@@ -10,6 +10,7 @@ from echox.architectures import Architecture, load_architecture
 from echox.costs.counts import Count
 from echox.costs.stages import COSTS
 from echox.errors import EchoxError
+from unitlang.printing import shown_lines
 
 
 def stage_counts(architecture: Architecture) -> dict[str, dict[str, Count]]:
@@ -35,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         sys.stdout.write(table(stage_counts(load_architecture(architecture))) + "\n")
     except EchoxError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(shown_lines(f"{error}\n"))
         return 2
     return 0
 

@@ -7,10 +7,9 @@ from pkgutil import iter_modules
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.logging import RichHandler
 
-from flows.command import PANELS, Command
+from flows.command import PANELS, Command, LogFormat, Terminal
 from pipelines.boundary import guarded
 
 NAME = "echox"
@@ -18,8 +17,9 @@ NAME = "echox"
 
 def main() -> None:
     """Run the `echox` command and exit with its code."""
-    handler = RichHandler(console=Console(stderr=True), show_path=False)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s", datefmt="%X", handlers=[handler])
+    handler = RichHandler(console=Terminal(stderr=True), show_path=False)
+    handler.setFormatter(LogFormat("%(message)s", datefmt="%X"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for package in ("pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.INFO)
     guarded(lambda: app()(prog_name=NAME))

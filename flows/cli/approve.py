@@ -1,6 +1,6 @@
 """`echox approve`: let a candidate be trained on."""
 
-from flows.command import Command, CorpusArgument
+from flows.command import Command, CorpusArgument, say
 
 
 def approve(corpus: CorpusArgument) -> None:
@@ -10,7 +10,7 @@ def approve(corpus: CorpusArgument) -> None:
 
     store, version = resolve(corpus)
     done = approved(store, version)
-    print(f"{version.uri}: {'approved' if done else 'nothing to approve'}")  # noqa: T201
+    say(f"{version.uri}: {'approved' if done else 'nothing to approve'}")
 
 
 COMMAND = Command(approve, "Build", "echox approve examples/sample-corpus@2")

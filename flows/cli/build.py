@@ -4,9 +4,8 @@ import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
-from flows.command import Command
+from flows.command import Command, Terminal
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def build(
     """
     from pipelines.config.build import load_config
 
-    out = Console(stderr=True, markup=False)
+    out = Terminal(stderr=True)
     values = load_config(config, [*(changes or ()), *(["run.rehash=true"] if rehash else ())], store)
     if until is not None:
         _run_until(values, out, until, ray)
@@ -66,7 +65,7 @@ def build(
         _report(_build(values, out, ray), out)
 
 
-def _run_until(config: "BuildConfig", out: Console, step: str, ray: str | None) -> None:
+def _run_until(config: "BuildConfig", out: Terminal, step: str, ray: str | None) -> None:
     from pipelines.build.build import run_until
 
     made = run_until(config, out, step, ray)
@@ -83,7 +82,7 @@ def _summary(made: "BuildState", step: str) -> str:
     return f"work units: {len(receipts)}, rows: {rows}, rejects: {rejects}"
 
 
-def _build(config: "BuildConfig", out: Console, ray: str | None) -> "Built":
+def _build(config: "BuildConfig", out: Terminal, ray: str | None) -> "Built":
     """Build in this process, or as a flow run where there is a Prefect server."""
     if "PREFECT_API_URL" in os.environ:
         os.environ.setdefault("PREFECT_CLIENT_MAX_RETRIES", SERVER_RETRIES)
@@ -95,7 +94,7 @@ def _build(config: "BuildConfig", out: Console, ray: str | None) -> "Built":
     return build_corpus(config, out, ray)
 
 
-def _report(built: "Built", out: Console) -> None:
+def _report(built: "Built", out: Terminal) -> None:
     """Write the report of the version into the store, and show what was made."""
     from flows.report.facts import facts
     from flows.report.html import leave_report
@@ -107,7 +106,7 @@ def _report(built: "Built", out: Console) -> None:
     found = facts(store, version)
     report = leave_report(store, found)
     if built.new:
-        Console(markup=False).print(tables(found))
+        Terminal().print(tables(found))
         counts = f"entries: {_counted(built.changes)}"
         out.print(f"version {version.number} of {version.store}; {counts}; report: {report}", soft_wrap=True)
     else:

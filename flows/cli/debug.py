@@ -1,6 +1,5 @@
 """`echox debug`: run one work unit again, to see why it failed."""
 
-import traceback
 from pdb import post_mortem
 from typing import Annotated
 
@@ -19,6 +18,7 @@ def debug(
 
     A build that fails names the step and the fingerprint. Without --pdb, a failure ends with its traceback.
     """
+    from pipelines.boundary import print_traceback
     from pipelines.build.debug import rerun
     from pipelines.errors import UserError
 
@@ -29,7 +29,7 @@ def debug(
     except Exception:
         if not pdb:
             raise
-        traceback.print_exc()
+        print_traceback()
         post_mortem()
         raise typer.Exit(1) from None
     print_json(receipt.to_dict())

@@ -1,11 +1,10 @@
 """`echox encode`: units and words of new audio."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from flows.command import Command, print_json
+from flows.command import Command, complain, print_json
 
 
 def encode(
@@ -29,7 +28,7 @@ def encode(
             print_json(encoder(path, channel), indent=None)
         except USER_ERRORS as error:
             failed += 1
-            print(f"error: {error}", file=sys.stderr)  # noqa: T201
+            complain(f"error: {error}")
     if failed:
         raise typer.Exit(2)
 

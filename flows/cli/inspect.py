@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from flows.command import Command, CorpusArgument, print_json
+from flows.command import Command, CorpusArgument, Terminal, print_json
 
 
 def inspect(
@@ -20,7 +19,7 @@ def inspect(
     if as_json:
         print_json(found)
     else:
-        Console(markup=False).print(tables(found))
+        Terminal().print(tables(found))
 
 
 COMMAND = Command(inspect, "Look", "echox inspect examples/sample-corpus@1 --json")

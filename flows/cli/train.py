@@ -1,8 +1,6 @@
 """`echox train`: one training stage, in this process."""
 
-import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
@@ -13,7 +11,7 @@ from echox.errors import EchoxError
 from echox.renamed import warn_renamed
 from echox.stages import check_stage, stage_names
 from echox.training import TrainingRequest
-from flows.command import Command
+from flows.command import Command, complain, print_json
 from pipelines.options import Changes
 
 StageArgument = Annotated[str, typer.Argument(metavar="STAGE", help=f"Stage to train: {', '.join(stage_names())}.")]
@@ -66,13 +64,13 @@ def train(
     check(request)
     result = train_here(request, show)
     if os.environ.get("RANK", "0") == "0":  # one of torchrun's workers is enough
-        print(json.dumps(asdict(result), indent=1))  # noqa: T201
+        print_json(asdict(result))
 
 
 def show(metrics: Mapping[str, float]) -> None:
     """Print one line of metrics on standard error."""
     words = [f"{name} {value:.5g}" for name, value in metrics.items() if not name.endswith("_time")]
-    print(", ".join(words), file=sys.stderr, flush=True)  # noqa: T201
+    complain(", ".join(words))
 
 
 def _architecture(architecture: str | None, preset: str | None) -> str:

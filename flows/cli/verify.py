@@ -1,10 +1,8 @@
 """`echox verify`: prove that a corpus version is whole."""
 
-import sys
-
 import typer
 
-from flows.command import Command, CorpusArgument
+from flows.command import Command, CorpusArgument, complain, say
 
 
 def verify(corpus: CorpusArgument) -> None:
@@ -16,12 +14,12 @@ def verify(corpus: CorpusArgument) -> None:
     problems = 0
     for problem in problems_of(store, version):
         problems += 1
-        print(f"wrong: {problem}", file=sys.stderr)  # noqa: T201
+        complain(f"wrong: {problem}")
     if problems:
-        print(f"{version.uri}: {problems} problems", file=sys.stderr)  # noqa: T201
+        complain(f"{version.uri}: {problems} problems")
         raise typer.Exit(1)
     files = sum(len(receipt.files) for receipts in version.steps.values() for receipt in receipts)
-    print(f"{version.uri}: {files} files whole, every row decodes back")  # noqa: T201
+    say(f"{version.uri}: {files} files whole, every row decodes back")
 
 
 COMMAND = Command(verify, "Look", "echox verify examples/sample-corpus")

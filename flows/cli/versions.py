@@ -1,8 +1,6 @@
 """`echox versions`: the versions of a corpus."""
 
-from rich.console import Console
-
-from flows.command import Command, StoreArgument
+from flows.command import Command, StoreArgument, Terminal
 
 
 def versions(store: StoreArgument) -> None:
@@ -12,7 +10,7 @@ def versions(store: StoreArgument) -> None:
     from storage.versions import history
 
     place, versions = history(store)
-    Console(markup=False).print(versions_table([summary(place, version) for version in versions]))
+    Terminal().print(versions_table([summary(place, version) for version in versions]))
 
 
 COMMAND = Command(versions, "Look", "echox versions examples/sample-corpus")

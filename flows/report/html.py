@@ -12,6 +12,7 @@ from flows.report.grids import (
 )
 from flows.report.records import Facts
 from storage.store import Store
+from unitlang.printing import shown
 
 _TEMPLATES = Environment(
     loader=PackageLoader("flows.report"),
@@ -19,6 +20,7 @@ _TEMPLATES = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    finalize=lambda value: shown(value) if type(value) is str else value,  # not what is HTML already
 )
 
 

@@ -27,6 +27,7 @@ from flows.report.grids import (
     word_lengths,
 )
 from flows.report.records import Facts, VersionSummary
+from unitlang.printing import shown
 
 HISTOGRAM_WIDTH = 40
 NAME_WIDTHS = (8, 12)
@@ -62,7 +63,7 @@ class TextTable:
                 yield ""
             yield _table(part, None if number else self.grid.title)
         if self.grid.note:
-            yield Text(self.grid.note, style="italic")
+            yield Text(shown(self.grid.note), style="italic")
 
 
 def parted(grid: Grid, width: int) -> Iterator[Grid]:
@@ -85,7 +86,7 @@ def _columns_of(grid: Grid, numbers: Sequence[int]) -> Grid:
 
 def _width(grid: Grid, number: int) -> int:
     column = grid.columns[number]
-    cells = [*_head(column).split("\n"), *(row[number] for row in grid.rows)]
+    cells = [*_head(column).split("\n"), *(shown(row[number]) for row in grid.rows)]
     longest = max(map(cell_len, cells))
     return min(max(longest, NAME_WIDTHS[0]), NAME_WIDTHS[1]) if column.folds else longest
 
@@ -103,7 +104,7 @@ def _table(grid: Grid, title: str | None) -> Table:
         else:
             table.add_column(_head(column), justify="right" if column.number else "left", no_wrap=True)
     for row in grid.rows:
-        table.add_row(*row)
+        table.add_row(*map(shown, row))
     return table
 
 
@@ -132,10 +133,10 @@ def word_length_table(bars: Sequence[Bar]) -> Table:
 
 def lineage_table(facts: Facts) -> Table:
     """Return the table of what the version was made from and with."""
-    title = f"Version {facts['version']} of {facts['store']}"
+    title = shown(f"Version {facts['version']} of {facts['store']}")
     table = Table(title=title, title_justify="left", show_header=False, box=None)
     table.add_column(overflow="fold", max_width=20)
     table.add_column(overflow="fold")
     for name, text in lineage_rows(facts):
-        table.add_row(name, text)
+        table.add_row(shown(name), shown(text))
     return table

@@ -8,6 +8,7 @@ from pipelines.steps.fit_quantizer import load_quantizer
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.versions import resolve
 from unitlang.audio.reading import stream
+from unitlang.audio.sources import source_name
 from unitlang.errors import AudioError
 from unitlang.frames import SAMPLE_RATE
 from unitlang.language.unit_language import UnitLanguage
@@ -50,10 +51,10 @@ class Encoder:
         runs = encoder.finish()
         if not len(runs):
             needed = self.quantizer.grid.view
-            raise AudioError("too_short", f"one frame needs {needed} samples at {SAMPLE_RATE} Hz", path)
+            raise AudioError("too_short", f"one frame needs {needed} samples at {SAMPLE_RATE} Hz", source_name(path))
         words_W = self.language.encode(runs.units_R, quantizer=self.quantizer.fingerprint)
         return {
-            "audio": path,
+            "audio": source_name(path),
             "num_frames": runs.num_frames,
             "units": runs.units_R.tolist(),
             "durations": runs.durations_R.tolist(),

@@ -19,6 +19,7 @@ from pipelines.cluster.environment import check_environment
 from pipelines.cluster.job_log import REQUEST, JsonLines
 from pipelines.errors import kind_of
 from storage.store import Store
+from unitlang.printing import shown_lines
 
 Values = dict[str, Any]
 """JSON values."""
@@ -77,7 +78,11 @@ def answer(request: Values) -> None:
         for made in WORK[request["work"]](request["arguments"]):
             log.debug("done", extra={"outcome": {"done": made}})
     except Exception as error:
-        failed = {"error": str(error), "kind": kind_of(error), "traceback": traceback.format_exc()}
+        failed = {
+            "error": shown_lines(str(error)),
+            "kind": kind_of(error),
+            "traceback": shown_lines(traceback.format_exc()),
+        }
         log.debug("failed", extra={"outcome": failed})
         raise
 

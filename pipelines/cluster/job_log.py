@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pipelines.engine.progress import Progress
+from unitlang.printing import shown_lines
 
 REQUEST = "ECHOX_JOB"
 """Environment variable with the request of a job, as JSON."""
@@ -37,7 +38,7 @@ class JsonLines(logging.Formatter):
         """Format a record as one line."""
         progress = getattr(record, "progress", None)
         values = {
-            "text": super().format(record),
+            "text": shown_lines(super().format(record)),
             "level": record.levelno,
             "progress": asdict(progress) if progress else None,
             "outcome": getattr(record, "outcome", None),

@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from storage.errors import NotFound
 from storage.records import read_object, to_json
 from storage.store import Store
+from unitlang.printing import shown
 
 DEATHS = 3
 """Deaths after which a work unit is computed in a process of its own."""
@@ -42,7 +43,7 @@ class Crash:
     def described(self, store: Store) -> str:
         """Two lines for people: what died of what, and the command that repeats it."""
         peak = f", peak memory {self.peak_bytes / 2**20:.0f} MiB" if self.peak_bytes else ""
-        places = "; ".join(self.places) or "no utterance does so alone"
+        places = shown("; ".join(self.places)) or "no utterance does so alone"
         return (
             f"  step {self.step}, work unit {self.work_unit}: {self.cause}{peak}: {places}\n"
             f"    run it alone: echox debug {store.uri} {self.step} {self.work_unit}\n"

@@ -10,6 +10,7 @@ from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.frames import FrameGrid
+from unitlang.printing import shown
 
 SHOWN_REJECTS = 5
 COLUMNS = ("dataset", "source", "reason", "message")
@@ -123,10 +124,10 @@ def _described(steps: Receipts) -> str:
     return f"{reasons.total()} of {entries} entries were rejected ({reasons.total() / entries:.1%}): {counts}"
 
 
-def _examples(store: Store, steps: Receipts, shown: int) -> str:
-    """About `shown` rejects, one line each, the most frequent reasons first."""
+def _examples(store: Store, steps: Receipts, most: int) -> str:
+    """About `most` rejects, one line each, the most frequent reasons first."""
     receipts = list(chain.from_iterable(steps.values()))
-    reasons = [reason for reason, _ in count_reasons(receipts).most_common(shown)]
-    found = examples(store, receipts, max(1, shown // len(reasons)))
+    reasons = [reason for reason, _ in count_reasons(receipts).most_common(most)]
+    found = examples(store, receipts, max(1, most // len(reasons)))
     rows = [row for reason in reasons for row in found[reason]]
-    return "".join(f"  {row['source']}: {row['message']} [{row['reason']}]\n" for row in rows)
+    return "".join(shown(f"  {row['source']}: {row['message']} [{row['reason']}]") + "\n" for row in rows)

@@ -5,20 +5,23 @@ A reader is one module of this package that defines one `Reader` subclass; its p
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from json import dumps
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import AfterValidator, Field
 
 from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers.places import Place
+from pipelines.readers.lines import Line, read_lines, read_text
+from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, Place
+from pipelines.readers.rows.bounds import is_inside
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
+from unitlang.printing import shown
 from unitlang.urls import redacted
 
 Task = Literal["asr", "tts", "sqa"]
@@ -27,6 +30,7 @@ Gone = Literal["keep", "remove", "fail"]
 """What a build does with entries that are not listed any more."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
 """Kinds of paths that a source may have."""
+R = TypeVar("R")
 DATASET_PATTERN = r"^[^/@\s]+$"
 
 
@@ -147,7 +151,8 @@ class Reader(FrozenConfig, ABC):
     """Language of every utterance, unless the source states it."""
     channel: Annotated[int, Field(ge=0)] | Literal["mix", "each"] = "mix"
     """Channel of every utterance from 0, `mix` of all, or `each` as an utterance; unless the source states one."""
-
+    confine: bool = False
+    """Read only what lies below the source's folder or `audio_dir`, links resolved, or on the same server."""
     gone: Gone = "keep"
     """Entries of the corpus that the source does not list any more: `keep` them, `remove` them, or `fail`."""
 
@@ -183,6 +188,49 @@ class Reader(FrozenConfig, ABC):
             dialogue_id=dialogue,
         )
 
+    def outside(self, uri: str) -> bool:
+        """Whether a file lies outside the bounds of this source; no for every file unless it is confined."""
+        roots = (self.path, getattr(self, "audio_dir", None))  # which some kinds have
+        return self.confine and not is_inside(uri, [root for root in roots if root])
+
+    def inner(self, rows: Iterable[tuple[R, str | None]]) -> Iterator[tuple[R, str | None]]:
+        """Yield rows with the URI of their audio, or None in its place if it lies outside."""
+        return ((row, None if uri is None or self.outside(uri) else uri) for row, uri in rows)
+
+    def text_beside(self, root: Place, entry: Entry, name: str) -> str | BadItem:
+        """Read the text of one utterance from its file.
+
+        Args:
+            root: the source's folder.
+            entry: the file of the text.
+            name: id of the utterance within the dataset.
+        """
+        place = root.child(entry.name)
+        if root.leads_out(entry, folders=self.confine):
+            return self.bad(place.uri, "outside", LEADS_OUT, name)
+        try:
+            return read_text(place)
+        except ValueError as error:
+            return self.bad(place.uri, "bad_text", f"the text is unusable: {error}", name)
+
+    def lines_of(self, root: Place, entry: Entry) -> Iterator[Line | BadItem]:
+        """Yield the lines of a file with the texts of many utterances, or why it is not read.
+
+        Args:
+            root: the source's folder.
+            entry: the file.
+        """
+        place = root.child(entry.name)
+        if root.leads_out(entry, folders=self.confine):
+            yield self.bad(place.uri, "outside", LEADS_OUT)
+        elif entry.special:
+            yield self.bad(place.uri, "bad_text", SPECIAL)
+        else:
+            try:
+                yield from read_lines(place)
+            except UserError as error:
+                yield self.bad(place.uri, "bad_text", f"the texts are unusable: {error}")
+
     @abstractmethod
     def read(self) -> Iterator[Item | BadItem]:
         """List the source in an order that depends only on its contents.
@@ -194,18 +242,33 @@ class Reader(FrozenConfig, ABC):
 
 
 def _without_secrets(entry: Item | BadItem) -> Item | BadItem:
-    """Return the entry, or a reject if its URL holds a secret, which the corpus would keep for everyone to read."""
+    """Return the entry, or a reject if a URL in it holds a secret, which the corpus would keep for everyone to read."""
     if isinstance(entry, BadItem):
-        hidden = redacted(entry.source), redacted(entry.message), entry.utterance_id and redacted(entry.utterance_id)
-        return replace(entry, source=hidden[0], message=hidden[1], utterance_id=hidden[2])
-    if entry.uri is None or redacted(entry.uri) == entry.uri:
+        names = {name: redacted(text) for name, text in entry.stated().items() if text is not None}
+        return replace(entry, **names)
+    named = (entry.uri, entry.utterance_id, entry.dialogue_id, entry.speaker_id)
+    if all(text is None or redacted(text) == text for text in named):
         return entry
     return BadItem(
-        source=redacted(entry.uri),
+        source=redacted(entry.uri or entry.utterance_id),
         dataset=entry.dataset,
         reason="secret_in_url",
-        message="the URL holds a password, token or signature; copy the audio, or give passwords by ~/.netrc",
+        message="a URL holds a password, token or signature; copy the audio, or give passwords by ~/.netrc",
         utterance_id=redacted(entry.utterance_id),
+        dialogue_id=entry.dialogue_id and redacted(entry.dialogue_id),
+    )
+
+
+def _within_bounds(source: Reader, entry: Item | BadItem) -> Item | BadItem:
+    """Return the entry, or a reject if its audio lies outside the bounds of its source."""
+    if isinstance(entry, BadItem) or entry.uri is None or not source.outside(entry.uri):
+        return entry
+    return BadItem(
+        source=entry.uri,
+        dataset=entry.dataset,
+        reason="outside",
+        message="`confine` is set, and this lies neither below the source's folder or audio_dir nor on its server",
+        utterance_id=entry.utterance_id,
         dialogue_id=entry.dialogue_id,
     )
 
@@ -218,9 +281,10 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
     """
     channel = None if source.channel == "mix" else source.channel
     try:
-        for entry in map(_without_secrets, source.read()):
+        for found in source.read():
+            entry = _within_bounds(source, _without_secrets(found))
             silent = channel is None or isinstance(entry, BadItem) or entry.uri is None or entry.channel is not None
             yield entry if silent else replace(entry, channel=channel)
     except (UserError, Unreachable) as error:
         kind = Unreachable if isinstance(error, Unreachable) else UserError
-        raise kind(f"sources[{position}] ({source.dataset}): {error}") from error
+        raise kind(shown(f"sources[{position}] ({source.dataset}): {error}")) from error

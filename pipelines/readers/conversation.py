@@ -8,7 +8,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads, Task
 from pipelines.readers.json_stream import BrokenJsonError, read_elements, read_object_lines
-from pipelines.readers.places import AbsentFileError, Place
+from pipelines.readers.places import LEADS_OUT, AbsentFileError, Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck, without
@@ -84,6 +84,9 @@ class ConversationReader(Reader):
             raise UserError(f"{root.uri}: no .json or .jsonl file in this folder")
         for name in names:
             place = root.child(name)
+            if self.outside(place.uri):
+                yield self.bad(place.uri, "outside", LEADS_OUT)
+                continue
             try:
                 yield from self._file(place, name, f"{_stem(name)}/")
             except AbsentFileError as error:
@@ -96,7 +99,7 @@ class ConversationReader(Reader):
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
         records = self._records(place)
         head, records = look_ahead(records)
-        cut = are_cut(turns_with_audio((record for _, record in head), base))
+        cut = are_cut(self.inner(turns_with_audio((record for _, record in head), base)))
         for position, (source, record) in enumerate(records):
             if isinstance(record, str):
                 yield self.bad(source, "bad_row", record)

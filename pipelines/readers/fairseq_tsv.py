@@ -7,7 +7,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.lines import Line, read_lines
-from pipelines.readers.places import Place
+from pipelines.readers.places import LEADS_OUT, Entry, Place
 from pipelines.readers.rows.paths import locate
 
 
@@ -53,12 +53,14 @@ class FairseqTsvReader(Reader):
         """Yield the label of each row; None endlessly without labels.
 
         Raises:
-            UserError: the file of labels has more or fewer lines than the manifest has rows.
+            UserError: the file of labels is a link to elsewhere, or has more or fewer lines than the manifest has rows.
         """
         if self.labels is None:
             while True:
                 yield None
         labels = place.parent.child(f"{place.name.removesuffix('.tsv')}.{self.labels}")
+        if labels.parent.leads_out(Entry(labels.name, None, linked=True), folders=self.confine):
+            raise UserError(f"{labels.uri}: {LEADS_OUT}")
         num_rows = sum(1 for _ in read_lines(place)) - 1
         num_labels = sum(1 for _ in read_lines(labels))
         if num_rows != num_labels:

@@ -9,7 +9,6 @@ from typing import Literal
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
-from pipelines.readers.lines import read_text
 from pipelines.readers.places import SPECIAL, Entry, Place
 
 NOT_AUDIO = frozenset(
@@ -81,20 +80,18 @@ class FolderReader(Reader):
             raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
         for entry in chosen:
             stem = _stem(entry.name)
-            yield self._one(root, entry, texts.get(stem), stem in timit)
+            yield self._one(root, entry, texts.get(stem), timit=stem in timit)
 
-    def _one(self, root: Place, entry: Entry, text_name: str | None, timit: bool) -> Item | BadItem:
+    def _one(self, root: Place, entry: Entry, beside: Entry | None, *, timit: bool) -> Item | BadItem:
         place = root.child(entry.name)
         if not _encodable(entry.name):
             shown = place.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
             return self.bad(shown, "bad_name", "the file name is not UTF-8; rename the file")
         if entry.special:
             return self.bad(place.uri, "not_audio", SPECIAL, entry.name)
-        try:
-            text = read_text(root.child(text_name)) if text_name else ""
-        except ValueError as error:
-            source = root.child(text_name or "").uri
-            return self.bad(source, "bad_text", f"the text is unusable: {error}", entry.name)
+        text = self.text_beside(root, beside, entry.name) if beside else ""
+        if isinstance(text, BadItem):
+            return text
         return Item(
             utterance_id=f"{self.dataset}/{entry.name}",
             dataset=self.dataset,
@@ -107,13 +104,13 @@ class FolderReader(Reader):
         )
 
 
-def _texts(entries: list[Entry]) -> dict[str, str]:
-    """Return the names of text files by the stem of their audio."""
-    named: dict[str, str] = {}
+def _texts(entries: list[Entry]) -> dict[str, Entry]:
+    """Return the text files by the stem of their audio."""
+    named: dict[str, Entry] = {}
     for ending in TEXT_ENDINGS:
-        found = [entry.name for entry in entries if entry.name.lower().endswith(ending)]
-        for name in sorted(found, key=lambda name: name.endswith(ending)):
-            named[unicodedata.normalize("NFC", name[: -len(ending)])] = name
+        found = [entry for entry in entries if entry.name.lower().endswith(ending)]
+        for entry in sorted(found, key=lambda entry: entry.name.endswith(ending)):
+            named[unicodedata.normalize("NFC", entry.name[: -len(ending)])] = entry
     return named
 
 

@@ -15,7 +15,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.parquet_audio import open_parquet, parquet_fault, parquet_uri
-from pipelines.readers.places import Place, reading
+from pipelines.readers.places import LEADS_OUT, Place, reading
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck
@@ -87,6 +87,9 @@ class HfParquetReader(Reader):
                 understood.
         """
         for place, name in self._files():
+            if self.outside(place.uri):
+                yield self.bad(place.uri, "outside", LEADS_OUT)
+                continue
             file = self._open(place)
             if isinstance(file, BadItem):
                 yield file
@@ -130,7 +133,7 @@ class HfParquetReader(Reader):
         shard = _Shard(place, name, place.file_size(), split, columns, self._folders(place))
         check = ColumnCheck(place.uri, (columns.text,) if columns.text else fields.TEXT, "`text_column: {}`")
         head, rows = look_ahead(read_rows(file, columns))
-        uris = list(_with_uris(shard, head))
+        uris = list(self.inner(_with_uris(shard, head)))
         if is_decoded(kind := file.schema_arrow.field(columns.audio).type) and not any(map(_exists, uris)):
             raise UserError(f"{place.uri}: {no_audio(kind, columns.audio)}")
         cut = are_cut(uris)

@@ -7,8 +7,7 @@ from typing import Literal
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
-from pipelines.readers.lines import read_lines
-from pipelines.readers.places import SPECIAL, Entry, Place
+from pipelines.readers.places import Entry, Place
 
 AUDIO_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2-\d+)\.(?!txt$)\w+")
 TRANSCRIPT_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2)\.trans\.txt")
@@ -49,11 +48,7 @@ class LibrispeechReader(Reader):
         split = folders[-3] if len(folders) > 2 else self.split
         texts: dict[str, str] = {}
         for transcript in (entry for entry in files if TRANSCRIPT_NAME.fullmatch(entry.name)):
-            place = root.child(transcript.name)
-            if transcript.special:
-                yield self.bad(place.uri, "bad_text", SPECIAL)
-            else:
-                yield from self._transcripts(place, texts)
+            yield from self._transcripts(root, transcript, texts)
         for entry in files:
             if match := AUDIO_NAME.fullmatch(entry.name):
                 yield Item(
@@ -71,10 +66,13 @@ class LibrispeechReader(Reader):
             source = root.child(f"{chapter}/{name}.flac").uri
             yield self.bad(source, "missing", "the transcript has this line, but there is no such file", name)
 
-    def _transcripts(self, place: Place, texts: dict[str, str]) -> Iterator[BadItem]:
+    def _transcripts(self, root: Place, transcript: Entry, texts: dict[str, str]) -> Iterator[BadItem]:
         """Fill `texts` (id -> text) from a chapter's transcript; yield faulty and repeated lines."""
-        for line in read_lines(place):
-            source = f"{place.uri}:{line.number}"
+        for line in self.lines_of(root, transcript):
+            if isinstance(line, BadItem):
+                yield line
+                continue
+            source = f"{root.child(transcript.name).uri}:{line.number}"
             name, _, text = line.text.partition(" ")
             if line.fault:
                 yield self.bad(source, "bad_text", line.fault)

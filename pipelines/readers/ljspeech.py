@@ -7,7 +7,7 @@ from typing import Literal
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.folder import may_be_audio
-from pipelines.readers.lines import Line, read_lines
+from pipelines.readers.lines import Line
 from pipelines.readers.places import SPECIAL, Entry, Place
 from pipelines.readers.rows import fields
 
@@ -33,10 +33,11 @@ class LjspeechReader(Reader):
         root = Place.of(self.path)
         listed = root.files()
         audio = {_stem(entry): entry for entry in reversed(listed) if _is_wav(entry)}
-        if not audio or not any(entry.name == "metadata.csv" for entry in listed):
+        table = next((entry for entry in listed if entry.name == "metadata.csv"), None)
+        if not audio or table is None:
             raise UserError(f"{root.uri}: not LJSpeech's layout: metadata.csv, and audio in wavs/")
         told = set[str]()
-        yield from self._lines(root, audio, told)
+        yield from self._lines(root, table, audio, told)
         for entry in listed:
             if _is_wav(entry) and audio[_stem(entry)] is not entry:
                 fault = f"another file of this name is read: {audio[_stem(entry)].name}"
@@ -44,10 +45,13 @@ class LjspeechReader(Reader):
             elif _is_wav(entry) and _stem(entry) not in told:
                 yield self._one(root, entry, None)
 
-    def _lines(self, root: Place, audio: dict[str, Entry], told: set[str]) -> Iterator[Item | BadItem]:
+    def _lines(self, root: Place, table: Entry, audio: dict[str, Entry], told: set[str]) -> Iterator[Item | BadItem]:
         """Yield the utterances of the lines, and add their names to `told`."""
-        place = root.child("metadata.csv")
-        for line in read_lines(place):
+        place = root.child(table.name)
+        for line in self.lines_of(root, table):
+            if isinstance(line, BadItem):
+                yield line
+                continue
             if not line.fault and not line.text.strip():
                 continue
             name, text, fault = _parse(line)

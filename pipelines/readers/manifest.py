@@ -63,9 +63,8 @@ class ManifestReader(Reader):
         place = Place.of(self.path)
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
         head, rows = look_ahead(self._checked(place, self._records(place)))
-        cut = are_cut(
-            ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str)), OLD_NAMES
-        )
+        told = ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str))
+        cut = are_cut(self.inner(told), OLD_NAMES)
         for source, record in rows:
             try:
                 yield self._item(record, base, cut)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
-from pipelines.readers.lines import Line, read_lines
+from pipelines.readers.lines import Line
 from pipelines.readers.places import Entry, Place
 
 
@@ -28,21 +28,25 @@ class MlsReader(Reader):
         """
         root = Place.of(self.path)
         entries = root.files()
-        folders = [e.name.removesuffix("transcripts.txt") for e in entries if _is_transcripts(e)]
-        if not folders:
+        transcripts = [entry for entry in entries if _is_transcripts(entry)]
+        if not transcripts:
             raise UserError(f"{root.uri}: not Multilingual LibriSpeech's layout: no transcripts.txt in it or below")
-        for folder in folders:
-            split = root.child(folder).name
-            prefix = f"{folder}audio/"
-            yield from self._split(root, folder, split, [e for e in entries if e.name.startswith(prefix)])
+        for entry in transcripts:
+            prefix = f"{entry.name.removesuffix('transcripts.txt')}audio/"
+            yield from self._split(root, entry, [e for e in entries if e.name.startswith(prefix)])
 
-    def _split(self, root: Place, folder: str, split: str, audio: list[Entry]) -> Iterator[Item | BadItem]:
+    def _split(self, root: Place, transcripts: Entry, audio: list[Entry]) -> Iterator[Item | BadItem]:
+        place = root.child(transcripts.name)
+        folder = transcripts.name.removesuffix("transcripts.txt")
+        split = root.child(folder).name
         stems = [entry.name.rpartition(".")[0] for entry in audio]
         order = sorted(range(len(stems)), key=stems.__getitem__)
         stems.sort()
         seen = bytearray(len(stems))
-        place = root.child(f"{folder}transcripts.txt")
-        for line in read_lines(place):
+        for line in self.lines_of(root, transcripts):
+            if isinstance(line, BadItem):
+                yield line
+                continue
             if not line.fault and not line.text.strip():
                 continue
             name, _, text = line.text.partition("\t")

@@ -41,6 +41,12 @@ def is_parquet_uri(uri: str) -> bool:
     return _URI.fullmatch(uri) is not None
 
 
+def parquet_file(uri: str) -> str | None:
+    """Return path or URL of the Parquet file that a URI names a row of, or None if it names another file."""
+    match = _URI.fullmatch(uri)
+    return unquote(match["file"]) if match else None
+
+
 def fetch(uri: str) -> bytes:
     """Return the encoded audio of a URI from `parquet_uri`.
 

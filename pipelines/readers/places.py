@@ -8,7 +8,7 @@ import posixpath
 import stat
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BufferedReader
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote, urlsplit
@@ -25,6 +25,8 @@ _LOCAL = LocalFileSystem()
 _IN_NAMES = "/%!$&'()*+,;=:@~[]"
 """Characters of a relative path that a URL holds as they are; `%` because many manifests hold quoted names."""
 
+LEADS_OUT = "a link that leads out of the source's folder is not read; put the file itself there"
+"""Description in rejects of links that a foreign corpus may have made to any file of this machine."""
 SPECIAL = "a pipe, socket or device, not a file"
 """Description in rejects of files that must not be opened, because reading them may never end."""
 
@@ -41,11 +43,13 @@ class Entry:
         name: path relative to the listed folder, with `/`.
         size: bytes; None if the file cannot be reached (a dangling link).
         special: a pipe, socket or device, which must not be opened.
+        linked: it, or a folder between it and the listed one, is a link.
     """
 
     name: str
     size: int | None
     special: bool = False
+    linked: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -196,10 +200,24 @@ class Place:
             UserError: there is no readable folder.
         """
         if not self.is_folder():
-            raise UserError(f"{self.uri}: no such folder (a relative path is relative to the config file)")
+            raise UserError(f"{redacted(self.uri)}: no such folder (a relative path is relative to the config file)")
         with reading(self.uri):
-            entries = _walk(self.path, "", ()) if self.local else self._find()
+            entries = _walk(self.path, "", (), linked=False) if self.local else self._find()
             return sorted(entry for entry in entries if not _hidden(entry.name))
+
+    def leads_out(self, entry: Entry, *, folders: bool) -> bool:
+        """Whether a listed file of this folder lies elsewhere, because of a link.
+
+        Args:
+            entry: the file.
+            folders: count links of folders too; otherwise a folder that is linked here belongs to this one.
+        """
+        if not entry.linked or not self.local:
+            return False
+        path = posixpath.join(self.path, entry.name)
+        homes = [self.path] if folders else [self.path, posixpath.dirname(path)]
+        real = os.path.realpath(path)
+        return not any(real.startswith(os.path.realpath(home).rstrip("/") + "/") for home in homes)
 
     def _find(self) -> Iterator[Entry]:
         self.fs.invalidate_cache()
@@ -231,7 +249,7 @@ def reading(uri: str) -> Generator[None]:
         raise UserError(f"{redacted(uri)}: cannot be read: {redacted(f'{type(error).__name__}: {error}')}") from error
 
 
-def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...], *, linked: bool) -> Iterator[Entry]:
     """Yield the files below a local folder, including dangling links; links back to a parent folder are not followed.
 
     fsspec's own walk follows such loops until the system refuses.
@@ -242,12 +260,12 @@ def _walk(folder: str, prefix: str, above: tuple[tuple[int, int], ...]) -> Itera
     above = (*above, (status.st_dev, status.st_ino))
     with os.scandir(folder) as children:
         for child in children:
-            name = prefix + child.name
+            name, is_linked = prefix + child.name, linked or child.is_symlink()
             if _is_folder(child):
                 if not child.name.startswith("."):
-                    yield from _walk(child.path, name + "/", above)
+                    yield from _walk(child.path, name + "/", above, linked=is_linked)
             else:
-                yield _entry(child, name)
+                yield _entry(child, name, linked=is_linked)
 
 
 def _is_folder(child: "os.DirEntry[str]") -> bool:
@@ -258,12 +276,12 @@ def _is_folder(child: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _entry(child: "os.DirEntry[str]", name: str) -> Entry:
+def _entry(child: "os.DirEntry[str]", name: str, *, linked: bool) -> Entry:
     try:
         status = child.stat()
     except OSError:
-        return Entry(name, None)
-    return Entry(name, status.st_size, special=not stat.S_ISREG(status.st_mode))
+        return Entry(name, None, linked=linked)
+    return Entry(name, status.st_size, special=not stat.S_ISREG(status.st_mode), linked=linked)
 
 
 def _hidden(name: str) -> bool:

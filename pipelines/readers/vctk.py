@@ -8,7 +8,6 @@ from typing import Literal
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.folder import may_be_audio
-from pipelines.readers.lines import read_text
 from pipelines.readers.places import SPECIAL, Entry, Place
 
 AUDIO_NAME = re.compile(r"wav[^/]*/(?P<stem>(?P<speaker>[^/]+)/[^/]+?)(?P<microphone>_mic\d+)?\.[^./]+")
@@ -58,11 +57,9 @@ class VctkReader(Reader):
         name = place.name.rpartition(".")[0]
         if entry.special:
             return self.bad(place.uri, "not_audio", SPECIAL, name)
-        try:
-            spoken = read_text(root.child(text.name)) if text else ""
-        except ValueError as error:
-            source = root.child(text.name if text else "").uri
-            return self.bad(source, "bad_text", f"the text is unusable: {error}", name)
+        spoken = self.text_beside(root, text, name) if text else ""
+        if isinstance(spoken, BadItem):
+            return spoken
         return Item(
             utterance_id=f"{self.dataset}/{name}",
             dataset=self.dataset,

@@ -28,6 +28,8 @@ def test_a_sound_request_passes(tones: str, tmp_path: Path) -> None:
         ({"architecture": "huge"}, "huge"),
         ({"stage": "t2s"}, "no training stage 't2s'; did you mean `t2c`"),
         ({"settings": ("optimizer.lr=high",)}, "optimizer.lr"),
+        ({"corpus": "s3://corpora/a?token=Tr0ub4dor"}, r"s3://corpora/a\?token=\*\*\*: holds a password"),
+        ({"settings": ("text.tokenizer=https://me:x@host/t",)}, r"https://\*\*\*@host/t: holds a password"),
         ({"stage": "echo"}, "add --source s2t=RUN --source t2c=RUN"),
         ({"stage": "echo", "source_models": {"s2t": "nowhere", "t2c": "nowhere"}}, "nowhere: no run.yaml"),
     ],

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from flows.artifacts import markdown
 from tests.flows.versions import a_version, facts_of, statistics
+from unitlang.printing import shown_lines
 
 
 def test_hours_rejects_lineage_and_links(tmp_path: Path) -> None:
@@ -27,3 +28,10 @@ def test_a_candidate_says_what_to_look_at(tmp_path: Path) -> None:
 def test_names_cannot_break_the_table(tmp_path: Path) -> None:
     made = a_version(1, **{"a|b": statistics(1.0, 3)})
     assert "| a\\|b | 1.000 |" in markdown(facts_of(tmp_path, made), "/r")
+
+
+def test_names_do_not_act(tmp_path: Path) -> None:
+    made = replace(a_version(2, **{"a\n\x1b\u202e": statistics(1.0, 3)}), review=["why\x1b"])
+    text = markdown(facts_of(tmp_path, made), "/r\u202e")
+    assert shown_lines(text) == text
+    assert "| a\\n\\x1b\\u202e | 1.000 |" in text

@@ -65,6 +65,30 @@ def test_malformed_uri_is_refused(uri: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:Tr0ub4dor@bucket/x",
+        "s3:/key:Tr0ub4dor@bucket/x",
+        "s3:key:Tr0ub4dor@bucket/x",
+        "s3://key:a/Tr0ub4dor@bucket/x",
+        "https://Tr0ub4dor@host/x",
+        "https://host/x?X-Amz-Signature=Tr0ub4dor",
+        "gs://bucket/x?a=1&token=Tr0ub4dor",
+        "file://reader:Tr0ub4dor@host/x",
+        "s3://b/x?token=Tr0ub4dor",
+    ],
+)
+def test_a_malformed_uri_is_told_without_its_secret(uri: str) -> None:
+    with pytest.raises(StorageError, match=r"\*\*\*") as error:
+        parse_uri(uri)
+    assert "Tr0ub4dor" not in str(error.value)
+
+
+def test_what_is_no_secret_is_told() -> None:
+    assert str(StorageError("no store at s3://bucket/me@3: /data/a@b?c")) == "no store at s3://bucket/me@3: /data/a@b?c"
+
+
+@pytest.mark.parametrize(
     ("uri", "parts"),
     [
         ("corpus", ("corpus", None)),

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,3 +152,17 @@ def test_an_interrupted_build_says_how_to_go_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "interrupted; run the same command again to resume" in said
     assert "Traceback" not in said
+
+
+def test_a_disk_without_hard_links_is_refused_before_anything_is_written(config: Path, tmp_path: Path) -> None:
+    program = (
+        "import errno, os\n"
+        "def fail(*_, **__): raise OSError(errno.EPERM, os.strerror(errno.EPERM))\n"
+        "from flows.cli import main\nos.link = fail\nmain()"
+    )
+    command = [sys.executable, "-c", program, "build", str(config), "--store", str(tmp_path / "corpus")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {tmp_path}: its file system has no hard links (Operation not permitted)")
+    assert len(done.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

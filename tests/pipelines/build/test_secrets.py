@@ -1,6 +1,7 @@
 """Passwords, tokens and signatures in URLs reach neither the store nor messages."""
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ import pytest
 from pipelines.build.commit import Built
 from pipelines.config.build import check_config
 from pipelines.errors import UserError
+from pipelines.readers.base import read_source
+from pipelines.readers.manifest import ManifestReader
+from pipelines.readers.places import Place
+from storage.errors import StorageError
+from storage.store import Store
+from unitlang.audio import http
+from unitlang.audio.reading import stream
+from unitlang.errors import UnitlangError, Unreachable
 
 SECRET = "Tr0ub4dor"  # noqa: S105 - not a real one
 URLS = (
@@ -44,12 +53,55 @@ def test_a_store_of_urls_with_secrets_holds_none(
     assert "secret_in_url" in texts(Path(config["store"]))
 
 
+def test_ids_with_secrets_are_rejects_too(config: dict[str, Any], speech: Path, tmp_path: Path) -> None:
+    clip = str(min(speech.glob("*.wav")))
+    rows = [
+        {"audio": clip, "id": URLS[2]},
+        {"audio": clip, "id": "a", "speaker": URLS[0]},
+        {"audio": clip, "id": "b", "speaker": "https://example.org/people/3"},
+    ]
+    (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    reader = ManifestReader(path=str(tmp_path / "list.jsonl"), dataset="urls")
+    found = list(read_source(reader, 0))
+    assert [getattr(entry, "reason", None) for entry in found] == ["secret_in_url", "secret_in_url", None]
+    assert SECRET not in repr(found)
+
+
+def test_errors_of_servers_do_not_repeat_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "PAUSES", (0.01,))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://reader:{SECRET}@127.0.0.1:9")
+    monkeypatch.setattr("storage.s3.PROBE_RETRIES", 0)
+    with pytest.raises(StorageError) as of_store:
+        Store.open(f"s3://bucket/prefix?token={SECRET}")
+    assert SECRET not in str(of_store.value)
+    for url in (
+        f"http://reader:{SECRET}@127.0.0.1:9/a.wav",
+        f"http://127.0.0.1:9/a.wav?sig={SECRET}",
+        f"nonsense://reader:{SECRET}@host/a.wav",
+        f"http://reader:{SECRET}@[broken/a.wav",
+        f"simplecache::https://{SECRET}@127.0.0.1:9/a.wav",
+    ):
+        for attempt in (lambda url=url: Place.of(url).files(), lambda url=url: list(stream(url))):
+            with pytest.raises((UserError, UnitlangError, Unreachable)) as error:
+                attempt()
+            assert SECRET not in str(error.value)
+
+
 @pytest.mark.parametrize("url", URLS)
 def test_a_config_with_a_secret_is_refused_without_repeating_it(
     config: dict[str, Any], tmp_path: Path, url: str
 ) -> None:
-    source = {"kind": "folder", "path": url, "dataset": "urls"}
-    for changed in ({"sources": [source]}, {"store": url}):
+    source = {"kind": "manifest", "path": url, "dataset": "urls"}
+    columns = {"kind": "hf_parquet", "path": str(tmp_path), "dataset": "urls", "ignore_columns": ["x", url]}
+    for changed in (
+        {"sources": [source]},
+        {"sources": [{**source, "path": str(tmp_path), "audio_dir": url}]},
+        {"sources": [{**source, "path": str(tmp_path), "split": url}]},
+        {"sources": [columns]},
+        {"store": url},
+        {"quantizer": {"centroids": url}},
+        {"features": {"kind": "hubert", "checkpoint": url}},
+    ):
         with pytest.raises(UserError, match="holds a password, token or signature") as error:
             check_config({**config, **changed}, "build.yaml", tmp_path)
         assert SECRET not in str(error.value)
