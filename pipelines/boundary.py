@@ -44,9 +44,9 @@ def _explained(error: BaseException, stopped: Interruption) -> int:
 
 def _interrupted(stopped: Interruption) -> NoReturn:
     number = stopped.signal or signal.SIGINT
-    signal.signal(number, signal.SIG_IGN)  # this is the end already
     print("interrupted; run the same command again to resume", file=sys.stderr)  # noqa: T201
     if stopped.abrupt:
+        signal.signal(number, signal.SIG_IGN)  # this is the end already
         logging.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()

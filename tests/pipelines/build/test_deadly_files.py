@@ -86,7 +86,7 @@ def test_a_deadly_file_is_named_and_may_be_rejected(
     assert stopped.returncode == 2, stopped.stderr
     said = re.search(
         rf"step {step}, work unit (\w+): {number.name}, peak memory (\d+) MiB: "
-        rf"utterance \S*{GUILTY}, audio \S*{GUILTY}\.wav",
+        rf"utterance clips/{GUILTY}\.wav, audio \S*{GUILTY}\.wav",
         stopped.stderr.replace("\n", ""),
     )
     assert said, stopped.stderr
@@ -103,7 +103,7 @@ def test_a_deadly_file_is_named_and_may_be_rejected(
     assert len(build.opened()) == CLIPS // WORK_UNITS, "only the work unit that is not finished is computed"
     (reject,) = build.rejects()
     assert (reject["step"], reject["reason"]) == (step, "crashed")
-    assert reject["utterance_id"].endswith(GUILTY)
+    assert reject["utterance_id"] == f"clips/{GUILTY}.wav"
     assert f"kills the process that computes it: {number.name}" in reject["message"]
     place, version = resolve(build.store)
     assert sum(receipt.rows_out for receipt in version.steps["quantize"]) == CLIPS - 1
