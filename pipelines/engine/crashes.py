@@ -98,16 +98,24 @@ def mark(store: Store, step: Step[Any], work_unit: WorkUnit[Any], begun: int) ->
 
 @contextmanager
 def marked(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -> Generator[None]:
-    """Keep the mark of a work unit, after `died` deaths, while it is computed.
+    """Keep the mark of a work unit, after `died` deaths, while it is computed; an interrupt leaves them as they were.
 
     Raises:
         StorageError: the store cannot be written.
     """
     mark(store, step, work_unit, died + 1)
+    left = died
     try:
         yield
+        left = 0
+    except Exception:
+        left = 0
+        raise
     finally:
-        store.delete(_path(step, work_unit))
+        if left:
+            mark(store, step, work_unit, left)
+        else:
+            store.delete(_path(step, work_unit))
 
 
 def sweep(store: Store) -> None:

@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from rich.console import Console
@@ -93,6 +95,9 @@ def kill(word: str) -> None:
     elif word == "hunger":
         eaten = np.ones(HUNGER_BYTES, np.uint8)
         os.kill(os.getpid(), signal.SIGKILL if eaten.any() else 0)
+    elif word == "sleep":
+        Path(os.environ["SLEEPS"]).write_text(str(os.getpid()))
+        time.sleep(100)
     elif word == "error":
         raise ValueError("an error is no death")
 
@@ -230,6 +235,26 @@ def test_builds_in_process_that_die_leave_a_mark_and_the_fourth_knows(store: Sto
         assert made.returncode == -signal.SIGSEGV
     with pytest.raises(WorkUnitsKilled, match=r"utterance SIGSEGV, audio SIGSEGV\.wav"):
         run(store, step, bad)
+
+
+def test_ctrl_c_ends_a_child_without_its_traceback(store: Store, tmp_path: Path) -> None:
+    step, sleeps = Read(), tmp_path / "sleeps"
+    die(store, step, unit(step, "sleep"))
+    build = (
+        f"from {__name__} import *; from pipelines.boundary import guarded; step = Read()\n"
+        f"guarded(lambda: run(Store.open({store.uri!r}), step, unit(step, 'sleep')))"
+    )
+    command, environment = [sys.executable, "-c", build], {**os.environ, "SLEEPS": str(sleeps)}
+    with subprocess.Popen(command, env=environment, process_group=0, stderr=subprocess.PIPE, text=True) as process:
+        while not (sleeps.exists() and sleeps.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted; run the same command again to resume")
+    assert "Traceback" not in said
+    assert not psutil.pid_exists(int(sleeps.read_text()))
+    assert deaths(store, step, unit(step, "sleep")) == DEATHS, "an interrupt is no death, and forgets none"
 
 
 def test_only_marks_of_finished_work_units_are_swept(store: Store) -> None:

@@ -35,7 +35,8 @@ def main() -> None:
 
 def computed_by(function: str) -> bool:
     """Return whether a function with this name is running in any thread; others decode for it."""
-    return any(frame.f_code.co_name == function for top in sys._current_frames().values() for frame in _stack(top))
+    stacks = sys._current_frames().values()  # pyright: ignore[reportPrivateUsage]
+    return any(frame.f_code.co_name == function for top in stacks for frame in _stack(top))
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
