@@ -17,6 +17,7 @@ from pipelines.build.statistics import (
     version_statistics,
 )
 from pipelines.config.build import BuildConfig
+from pipelines.engine.crashes import sweep
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage
@@ -57,6 +58,7 @@ def finish(build: BuildState) -> Built:
         AssertionError: a step lost or duplicated an utterance.
     """
     parent = build.parent
+    sweep(build.session.store)
     if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
         build.steps,
         build.artifacts,

@@ -2,8 +2,11 @@
 
 A mark is written before a work unit is computed and removed afterwards, also after an error. What is left counts the
 deaths: of a worker by a decoder's crash or for lack of memory, but also of a machine or of a build that was killed.
+`sweep` removes what a kill left after the work unit was finished.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from typing import Any
 from pipelines.engine.step import Step, WorkUnit
 from pipelines.errors import UserError
 from storage.errors import NotFound
+from storage.receipts import list_receipts
 from storage.records import read_object, to_json
 from storage.store import Store
 from unitlang.printing import shown
@@ -20,6 +24,8 @@ DEATHS = 3
 """Deaths after which a work unit is computed in a process of its own."""
 LAST_DEATHS = 2 * DEATHS
 """Deaths after which it is not tried again in this build: whoever watches over that process died too."""
+FOLDER = "failures/begun"
+MARK = re.compile(rf"{FOLDER}/(?P<step>\w+)-(?P<work_unit>\w+)\.json")
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,47 @@ def mark(store: Store, step: Step[Any], work_unit: WorkUnit[Any], begun: int) ->
 
 @contextmanager
 def marked(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -> Generator[None]:
-    """Keep the mark of a work unit, after `died` deaths, while it is computed.
+    """Keep the mark of a work unit, after `died` deaths, while it is computed; an interrupt leaves them as they were.
 
     Raises:
         StorageError: the store cannot be written.
     """
     mark(store, step, work_unit, died + 1)
+    left = died
     try:
         yield
+        left = 0
+    except Exception:
+        left = 0
+        raise
     finally:
-        store.delete(_path(step, work_unit))
+        if left:
+            mark(store, step, work_unit, left)
+        else:
+            store.delete(_path(step, work_unit))
+
+
+def sweep(store: Store) -> None:
+    """Remove the marks of finished work units.
+
+    This harms no other build: it computes a finished work unit at most once more, if it began before that was finished,
+    and then only a death would not be counted.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
+    left = defaultdict[str, set[str]](set)
+    for path in store.list(FOLDER):
+        if found := MARK.fullmatch(path):
+            left[found["step"]].add(found["work_unit"])
+    for step, work_units in left.items():
+        for work_unit in work_units & list_receipts(store, step):
+            store.delete(_name(step, work_unit))
 
 
 def _path(step: Step[Any], work_unit: WorkUnit[Any]) -> str:
-    return f"failures/begun/{step.name}-{work_unit.fingerprint}.json"
+    return _name(step.name, work_unit.fingerprint)
+
+
+def _name(step: str, work_unit: str) -> str:
+    return f"{FOLDER}/{step}-{work_unit}.json"

@@ -117,7 +117,11 @@ class Child:
 
 
 def main() -> None:
-    """Do the work of a child's folder, the program's argument."""
+    """Do the work of a child's folder, the program's argument.
+
+    Ctrl-C in a terminal reaches the parent too, which then ends this process; a traceback from here would only confuse.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder = Path(sys.argv[1])
     work: Work = pickle.loads((folder / "work").read_bytes())  # noqa: S301 - written by the parent, above
     with (folder / "answers").open("w") as answers:

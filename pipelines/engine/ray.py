@@ -9,11 +9,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
+from pipelines.interruption import interruption, terminable
+
+if TYPE_CHECKING:
+    import psutil
 
 THIS_CLUSTER = "auto"
 """The address of the cluster that runs this process."""
@@ -23,6 +27,8 @@ TEMP_PREFIX = "echox-ray-"
 LOCK = "lock"
 """File in the folder of a local Ray that its driver keeps locked."""
 ABANDONED_SECONDS = 86_400
+KILL_SECONDS = 10.0
+"""Longest time to wait for the end of Ray's processes, which are killed."""
 LOOPBACK = "127.0.0.1"
 NO_PORT = 0
 """Port of the dashboard that does not run: at the default port, that of another cluster may answer."""
@@ -55,21 +61,75 @@ def connected(address: str | None, cpus: int | None) -> Generator[None]:
     if address is not None:
         if address != THIS_CLUSTER:
             check_reachable(address)
-        ray.init(address=address, **options)
-        try:
+        with interruptible():
+            ray.init(address=address, **options)
             yield
-        finally:
-            ray.shutdown()
         return
-    with private_files(), session_folder() as folder, loopback_only(), itself_only(folder):
+    with private_files(), session_folder() as folder, loopback_only(), itself_only(folder), interruptible(folder):
         options |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": f"{folder}/ray"}
         options |= {"include_dashboard": False, "dashboard_port": NO_PORT}
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), _node_ip_address=LOOPBACK, **options)
         Path(folder, CURRENT_CLUSTER).write_text(ray.get_runtime_context().gcs_address)
-        try:
+        yield
+
+
+@contextmanager
+def interruptible(folder: str | None = None) -> Generator[None]:
+    """Shut Ray down at the end; after SIGINT or SIGTERM to a command, kill the processes of a local Ray instead.
+
+    Ray's threads may still run then, and shutting down under them crashes this process. So does the teardown of the
+    interpreter, so the command leaves without it. A cluster ends what belongs to a driver that has gone.
+
+    Args:
+        folder: that of a local Ray.
+    """
+    import ray
+    import ray._private.utils
+
+    of_ray = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = _left_alone  # Ray's handlers exit with 1 or 15
+    interruption().abrupt = True
+    try:
+        with terminable():
             yield
-        finally:
+    finally:
+        ray._private.utils.set_sigterm_handler = of_ray
+        if interruption().signal is None:
             ray.shutdown()
+        elif folder is not None:
+            kill_processes(folder)
+
+
+def _left_alone(_: object) -> None:
+    """Keep the handler of SIGTERM that is installed."""
+
+
+def kill_processes(folder: str) -> None:
+    """Kill all processes of the local Ray in a folder, and wait for their end.
+
+    Those whose parents died have others, so they are known by the environment of `itself_only`; Ray's agents, which
+    overwrite theirs, by their parents.
+    """
+    import psutil  # comes with Ray
+
+    deadline = time.monotonic() + KILL_SECONDS
+    while (left := _processes(folder)) and time.monotonic() < deadline:
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, timeout=KILL_SECONDS)
+
+
+def _processes(folder: str) -> "list[psutil.Process]":
+    """The processes of the local Ray in a folder, except this."""
+    import psutil
+
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("RAY_TMPDIR") == folder and process.pid != os.getpid():
+                found += [process, *process.children(recursive=True)]
+    return found
 
 
 @contextmanager

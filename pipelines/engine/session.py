@@ -19,6 +19,7 @@ from pipelines.engine.ray import connected
 from pipelines.engine.step import Step, WorkUnit
 from pipelines.engine.worker import Worker, pack
 from pipelines.errors import USER_ERRORS
+from pipelines.interruption import interruption
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 from unitlang.ahead import run_ahead
@@ -85,6 +86,7 @@ class Session:
             UserError: a mistake of the user, or resources that this machine lacks.
             WorkUnitsKilled: work units kill the process that computes them; all others are done.
             StorageError: the store cannot be read or written.
+            KeyboardInterrupt: the command was interrupted.
             Exception: any failure of the step, with notes that name the place and the command that repeats it.
         """
         receipts = {receipt.fingerprint: receipt for receipt in known}
@@ -94,6 +96,7 @@ class Session:
         if todo:
             with bar(step.name, sum(work_unit.seconds for work_unit in todo.values()), self.console) as progress:
                 for receipt in self._attempted(step, list(todo.values()), speed, gpu):
+                    interruption().check()
                     receipts[receipt.fingerprint] = receipt
                     progress.advance(todo[receipt.fingerprint].seconds)
         return [receipts[work_unit.fingerprint] for work_unit in work_units]
@@ -120,6 +123,7 @@ class Session:
         except USER_ERRORS:
             raise
         except Exception as error:
+            interruption().check()
             record = record_failure(self.store, step, todo)
             error.add_note(f"the work units that step {step.name} had to compute are listed in {record}")
             raise

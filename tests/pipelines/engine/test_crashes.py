@@ -6,23 +6,26 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
 from pipelines.engine.answers import WorkUnitFailed
-from pipelines.engine.crashes import DEATHS, LAST_DEATHS, WorkUnitsKilled, deaths, mark
+from pipelines.engine.crashes import DEATHS, LAST_DEATHS, WorkUnitsKilled, deaths, mark, sweep
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.failures import read_failure
+from pipelines.engine.isolation import Computation
 from pipelines.engine.session import Session
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
 from pipelines.records import RowsPayload, selected
-from storage.receipts import Receipt, read_receipt
+from storage.receipts import Receipt, read_receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -63,6 +66,26 @@ class Read(Step[Words]):
         return [Reject("d", f"{word}.wav", "crashed", "", word, word.ljust(16).encode()) for word in payload["words"]]
 
 
+@dataclass(frozen=True)
+class Named(Read):
+    """The same work under another name."""
+
+    name: ClassVar[str] = "read_again"
+
+
+@dataclass(frozen=True)
+class Sweeping(Read):
+    """Another build sweeps the store while a work unit is read."""
+
+    def open(self, store: Store) -> Process[Words]:
+        def read(payload: Words) -> Output:
+            sweep(store)
+            assert list(store.list("failures/begun")) == []
+            return self.read(payload)
+
+        return read
+
+
 def kill(word: str) -> None:
     """Die as decoders do, or as the kernel ends a process that takes too much memory."""
     if word in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE"):
@@ -72,6 +95,9 @@ def kill(word: str) -> None:
     elif word == "hunger":
         eaten = np.ones(HUNGER_BYTES, np.uint8)
         os.kill(os.getpid(), signal.SIGKILL if eaten.any() else 0)
+    elif word == "sleep":
+        Path(os.environ["SLEEPS"]).write_text(str(os.getpid()))
+        time.sleep(100)
     elif word == "error":
         raise ValueError("an error is no death")
 
@@ -209,6 +235,56 @@ def test_builds_in_process_that_die_leave_a_mark_and_the_fourth_knows(store: Sto
         assert made.returncode == -signal.SIGSEGV
     with pytest.raises(WorkUnitsKilled, match=r"utterance SIGSEGV, audio SIGSEGV\.wav"):
         run(store, step, bad)
+
+
+def test_ctrl_c_ends_a_child_without_its_traceback(store: Store, tmp_path: Path) -> None:
+    step, sleeps = Read(), tmp_path / "sleeps"
+    die(store, step, unit(step, "sleep"))
+    build = (
+        f"from {__name__} import *; from pipelines.boundary import guarded; step = Read()\n"
+        f"guarded(lambda: run(Store.open({store.uri!r}), step, unit(step, 'sleep')))"
+    )
+    command, environment = [sys.executable, "-c", build], {**os.environ, "SLEEPS": str(sleeps)}
+    with subprocess.Popen(command, env=environment, process_group=0, stderr=subprocess.PIPE, text=True) as process:
+        while not (sleeps.exists() and sleeps.read_text()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "interrupted; run the same command again to resume")
+    assert "Traceback" not in said
+    assert not psutil.pid_exists(int(sleeps.read_text()))
+    assert deaths(store, step, unit(step, "sleep")) == DEATHS, "an interrupt is no death, and forgets none"
+
+
+def test_only_marks_of_finished_work_units_are_swept(store: Store) -> None:
+    step = Read()
+    finished, begun, twin = unit(step, "a"), unit(step, "b"), Named().work_unit(["a"], Words(words=["a"]), 1.0)
+    run(store, step, finished)
+    for owner, work_unit in ((step, finished), (step, begun), (Named(), twin)):
+        mark(store, owner, work_unit, 1)
+    store.put("failures/begun/notes.txt", b"somebody's")
+    sweep(store)
+    assert [deaths(store, step, finished), deaths(store, step, begun), deaths(store, Named(), twin)] == [0, 1, 1]
+    assert store.exists("failures/begun/notes.txt")
+    sweep(store)
+
+
+def test_a_store_without_marks_is_swept(store: Store) -> None:
+    sweep(store)
+    assert list(store.list()) == []
+
+
+def test_a_work_unit_ends_well_though_another_build_swept_its_mark(store: Store) -> None:
+    """Of two builds of one corpus, the first finished it and swept while the other still computed."""
+    step = Sweeping()
+    work = unit(step, "a")
+    write_output(store, step.name, work.fingerprint, [], rows_in=1, rows_out=1, rejects={}, stats={})
+    mark(store, step, work, 2)
+    receipt = Computation(step, store, "stop")(work)
+    assert isinstance(receipt, Receipt)
+    assert read_receipt(store, step.name, work.fingerprint) == receipt
+    assert deaths(store, step, work) == 0
 
 
 @pytest.mark.slow
