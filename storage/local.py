@@ -18,7 +18,7 @@ LEFTOVER_SECONDS = 24 * 3600
 """Age of the unfinished file of a killed writer; no writer is at work on one file for a day."""
 FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
 """Folders of a store; other folders beside them are not the store's."""
-_TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors)#\d{1,20}")
+_TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors|txt)#\d{1,20}")
 
 
 def open_folder(folder: Path, *, create: bool) -> LocalStore:
