@@ -47,7 +47,8 @@ def compare(before: Corpus, after: Corpus) -> Differences:
     """
     for store, version in (before, after):
         check_made(store, version)
-    entries = EntryDiff.of(*(Entries.read(*part) for part in _apart(before, after, "utterances")))
+    listed, relisted = (Entries.read(*part) for part in _apart(before, after, "utterances"))
+    entries = EntryDiff.of(listed, relisted)
     old, new = (Rejects.read(*part) for part in _apart(before, after, "rejects"))
     common = Rejects.read(before[0], _common(before, after, "rejects") if len(entries.added) else ())
     return Differences(

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Self
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
@@ -84,9 +83,8 @@ class Entries:
 
 
 def _rows(store: Store, file: DataFile) -> tuple[Rows, dict[int, str]]:
-    table = read_table(store, file.path, COLUMNS, optional=ADDED_COLUMNS)
-    place = pc.struct_field(table["audio"], "uri")
-    digests = {name: digests_of(place if name == "audio" else table[name]) for name in table.column_names}
+    table = read_table(store, file.path, COLUMNS, optional=ADDED_COLUMNS).flatten()
+    digests = {name.partition(".")[0]: digests_of(table[name]) for name in table.column_names}
     unknown = np.zeros(table.num_rows, np.uint64)
     rows = np.zeros(table.num_rows, ROW)
     rows["id"], rows["dataset"], rows["source"] = digests["utterance_id"], digests["dataset"], digests["audio"]

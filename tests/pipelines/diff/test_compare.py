@@ -170,8 +170,8 @@ def of_rejects(
     *,
     rows: tuple[Sequence[Row], Sequence[Row]] = ((), ()),
 ) -> dict[str, RejectChanges]:
-    parts = (Rejects.read(store, files) for files in (before, after, common))
-    return reject_changes(*parts, compared(store, *rows))
+    old, new, shared = (Rejects.read(store, files) for files in (before, after, common))
+    return reject_changes(old, new, shared, compared(store, *rows))
 
 
 def test_rejects_that_came_and_went(store: Store) -> None:
