@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from storage.errors import AlreadyExists, StorageError
 from storage.records import read_object, to_json, typed
 from storage.store import Store
-from storage.versions import Version, load
+from storage.versions import Version, load, version_numbers
 
 Status = Literal["accepted", "candidate", "approved"]
 """Status of a version: accepted needs no approval, a candidate has none yet, approved has one."""
@@ -35,7 +35,7 @@ def status(store: Store, version: Version) -> Status:
     """
     if not version.review:
         return "accepted"
-    return "approved" if store.exists(_path(version.number)) else "candidate"
+    return "approved" if store.exists(approval_path(version.number)) else "candidate"
 
 
 def approve(store: Store, version: Version) -> bool:
@@ -49,7 +49,7 @@ def approve(store: Store, version: Version) -> bool:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     approval = Approval(by=getpass.getuser(), at=now, of=version.review)
     try:
-        store.create(_path(version.number), to_json(approval))
+        store.create(approval_path(version.number), to_json(approval))
     except AlreadyExists:
         return False
     return True
@@ -63,7 +63,7 @@ def approver(store: Store, version: Version) -> str | None:
     """
     if status(store, version) != "approved":
         return None
-    path = _path(version.number)
+    path = approval_path(version.number)
     url = store.url(path)
     approval = typed(_APPROVAL, read_object(store.get(path), url), url)
     return f"{approval['by']}, {approval['at']}"
@@ -85,13 +85,18 @@ def check_trainable(store: Store, version: Version) -> None:
 def last_accepted(store: Store, version: Version | None) -> Version | None:
     """Return the version, or the nearest earlier one, that is not a candidate; None if there is none.
 
+    A store that was copied in part lacks earlier versions.
+
     Raises:
         StorageError: an earlier version cannot be read.
     """
+    earlier = version_numbers(store) if version is not None and status(store, version) == "candidate" else []
     while version is not None and status(store, version) == "candidate":
-        version = load(store, version.parent) if version.parent else None
+        number = max((number for number in earlier if number < version.number), default=None)
+        version = None if number is None else load(store, number)
     return version
 
 
-def _path(version: int) -> str:
+def approval_path(version: int) -> str:
+    """Path of the approval of a version."""
     return f"approvals/{version:08d}.json"

@@ -20,7 +20,7 @@ LEFTOVER_SECONDS = 24 * 3600
 FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
 """Folders of a store; other folders beside them are not the store's."""
 _PROBE = ".echox-probe#"
-_TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors)#\d{1,20}")
+_TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors|txt)#\d{1,20}")
 
 
 def open_folder(folder: Path, *, create: bool) -> LocalStore:

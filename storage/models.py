@@ -59,7 +59,7 @@ _CARD = TypeAdapter(ModelCard)
 
 def register(store: Store, card: ModelCard) -> None:
     """Write the card of a model; an older one of the same name is replaced."""
-    store.put(_path(card.name), to_json(card.to_dict()))
+    store.put(card_path(card.name), to_json(card.to_dict()))
 
 
 def find_model(store: Store, name: str) -> ModelCard:
@@ -69,11 +69,11 @@ def find_model(store: Store, name: str) -> ModelCard:
         StorageError: there is no such model; the message lists the existing ones.
     """
     try:
-        data = store.get(_path(name))
+        data = store.get(card_path(name))
     except NotFound as error:
         there = ", ".join(model_names(store)) or "none yet"
         raise StorageError(f"{store.uri} has no model {name}; it has {there}") from error
-    url = store.url(_path(name))
+    url = store.url(card_path(name))
     values = read_object(data, url).items()
     return typed(_CARD, {OLD_NAMES.get(field, field): value for field, value in values}, url)
 
@@ -83,5 +83,6 @@ def model_names(store: Store) -> list[str]:
     return sorted(match[1] for path in store.list("runs") if (match := _PATH.fullmatch(path)))
 
 
-def _path(name: str) -> str:
+def card_path(name: str) -> str:
+    """Path of the card of a model."""
     return f"runs/{name}/run.json"

@@ -76,8 +76,14 @@ def checked_name(stem: str, data: bytes) -> str:
     return f"{stem}-{_digits(data)}-{_digits(data[-_end_bytes(data) :])}.parquet"
 
 
-def read_table(store: Store, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+def read_table(store: Store, path: str, columns: Sequence[str] | None = None, optional: Sequence[str] = ()) -> pa.Table:
     """Read a table of the store; with `columns`, fetch only their bytes (the audio stays in the store).
+
+    Args:
+        store: the store.
+        path: path of the table in the store.
+        columns: names of columns, or of fields of a struct (`audio.uri`); None = all.
+        optional: more columns, of which a file may lack some.
 
     Raises:
         NotFound: there is no such file.
@@ -91,8 +97,10 @@ def read_table(store: Store, path: str, columns: Sequence[str] | None = None) ->
             _compare(store, path, "contents", _digits(data))
             return _parquet(pa.BufferReader(data)).read(use_threads=False)
         source, file = _open(store, path)
-        source.gather(_ranges(file.metadata, range(file.num_row_groups), _existing(store, path, file, columns)))
-        return file.read(list(columns), use_threads=False)
+        there = [name for name in optional if name in file.schema_arrow.names]
+        wanted = [*_existing(store, path, file, columns), *there]
+        source.gather(_ranges(file.metadata, range(file.num_row_groups), wanted))
+        return file.read(wanted, use_threads=False)
 
 
 def is_as_named(store: Store, path: str) -> bool:
@@ -208,16 +216,17 @@ def _digits(data: bytes) -> str:
 
 
 def _existing(store: Store, path: str, file: pq.ParquetFile, columns: Sequence[str]) -> Sequence[str]:
-    if absent := set(columns) - set(file.schema_arrow.names):
+    if absent := {name.partition(".")[0] for name in columns} - set(file.schema_arrow.names):
         raise CorruptStore(f"{store.url(path)}: no column {', '.join(sorted(absent))}")
     return columns
 
 
 def _ranges(metadata: pq.FileMetaData, groups: Iterable[int], columns: Collection[str]) -> Iterator[tuple[int, int]]:
     """Yield start and end of the bytes of some columns of some row groups, in the order of the file."""
+    beginnings = tuple(f"{name}." for name in columns)
     for group in map(metadata.row_group, groups):
         for chunk in map(group.column, range(group.num_columns)):
-            if chunk.path_in_schema.partition(".")[0] in columns:
+            if f"{chunk.path_in_schema}.".startswith(beginnings):
                 start = chunk.dictionary_page_offset or chunk.data_page_offset
                 yield start, start + chunk.total_compressed_size
 

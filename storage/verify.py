@@ -2,8 +2,10 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,8 @@ from storage.errors import NotFound, StorageError, damaged, remedy
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.versions import Version
+
+T = TypeVar("T")
 
 THREADS = 8
 """Files in memory at a time."""
@@ -63,19 +67,27 @@ def broken_files(store: Store, files: Sequence[DataFile]) -> Iterator[tuple[Data
 
     A bounded number of files is in memory at a time.
     """
-    waiting: deque[tuple[DataFile, Future[str | None]]] = deque()
+    problems = in_threads(partial(_problem, store, file) for file in files)
+    return ((file, problem) for file, problem in zip(files, problems, strict=True) if problem)
+
+
+def in_threads(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
+    """Yield the results of jobs that each hold a file, in their order; `THREADS` of them run at a time.
+
+    If one fails or the iterator is closed, those that have not begun are cancelled.
+    """
+    waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(THREADS) as pool:
-        for file in files:
-            waiting.append((file, pool.submit(_problem, store, file)))
-            if len(waiting) > THREADS:
-                yield from _finished(*waiting.popleft())
-        for file, future in waiting:
-            yield from _finished(file, future)
-
-
-def _finished(file: DataFile, future: Future[str | None]) -> Iterator[tuple[DataFile, str]]:
-    if problem := future.result():
-        yield file, problem
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(job))
+                if len(waiting) > THREADS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def _problem(store: Store, file: DataFile) -> str | None:

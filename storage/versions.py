@@ -1,8 +1,10 @@
 """Corpus versions: numbered, immutable JSON files; writing one is the only way to commit."""
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,15 @@ REMEDY = (
     f"{RESTORE}; if it is that of the last version, removing it and building again also helps: finished work is kept"
 )
 """What a person can do about a damaged file of a version."""
+NOTE_PATH = "data/README.txt"
+NOTE = b"""These folders hold the files of all versions of the corpus, and of builds that did not finish. A pattern
+such as data/units/*.parquet or training/s2t/*.parquet mixes them silently. The files of one version are listed by
+
+    echox files STORE@VERSION TABLE
+
+and in manifests/, which has one file for each version. Nothing here is ever changed in place.
+"""
+"""What a store says to a person who looks into its folder of tables."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 
@@ -36,7 +47,7 @@ class Version:
     """One version of a corpus.
 
     Attributes:
-        number: number from 1, without gaps.
+        number: number from 1.
         parent: number of the version before; None for the first.
         steps: receipts of all work units by step, those of earlier versions first.
         artifacts: quantizer and unit language by name.
@@ -125,14 +136,39 @@ def load(store: Store, number: int) -> Version:
         StorageError: no such version (the message lists the existing ones), or a newer program wrote it.
         CorruptStore: the file does not hold a version.
     """
-    path = version_path(number)
+    return parsed(version_file(store, number), store, number)
+
+
+def version_file(store: Store, number: int) -> bytes:
+    """The contents of the file of a version, unchecked; `parsed` checks them.
+
+    Raises:
+        StorageError: no such version; the message lists the existing ones.
+    """
     try:
-        data = store.get(path)
+        return store.get(version_path(number))
     except NotFound as error:
         raise StorageError(
-            f"{store.uri} has no version {number}; it has {_described(version_numbers(store))}"
+            f"{store.uri} has no version {number}; it has {described(version_numbers(store))}"
         ) from error
-    return replace(_parse(data, store, path, number), store=store.uri)
+
+
+def parsed(data: bytes, store: Store, number: int) -> Version:
+    """The version of a store that its file holds.
+
+    Raises:
+        StorageError: a newer program wrote it.
+        CorruptStore: the contents are not those of a version of that number.
+    """
+    where = store.url(version_path(number))
+    written = typed(_FORMAT, read_object(data, where, REMEDY), where, REMEDY)["format"]
+    if written > VERSION_FORMAT:
+        raise StorageError(f"{where} has format {written}, this program reads up to {VERSION_FORMAT}; upgrade echox")
+    values = read_sealed(data, where, _FIELDS, REMEDY)
+    version = typed(_VERSION, {**values, "number": values.get("version")}, where, REMEDY)
+    if version.number != number:
+        raise CorruptStore(f"{where} says that it is version {version.number}")
+    return replace(version, store=store.uri)
 
 
 def commit(store: Store, version: Version) -> Version:
@@ -153,6 +189,8 @@ def commit(store: Store, version: Version) -> Version:
         raise StorageError(f"version {version.number} does not follow version {version.parent or 0}")
     if version.parent is not None and not store.exists(version_path(version.parent)):
         raise StorageError(f"{store.uri} has no version {version.parent} to build on")
+    if version.parent is None:
+        store.put(NOTE_PATH, NOTE)
     try:
         store.create(version_path(version.number), sealed(version.to_dict()))
     except AlreadyExists as error:
@@ -170,27 +208,37 @@ def resolve(uri: str | Path) -> tuple[Store, Version]:
     Raises:
         StorageError: no store there, nothing committed yet, or no such version.
     """
+    store, number = _opened(uri)
+    return store, load(store, number)
+
+
+def history(uri: str | Path) -> tuple[Store, Iterator[Version]]:
+    """Open a corpus with its versions, ascending, up to the one that the URI names.
+
+    One version is read at a time, when it is its turn: a large one takes hundreds of megabytes of memory.
+
+    Raises:
+        StorageError: as `resolve`; those of a version are raised when it is its turn.
+    """
+    store, last = _opened(uri)
+    numbers = [*(number for number in version_numbers(store) if number < last), last]
+    return store, map(partial(load, store), numbers)
+
+
+def _opened(uri: str | Path) -> tuple[Store, int]:
+    """Open a store; return it with the number of the version that the URI names, or of the last one."""
     place, number = split_version(str(uri))
     try:
         store = Store.open(place)
-        version = latest(store) if number is None else load(store, number)
-        if version is None:
-            raise StorageError(f"{store.uri} has no corpus version yet; finish one with `echox build`")
+        if number is not None:
+            return store, number
+        if existing := version_numbers(store):
+            return store, existing[-1]
+        raise StorageError(f"{store.uri} has no corpus version yet; finish one with `echox build`")
     except StorageError as error:
         if number is None and (named := NAMED_VERSION.fullmatch(place)):
             raise StorageError(f"{error}. @VERSION is a number: {named[1]}@1, or {named[1]} for the last one") from None
         raise
-    return store, version
-
-
-def history(uri: str | Path) -> tuple[Store, list[Version]]:
-    """Open a corpus with all its versions, ascending.
-
-    Raises:
-        StorageError: as `resolve`.
-    """
-    store, last = resolve(uri)
-    return store, [*(load(store, number) for number in version_numbers(store) if number < last.number), last]
 
 
 def version_path(number: int) -> str:
@@ -198,20 +246,17 @@ def version_path(number: int) -> str:
     return f"manifests/{number:08d}.json"
 
 
-def _described(existing: list[int]) -> str:
-    """Format version numbers, which have no gaps, for a person."""
-    if not existing:
-        return "none yet"
-    return f"{existing[0]}" if len(existing) == 1 else f"{existing[0]} to {existing[-1]}"
+def report_path(number: int) -> str:
+    """Path of the page with the facts of a version."""
+    return f"reports/{number:08d}.html"
 
 
-def _parse(data: bytes, store: Store, path: str, number: int) -> Version:
-    where = store.url(path)
-    written = typed(_FORMAT, read_object(data, where, REMEDY), where, REMEDY)["format"]
-    if written > VERSION_FORMAT:
-        raise StorageError(f"{where} has format {written}, this program reads up to {VERSION_FORMAT}; upgrade echox")
-    values = read_sealed(data, where, _FIELDS, REMEDY)
-    version = typed(_VERSION, {**values, "number": values.get("version")}, where, REMEDY)
-    if version.number != number:
-        raise CorruptStore(f"{where} says that it is version {version.number}")
-    return version
+def described(numbers: Sequence[int]) -> str:
+    """Format ascending version numbers for a person: `1 to 3, 5`; a store that was copied in part has gaps."""
+    ranges: list[list[int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][-1] + 1:
+            ranges[-1] = [ranges[-1][0], number]
+        else:
+            ranges.append([number])
+    return ", ".join(" to ".join(map(str, ends)) for ends in ranges) or "none yet"

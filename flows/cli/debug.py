@@ -26,10 +26,10 @@ def debug(
         receipt = rerun(store, step, fingerprint)
     except UserError:  # nothing to debug: no such step or work unit
         raise
-    except Exception:
+    except Exception as error:
         if not pdb:
             raise
-        print_traceback()
+        print_traceback(error)
         post_mortem()
         raise typer.Exit(1) from None
     print_json(receipt.to_dict())

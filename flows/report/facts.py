@@ -81,9 +81,17 @@ def summary(store: Store, version: Version) -> VersionSummary:
         "status": status(store, version),
         "hours": total.hours,
         "utterances": total.utterances,
+        "ratios": {
+            "frames/words": total.compression.total_ratio,
+            "frames/runs": total.compression.dedup_ratio,
+            "runs/words": total.compression.unit_language_ratio,
+        },
         "total_ratio": total.compression.total_ratio,
+        "features": made_with["features"],
         "k": made_with["k"],
+        "algorithm": made_with["algorithm"],
         "vocab_size": made_with["vocab_size"],
+        "max_word_units": made_with["max_word_units"],
         "artifacts": _fingerprints(version),
     }
 

@@ -2,17 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts, VersionSummary
+from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts
 from storage.schemas import TRAINING
 from unitlang.frames import SAMPLE_RATE
-
-SHORT = 100
-"""Below so many hours the versions show three decimals, from there on one."""
-SHOWN_DIGITS = 6
-"""Digits of a fingerprint that the versions show; with six the table fits into 80 columns."""
 
 
 @dataclass(frozen=True)
@@ -148,39 +142,6 @@ def examples_grid(facts: Facts) -> Grid:
     rows = [[stage, f"{facts['examples'].get(stage, 0):,}"] for stage in stages]
     rows += [[f"unused: {reason}", f"{count:,}"] for reason, count in facts["unused"].items()]
     return Grid("Training examples", (Column("stage", number=False), Column("examples")), rows)
-
-
-def versions_grid(summaries: Sequence[VersionSummary]) -> Grid:
-    """Return one row per version, with its status if any is or was a candidate; times are UTC."""
-    columns = (
-        Column("no."),
-        Column("created", number=False),
-        Column("hours"),
-        Column("utter-\nances"),
-        Column("k"),
-        Column("vocabu-\nlary"),
-        Column("ratio"),
-        Column("quan-\ntizer", number=False),
-        Column("unit\nlang.", number=False),
-    )
-    rows = [_version_row(values) for values in summaries]
-    if all(values["status"] == "accepted" for values in summaries):
-        return Grid("Versions", columns, rows)
-    with_status = [[*row, values["status"]] for row, values in zip(rows, summaries, strict=True)]
-    return Grid("Versions", (*columns, Column("status", number=False)), with_status)
-
-
-def _version_row(values: VersionSummary) -> list[str]:
-    return [
-        str(values["version"]),
-        f"{datetime.fromisoformat(values['created']):%Y-%m-%d %H:%M}",
-        f"{values['hours']:,.{3 if values['hours'] < SHORT else 1}f}",
-        f"{values['utterances']:,}",
-        f"{values['k']:,}",
-        f"{values['vocab_size']:,}",
-        f"{values['total_ratio']:.2f}x",
-        *(values["artifacts"][name][:SHOWN_DIGITS] for name in ("quantizer", "unit_language")),
-    ]
 
 
 def word_lengths(facts: Facts) -> list[Bar]:

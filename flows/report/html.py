@@ -12,6 +12,7 @@ from flows.report.grids import (
 )
 from flows.report.records import Facts
 from storage.store import Store
+from storage.versions import report_path
 from unitlang.printing import shown
 
 _TEMPLATES = Environment(
@@ -30,7 +31,7 @@ def leave_report(store: Store, facts: Facts) -> str:
     Raises:
         StorageError: the store refuses.
     """
-    path = f"reports/{facts['version']:08d}.html"
+    path = report_path(facts["version"])
     if not store.exists(path):
         store.put(path, page(facts).encode())
     return store.url(path)

@@ -130,14 +130,21 @@ class Facts(DatasetFacts):
 
 
 class VersionSummary(TypedDict):
-    """The facts that distinguish one version from the others. `artifacts` has fingerprints."""
+    """The facts that distinguish one version from the others.
+
+    `features` has the settings of the extractor, `ratios` the compression ratios, `artifacts` fingerprints.
+    """
 
     version: int
     created: str
     status: str
     hours: float
     utterances: int
+    ratios: dict[str, float]
     total_ratio: float
+    features: dict[str, Any]
     k: int
+    algorithm: str
     vocab_size: int
+    max_word_units: int
     artifacts: dict[str, str]

@@ -23,10 +23,9 @@ from flows.report.grids import (
     examples_grid,
     lineage_rows,
     rejects_grid,
-    versions_grid,
     word_lengths,
 )
-from flows.report.records import Facts, VersionSummary
+from flows.report.records import Facts
 from unitlang.printing import shown
 
 HISTOGRAM_WIDTH = 40
@@ -44,11 +43,6 @@ def tables(facts: Facts) -> Group:
         shown.append(TextTable(rejects))
     shown += [word_length_table(word_lengths(facts)), TextTable(examples_grid(facts))]
     return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(facts))
-
-
-def versions_table(summaries: Sequence[VersionSummary]) -> "TextTable":
-    """Return the table of `echox versions`."""
-    return TextTable(versions_grid(summaries))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Progress of long work: hours of audio done, audio hours per minute, time left."""
+"""Progress of long work: hours of audio or bytes done, their rate, time left."""
 
 import logging
 import time
@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.text import Text
+from typing_extensions import override
 
 log = logging.getLogger(__name__)
 
@@ -20,12 +22,12 @@ TELL_EVERY_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Progress:
-    """Progress of a step; log records carry it as `progress`.
+    """Progress of a step in seconds of audio; log records carry it as `progress`.
 
     Attributes:
         step: name of the step.
-        done: seconds of audio.
-        total: seconds of audio.
+        done: amount that is done.
+        total: amount to do.
         elapsed: seconds since the step began.
     """
 
@@ -39,16 +41,36 @@ class Progress:
         """Seconds to the end, at the present speed."""
         return (self.total - self.done) * self.elapsed / self.done if self.done else float("inf")
 
+    @property
+    def amounts(self) -> str:
+        """What is done, of how much, and how fast."""
+        return describe(self.done, self.total, self.elapsed)
+
     def __str__(self) -> str:
-        return f"{self.step}: {describe(self.done, self.total, self.elapsed)}, {self.left:.0f} s left"
+        return f"{self.step}: {self.amounts}, {self.left:.0f} s left"
 
 
-class AudioRateColumn(ProgressColumn):
-    """Column with done and total hours of audio, and audio hours per minute."""
+@dataclass(frozen=True)
+class BytesProgress(Progress):
+    """Progress of a transfer in bytes."""
+
+    @property
+    @override
+    def amounts(self) -> str:
+        rate = self.done / self.elapsed if self.elapsed else 0.0
+        return f"{decimal(int(self.done))} of {decimal(int(self.total))}, {decimal(int(rate))}/s"
+
+
+class AmountsColumn(ProgressColumn):
+    """Column with the amounts of a kind of progress."""
+
+    def __init__(self, kind: type[Progress]) -> None:
+        super().__init__()
+        self._kind = kind
 
     def render(self, task: Task) -> Text:
         """Return the text of one bar."""
-        return Text(describe(task.completed, task.total or 0.0, task.elapsed or 0.0))
+        return Text(self._kind(task.description, task.completed, task.total or 0.0, task.elapsed or 0.0).amounts)
 
 
 def describe(done_seconds: float, total_seconds: float, elapsed_seconds: float) -> str:
@@ -60,19 +82,20 @@ def describe(done_seconds: float, total_seconds: float, elapsed_seconds: float) 
 class Bar:
     """Progress of one step: a bar on a terminal, else a log line at intervals."""
 
-    def __init__(self, name: str, total_seconds: float, shown: RichProgress | None) -> None:
+    def __init__(self, name: str, total: float, shown: RichProgress | None, kind: type[Progress] = Progress) -> None:
         self.name = name
-        self.total = total_seconds
+        self.total = total
         self.done = 0.0
         self.started = self.logged = self.told = time.monotonic()
         self._shown = shown
-        self._task = shown.add_task(name, total=total_seconds) if shown else None
+        self._task = shown.add_task(name, total=total) if shown else None
+        self._kind = kind
 
-    def advance(self, seconds: float) -> None:
-        """Count `seconds` of audio as done."""
-        self.done += seconds
+    def advance(self, amount: float) -> None:
+        """Count seconds of audio, or bytes, as done."""
+        self.done += amount
         if self._shown is not None and self._task is not None:
-            self._shown.advance(self._task, seconds)
+            self._shown.advance(self._task, amount)
         now = time.monotonic()
         if self._shown is None and now - self.logged >= LOG_EVERY_SECONDS:
             self.logged = now
@@ -82,16 +105,23 @@ class Bar:
 
     def _tell(self, level: int) -> None:
         self.told = time.monotonic()
-        progress = Progress(self.name, self.done, self.total, self.told - self.started)
+        progress = self._kind(self.name, self.done, self.total, self.told - self.started)
         log.log(level, "%s", progress, extra={"progress": progress})
 
 
 @contextmanager
-def bar(name: str, total_seconds: float, console: Console) -> Generator[Bar]:
-    """Show the progress of `total_seconds` of audio through the step `name`."""
+def bar(name: str, total: float, console: Console, kind: type[Progress] = Progress) -> Generator[Bar]:
+    """Show the progress of the step `name`.
+
+    Args:
+        name: name of the step.
+        total: amount to do: seconds of audio, or bytes.
+        console: shows a bar if it is a terminal; otherwise lines are logged.
+        kind: `BytesProgress` if the amounts are bytes.
+    """
     if not console.is_terminal:
-        yield Bar(name, total_seconds, None)
+        yield Bar(name, total, None, kind)
         return
-    columns = (TextColumn("{task.description:>18}"), BarColumn(), AudioRateColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description:>18}"), BarColumn(), AmountsColumn(kind), TimeRemainingColumn())
     with RichProgress(*columns, console=console) as progress:
-        yield Bar(name, total_seconds, progress)
+        yield Bar(name, total, progress, kind)

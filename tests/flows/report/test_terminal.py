@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from flows.report.facts import summary
 from flows.report.records import Facts
-from flows.report.terminal import tables, versions_table
-from tests.flows.versions import LONGEST, a_version, facts_of, large, statistics, store_of
+from flows.report.terminal import tables
+from tests.flows.versions import LONGEST, a_version, facts_of, large, statistics
 
 LONG_NAME = "a-name-that-is-much-longer-than-that"
 
@@ -119,22 +118,6 @@ def test_the_longest_bar_is_of_the_commonest_length(small: Facts) -> None:
     rows = [line.split() for line in lines[start + 3 : start + 6]]
     assert [row[:2] for row in rows] == [["1", "28.6%"], ["2", "57.1%"], ["4", "14.3%"]]
     assert [len(row[2]) for row in rows] == [20, 40, 10]
-
-
-def test_versions_at_80_columns(tmp_path: Path) -> None:
-    store = store_of(tmp_path)
-    made = [
-        a_version(one=statistics(0.5, 9)),
-        a_version(2, one=statistics(6123.4, 3_123_456)),
-        a_version(123, one=statistics(2, 3)),
-    ]
-    lines = shown(versions_table([summary(store, version) for version in made]))
-    assert max(map(len, lines)) <= 80
-    assert "…" not in "\n".join(lines)
-    rows = [line.split() for line in lines if "2026" in line]
-    assert rows[0] == ["1", "2026-01-02", "03:04", "0.500", "9", "60", "312", "4.00x", "qqqqqq", "uuuuuu"]
-    assert rows[1][3:5] == ["6,123.4", "3,123,456"]
-    assert rows[2][0] == "123"
 
 
 def test_names_from_a_config_are_text_not_markup(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.engine import progress
-from pipelines.engine.progress import bar, describe
+from pipelines.engine.progress import BytesProgress, bar, describe
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,16 @@ def test_a_terminal_shows_a_bar_and_logs_nothing(
     assert "quantize" in written
     assert "2.00/2.00 h" in written
     assert caplog.messages == []
+
+
+def test_bytes_done_and_bytes_a_second(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert str(BytesProgress("copy", 1.5e9, 6e9, 10.0)) == "copy: 1.5 GB of 6.0 GB, 150.0 MB/s, 30 s left"
+    monkeypatch.setattr(progress, "LOG_EVERY_SECONDS", 0.0)
+    quiet = Console(file=io.StringIO())
+    with caplog.at_level(logging.INFO, "pipelines"), bar("copy", 4000, quiet, BytesProgress) as shown:
+        shown.advance(1000)
+    assert caplog.messages[0].startswith("copy: 1.0 kB of 4.0 kB, ")
+    console = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with bar("copy", 4000, console, BytesProgress) as shown:
+        shown.advance(4000)
+    assert "4.0 kB of 4.0 kB, " in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,1 @@
+"""Copies of corpus versions in other stores."""
