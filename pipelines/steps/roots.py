@@ -5,10 +5,14 @@ A dataset whose sources have several roots keeps absolute paths.
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from pipelines.errors import UserError
-from pipelines.readers.base import Reader
-from pipelines.records import SpokenRow
+from pydantic import TypeAdapter
 
+from pipelines.errors import UserError
+from pipelines.readers import Reader, SourceConfig
+from pipelines.records import SpokenRow
+from storage.versions import Version
+
+_SOURCES: TypeAdapter[tuple[Reader, ...]] = TypeAdapter(tuple[SourceConfig, ...])
 Roots = Mapping[str, str]
 """Root of the audio of each dataset: an absolute path or a URL, without a slash at its end."""
 
@@ -24,6 +28,15 @@ def roots_of(sources: Iterable[Reader]) -> Roots:
     for source in sources:
         found.setdefault(source.dataset, set()).add(source.root())
     return {dataset: next(iter(of_dataset)) for dataset, of_dataset in found.items() if len(of_dataset) == 1}
+
+
+def recorded_roots(version: Version) -> Roots:
+    """The roots of the sources that a version was built from, as its config names them.
+
+    Raises:
+        UserError, Unreachable: as `roots_of`.
+    """
+    return roots_of(_SOURCES.validate_python(version.config["sources"]))
 
 
 def is_relative(uri: str) -> bool:

@@ -324,13 +324,19 @@ def flacs(heard: Iterable[SpokenRow]) -> dict[str, bytes]:
     encoded: dict[str, bytes] = {}
     for row, blocks in row_streams(heard):
         with noted(place_of(row)):
-            encoded[row["utterance_id"]] = to_flac(np.concatenate(list(blocks)))
+            encoded[row["utterance_id"]] = to_flac(map(to_pcm, blocks))
     return encoded
 
 
-def to_flac(waveform_N: NDArray[np.float32]) -> bytes:
-    """16-bit FLAC of a waveform of N samples at 16 kHz; values beyond full scale are clipped."""
-    pcm_N = np.clip(np.round(waveform_N * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+def to_pcm(waveform_N: NDArray[np.float32]) -> NDArray[np.int16]:
+    """16-bit samples of a waveform of N samples; values beyond full scale are clipped."""
+    return np.clip(np.round(waveform_N * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def to_flac(blocks: Iterable[NDArray[np.int16]]) -> bytes:
+    """FLAC of consecutive blocks pcm_N at 16 kHz; the bytes do not depend on where the blocks end."""
     file = io.BytesIO()
-    soundfile.write(file, pcm_N, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    with soundfile.SoundFile(file, "w", SAMPLE_RATE, channels=1, format="FLAC", subtype="PCM_16") as flac:
+        for pcm_N in blocks:
+            flac.write(pcm_N)
     return file.getvalue()

@@ -10,8 +10,10 @@ from storage.store import Store
 from storage.uris import split_version
 from storage.versions import described, parsed, version_file, version_numbers
 
-ENTRIES = "data/items"
-"""Folder of the entries that each work unit of `ingest` read; `echox repair` needs them, and no version lists them."""
+ENTRIES = (("data/items", "jsonl"), ("data/listings", "json"))
+"""Folders and file types of the entries of each work unit of `ingest`, and of the signatures of their files.
+
+`echox build` and `echox repair` need them, and no version lists them."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
     data = version_file(source, number)
     version = parsed(data, source, number)
     files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
-    entries = [f"{ENTRIES}/{receipt.fingerprint}.jsonl" for receipt in version.steps.get("ingest", ())]
+    units = [receipt.fingerprint for receipt in version.steps.get("ingest", ())]
+    entries = [f"{folder}/{unit}.{kind}" for folder, kind in ENTRIES for unit in units]
     return VersionPlan(
         number,
         digest(data),

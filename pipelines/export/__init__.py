@@ -1,0 +1,1 @@
+"""Exports of a corpus version in layouts that other programs read."""
