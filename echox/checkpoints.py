@@ -131,7 +131,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EchoxError(f"{path}: not JSON ({error}); fetch it again") from None
     if not isinstance(value, dict):
         raise EchoxError(f"{path}: not a JSON object; fetch it again")

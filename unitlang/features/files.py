@@ -69,7 +69,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         return dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UnitlangError(f"{path} is not a JSON object: {error}") from error
 
 

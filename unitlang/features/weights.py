@@ -55,7 +55,7 @@ def _read_safetensors(path: Path) -> object:
 
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise UnitlangError(f"{path} is not a safetensors file: {error}") from error
 
 

@@ -21,7 +21,11 @@ from numpy.typing import NDArray
 from unitlang.errors import UnitlangError
 
 MAX_BYTES = 2 << 30
-"""Largest content after decompression: ten times the largest codebook, and small enough for any machine."""
+"""Largest content: ten times the largest codebook, and small enough for any machine."""
+MAX_RATIO = 100
+"""Largest content by the size of the compressed file; weights of models do not even halve."""
+ALWAYS_BYTES = 64 << 20
+"""Content that is accepted at any ratio."""
 
 _DTYPE = re.compile(r"[|<>=]?([fiu][1248]|b1)")
 _ESTIMATORS = ("KMeans", "MiniBatchKMeans")
@@ -118,9 +122,11 @@ def read_pickle(data: bytes) -> object:
         raise UnitlangError(f"not a readable pickle or joblib file: {error or type(error).__name__}") from error
 
 
-class _Reader(pickle.Unpickler):
+class _Reader(pickle._Unpickler):  # pyright: ignore
+    """Python's own unpickler: the one in C allocates a table as large as the largest number of a memo."""
+
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file)  # without `peek`, the unpickler reads no further than the current instruction
+        super().__init__(file)  # it reads no further than the current instruction
         self._stand_ins = _stand_ins(file)
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
@@ -205,9 +211,10 @@ def _decompress(data: bytes) -> bytes:
     else:
         return data
     try:
-        content: bytes = decompressor.decompress(data, MAX_BYTES)
+        most = min(MAX_BYTES, max(ALWAYS_BYTES, MAX_RATIO * len(data)))
+        content: bytes = decompressor.decompress(data, most)
     except (zlib.error, OSError, lzma.LZMAError) as error:
         raise UnitlangError(f"damaged compressed file: {error}") from error
     if not decompressor.eof:
-        raise UnitlangError(f"damaged compressed file: cut, or more than {MAX_BYTES:,} bytes of content")
+        raise UnitlangError(f"damaged compressed file: cut, or more than {most:,} bytes of content")
     return content
