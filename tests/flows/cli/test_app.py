@@ -12,7 +12,7 @@ from flows.cli import commands
 from flows.command import PANELS
 from tests.flows.conftest import CLI, Echox
 
-COMMANDS = {"build", "approve", "debug", "inspect", "verify", "versions", "repair", "train", "encode"}
+COMMANDS = {"build", "approve", "debug", "inspect", "verify", "versions", "repair", "export", "train", "encode"}
 
 
 def completed(*words: str) -> list[str]:
