@@ -25,6 +25,7 @@ COMMANDS = {
     "files",
     "copy",
     "diff",
+    "export",
 }
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from tests.pipelines.export.corpora import Corpus, exported, flac_digest
 
+webdataset: Any = pytest.importorskip("webdataset")
+
 
 @pytest.fixture(scope="module")
 def folder(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -14,8 +16,6 @@ def folder(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_webdataset_reads_what_the_corpus_holds(folder: Path, truth: dict[str, Any]) -> None:
-    import webdataset
-
     shards = sorted(map(str, folder.glob("*.tar")))
     assert len(shards) > 3
     read: dict[str, Any] = {}
