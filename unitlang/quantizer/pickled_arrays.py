@@ -129,12 +129,12 @@ class _Reader(pickle._Unpickler):  # pyright: ignore
         super().__init__(file)  # it reads no further than the current instruction
         self._stand_ins = _stand_ins(file)
 
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        module = module_name.replace("numpy._core", "numpy.core")
-        stand_in = self._stand_ins.get(f"{module}.{global_name}")
+    def find_class(self, module: str, name: str) -> Any:
+        known = module.replace("numpy._core", "numpy.core")
+        stand_in = self._stand_ins.get(f"{known}.{name}")
         if stand_in is None:
             raise UnitlangError(
-                f"refused: it names {module_name}.{global_name}, only arrays and k-means models are read; "
+                f"refused: it names {module}.{name}, only arrays and k-means models are read; "
                 "where you trust it, load it with the program that wrote it and save cluster_centers_ as .npy"
             )
         return stand_in
