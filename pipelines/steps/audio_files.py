@@ -168,8 +168,9 @@ def _until_fault(number: int, row: SpokenRow, blocks: Blocks, faults: dict[int, 
 
 
 def place_of(row: SpokenRow) -> str:
-    """Id and audio URI of an utterance, for the notes of a failure."""
-    return f"utterance {row['utterance_id']}, audio {row['audio']['uri']}"
+    """Id and audio of an utterance, for the notes of a failure."""
+    uri, root = str(row["audio"]["uri"]), row.get("root")
+    return f"utterance {row['utterance_id']}, audio {uri if root is None else absolute(uri, root, row['dataset'])}"
 
 
 def same_audio(row: SpokenRow) -> Content:

@@ -130,7 +130,7 @@ def test_the_help_describes_the_options(echox: Echox) -> None:
     shown = " ".join(echox("build", "--help").stdout.split())
     assert "Change a field; the value is YAML" in shown
     assert "Ray cluster for the large steps" in shown
-    assert "Run the steps up to this one and commit nothing" in shown
+    assert "Run the steps up to this one and commit" in shown
 
 
 def test_a_silent_server_is_a_user_error(config: Path, echox: Echox, monkeypatch: pytest.MonkeyPatch) -> None:

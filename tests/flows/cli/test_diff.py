@@ -38,7 +38,7 @@ def test_differences_for_programs(grown: Path, echox: Echox) -> None:
     changes = found["differences"]
     none = {"removed": 0, "content": 0, "facts": 0, "changed_facts": {}}
     assert changes["entries"] == {"read": {"added": 1, **none}}
-    assert changes["rejects"] == {"empty_file": {"came": 0, "went": 0, "healed": 1}}
+    assert changes["rejects"] == {"empty_file": {"came": 0, "went": 1, "healed": 1}}
     assert changes["settings"] == {"unit_language.vocab_size": {"before": 30, "after": 25}}
     words = changes["words"]
     assert words["went"] - words["came"] == 5
@@ -57,7 +57,7 @@ def test_differences_for_people(grown: Path, echox: Echox) -> None:
     rows = [line.split() for line in lines]
     assert ["utterances", "9", "10", "+1"] in rows
     assert ["read", "1", "0", "0", "0"] in rows
-    assert ["empty_file", "0", "0", "1"] in rows
+    assert ["empty_file", "0", "1", "1"] in rows
     assert ["unit_language.vocab_size", "30", "25"] in rows
     assert "Most frequent that went: " in shown.stdout
 

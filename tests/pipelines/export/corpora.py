@@ -15,6 +15,7 @@ from rich.console import Console
 from pipelines.build.build import build
 from pipelines.config.build import check_config
 from pipelines.export.run import Request, export
+from pipelines.steps.roots import absolute, recorded_roots
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version, resolve
@@ -121,10 +122,11 @@ def flac_digest(data: bytes) -> str:
 def held(corpus: Corpus) -> dict[str, dict[str, Any]]:
     """Facts and digest of the audio of every utterance with units by id, read from the tables and the source files."""
     rows = {table: _rows(corpus, table) for table in ("utterances", "units", "unit_language")}
+    roots = recorded_roots(corpus.version)
     found: dict[str, dict[str, Any]] = {}
     for name, units in rows["units"].items():
         row = rows["utterances"][name]
-        whole_N = load(row["audio"]["uri"])
+        whole_N = load(absolute(row["audio"]["uri"], roots.get(row["dataset"]), row["dataset"]))
         part_N = whole_N[row["offset_samples"] :][: row["num_samples"]]
         found[name] = {
             "audio": digest(np.clip(np.round(part_N * 32768), -32768, 32767)),
