@@ -156,6 +156,9 @@ class Reader(FrozenConfig, ABC):
     gone: Gone = "keep"
     """Entries of the corpus that the source does not list any more: `keep` them, `remove` them, or `fail`."""
 
+    renamed_from: DatasetName | None = None
+    """Name that `dataset` had in the corpus so far; its entries get the new name, and no audio is decoded."""
+
     def root(self) -> str:
         """Folder or URL that the audio lies below, without a slash at its end; paths in the corpus start from it.
 

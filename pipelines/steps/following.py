@@ -129,7 +129,7 @@ class Following:
         examples: list[str] = []
         for held in self._missing.values():
             items = [json.loads(line)["item"] for line in self._holdings.lines(held)]
-            dataset = items[0]["dataset"]
+            dataset = self._holdings.renamed.get(items[0]["dataset"], items[0]["dataset"])
             names = [item["utterance_id"] for item in items if item["utterance_id"]]
             policy = "remove" if held.bad else policies.get(dataset, default)
             if policy == "fail":

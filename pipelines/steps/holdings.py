@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
+from types import MappingProxyType
 from typing import Any
 
-from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line, stated
+from pipelines.readers.base import Item
+from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
 from storage.errors import NotFound
 from storage.receipts import Receipt
 from storage.records import to_json
@@ -87,13 +89,17 @@ class Holdings:
     Args:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
+        renamed: new names of datasets by their names in the version; groups are named by the new ones.
 
     Raises:
         StorageError: the lists of entries cannot be read.
     """
 
-    def __init__(self, store: Store, receipts: Sequence[Receipt]) -> None:
+    def __init__(
+        self, store: Store, receipts: Sequence[Receipt], renamed: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         self.store = store
+        self.renamed = renamed
         self.groups: dict[bytes, Held] = {}
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
@@ -105,7 +111,8 @@ class Holdings:
             for first, group in _groups(lines):
                 says = stated(line["item"] for line in group)
                 bad = all(line["kind"] == "bad" for line in group)
-                self.groups[names.name(from_line(group[0]))] = Held(number, first, len(group), says, bad)
+                name = names.name(_renamed(from_line(group[0]), renamed))
+                self.groups[name] = Held(number, first, len(group), says, bad)
 
     def _read(self, receipt: Receipt) -> tuple[Chunk, list[Line]]:
         lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
@@ -172,6 +179,21 @@ class Holdings:
         for first, group in _groups([json.loads(line) for line in made.lines]):
             end = first + len(group)
             yield Lines(made.lines[first:end], made.signatures[first:end])
+
+
+def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:
+    """The entry with the new name of its dataset."""
+    name = renamed.get(entry.dataset)
+    if name is None:
+        return entry
+    if isinstance(entry, Item):
+        return replace(entry, dataset=name, utterance_id=_with_dataset(entry.utterance_id, entry.dataset, name))
+    utterance_id = entry.utterance_id and _with_dataset(entry.utterance_id, entry.dataset, name)
+    return replace(entry, dataset=name, utterance_id=utterance_id)
+
+
+def _with_dataset(utterance_id: str, old: str, new: str) -> str:
+    return f"{new}/{utterance_id.removeprefix(f'{old}/')}"
 
 
 def put_entries(store: Store, fingerprint: str, made: Lines) -> str:

@@ -119,7 +119,8 @@ def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt])
         UserError: a source cannot be read, or entries are gone that must not be.
         StorageError: the store cannot be read or written.
     """
-    planner.holdings = Holdings(planner.store, receipts)
+    renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
+    planner.holdings = Holdings(planner.store, receipts, renamed)
     following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
     admission = Admission()
     for position, source in enumerate(config.sources):

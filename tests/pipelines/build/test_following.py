@@ -224,6 +224,23 @@ def test_a_source_that_leaves_the_config_needs_a_word(
     check_like_new(built, config, run_build, tmp_path)
 
 
+def test_a_dataset_is_renamed_without_decoding(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path
+) -> None:
+    first = run_build(config).version
+    (folder / "clip003.wav").unlink()
+    config["sources"][0] |= {"dataset": "named", "renamed_from": "clips", "gone": "remove"}
+    decoded.since()
+    built = run_build(config)
+    assert (counts(built), decoded.since()) == ((0, 11, 1, 0, 0), 0)
+    before = rows(first, "units")
+    assert {name: row["units"] for name, row in rows(built.version, "units").items()} == {
+        name.replace("clips/", "named/"): row["units"] for name, row in before.items() if "003" not in name
+    }
+    check_like_new(built, config, run_build, tmp_path)
+    assert not run_build(config).new
+
+
 def test_another_vocabulary_needs_no_source_audio(
     config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
 ) -> None:
