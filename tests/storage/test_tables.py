@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from storage.errors import CorruptStore, NotFound
 from storage.ranges import RangeReader
-from storage.schemas import SCHEMAS
+from storage.schemas import SCHEMAS, table_of
 from storage.store import Store
 from storage.tables import (
     checked_name,
@@ -50,6 +50,16 @@ def audio_row(number: int) -> dict[str, Any]:
         "num_samples": 1,
         **texts,
     }
+
+
+UTTERANCE: dict[str, Any] = {
+    "utterance_id": "d/1",
+    "dataset": "d",
+    "task": "asr",
+    "offset_samples": 0,
+    "num_samples": 1,
+    "source_key": bytes(16),
+}
 
 
 def test_bytes_do_not_depend_on_chunks_slices_or_metadata() -> None:
@@ -109,6 +119,21 @@ def test_columns_are_read_alone(store: Store) -> None:
     table = read_table(store, "x.parquet", ["example_id", "num_samples"])
     assert table.to_pylist() == [{"example_id": row["example_id"], "num_samples": 1} for row in rows]
     assert read_table(store, "x.parquet").to_pylist() == rows
+
+
+def test_a_field_of_a_struct_is_read_without_the_others_and_an_optional_column_where_it_is(
+    store: Store, requests: "list[Read]"
+) -> None:
+    rows = [{**UTTERANCE, "audio": {"uri": str(number), "bytes": randbytes(900)}} for number in range(200)]
+    store.put("plain.parquet", rows_to_parquet("utterances", table_of(rows, "utterances")))
+    channels = [{**row, "channel": 1} for row in rows]
+    store.put("channels.parquet", rows_to_parquet("utterances", table_of(channels, "utterances")))
+    for path, more in (("plain.parquet", {}), ("channels.parquet", {"channel": 1})):
+        table = read_table(store, path, ["audio.uri"], optional=["channel"])
+        assert table.to_pylist() == [{"audio": {"uri": row["audio"]["uri"]}, **more} for row in rows]
+    assert sum(size for size, _ in requests) < 2 * (2**16 + 10_000)
+    with pytest.raises(CorruptStore, match="no column channel"):
+        read_table(store, "plain.parquet", ["channel"])
 
 
 Read = tuple[int, int]

@@ -17,6 +17,7 @@ from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process
 from pipelines.records import FilePayload, Receipts, dataset_counts, selected, spoken_rows
 from pipelines.steps.audio_files import Blocks, computed
+from pipelines.steps.roots import located, roots_of
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
@@ -46,7 +47,9 @@ class Loudness(TableStep[FilePayload]):
     def plan(cls, build: BuildState) -> Plan:
         step = cls(build.settings(cls.name, LoudnessConfig).reference)
         files = build.utterance_files
-        return Plan(step, [step.work_unit(f.sha256, FilePayload(path=f.path), f.seconds) for f in files], speed=300.0)
+        roots = roots_of(build.config.sources)
+        work_units = [step.work_unit(f.sha256, FilePayload(path=f.path, roots=roots), f.seconds) for f in files]
+        return Plan(step, work_units, speed=300.0)
 
     @classmethod
     def expected_rows(cls, steps: Receipts) -> int | None:
@@ -55,6 +58,7 @@ class Loudness(TableStep[FilePayload]):
     def open(self, store: Store) -> Process[FilePayload]:
         def process(payload: FilePayload) -> Output:
             rows = selected(spoken_rows(read_table(store, payload["path"]).to_pylist()), payload)
+            rows = located(rows, payload.get("roots", {}))
             faults: dict[int, AudioError] = {}
             levels = dict(computed(rows, self.levels, faults))
             decibels = [
