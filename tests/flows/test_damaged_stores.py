@@ -107,8 +107,8 @@ SHARDS = {"shard s2t", "shard t2c"}
 TABLES = {"utterances", "rejects", "units", "words"}
 READS: Mapping[str, set[str]] = {
     "inspect": {"version", "card", "rejects"},
-    "build": {"version", "rejects", *ARTIFACTS, "utterances"},
-    "build more": {"version", "rejects", *ARTIFACTS, "utterances"},
+    "build": {"version", "rejects", *ARTIFACTS},
+    "build more": {"version", "rejects", *ARTIFACTS},
     "encode": {"version", *ARTIFACTS},
     "verify": set(FILES),
     "train s2t": {"version", *SHARDS, "unit language"},
