@@ -25,6 +25,7 @@ from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count
 from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.holdings import entries_path
 from pipelines.steps.planning import Planner, follow, left_out
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute, roots_of
 from pipelines.steps.taking_over import TakenRows
 from storage.schemas import table_of
@@ -83,7 +84,7 @@ class Ingest(TableStep[IngestPayload]):
         planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
-            following = follow(planner, config, build.parent_receipts(cls.name))
+            following = follow(planner, config, build.parent_receipts(cls.name), Retries.of(build))
             build.changes = following.changes
             keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
             if following.changes.gone and not keeps_rows:
