@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapreplace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -228,12 +229,12 @@ def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
         sized: things with their sizes.
         groups: largest number of groups.
     """
-    totals = [0.0] * groups
+    totals = [(0.0, group) for group in range(groups)]  # a heap
     members: list[list[int]] = [[] for _ in range(groups)]
     for thing, size in sized:
-        smallest = min(range(groups), key=totals.__getitem__)
+        total, smallest = totals[0]
         members[smallest].append(thing)
-        totals[smallest] += size
+        heapreplace(totals, (total + size, smallest))
     return [group for group in members if group]
 
 
