@@ -17,7 +17,7 @@ from storage.errors import AlreadyExists, StorageError
 
 LEFTOVER_SECONDS = 24 * 3600
 """Age of the unfinished file of a killed writer; no writer is at work on one file for a day."""
-FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
+FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "lists", "manifests", "reports", "runs", "training")
 """Folders of a store; other folders beside them are not the store's."""
 _PROBE = ".echox-probe#"
 _TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors|txt)#\d{1,20}")

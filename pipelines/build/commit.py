@@ -77,7 +77,7 @@ def _commit(build: BuildState) -> Version:
     version = assemble(build)
     review = needs_look(build.config.gates, last_accepted(store, build.parent), version)
     try:
-        return commit(store, replace(version, review=review))
+        return commit(store, replace(version, review=review), build.parent)
     except CommitConflict:
         other = load(store, version.number)
         if (other.steps, other.artifacts) == (version.steps, version.artifacts):

@@ -123,10 +123,11 @@ def _states(store: Store, version: Version) -> Iterator[BuildState]:
         try:
             made = check_made(store, load(store, number))
             config = BuildConfig.model_validate({**made.config, "store": store.uri})
+            receipts = dict(made.steps)
         except (StorageError, ValidationError):
             parent = None
             continue
-        yield BuildState(config, session, parent, made.steps, made.artifacts, dict(made.lineage["specs"]))
+        yield BuildState(config, session, parent, receipts, made.artifacts, dict(made.lineage["specs"]))
         parent = made
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from storage.artifacts import ArtifactRef, digest
 from storage.errors import StorageError
+from storage.lists.steps import list_path
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.uris import split_version
@@ -24,6 +25,7 @@ class VersionPlan:
         number: number of the version.
         sha256: SHA-256 of its file, hexadecimal.
         files: its tables that the target lacks.
+        lists: names of its lists of receipts that the target lacks.
         entries: paths of listed entries that the target lacks.
         artifacts: all its artifacts.
     """
@@ -31,6 +33,7 @@ class VersionPlan:
     number: int
     sha256: str
     files: tuple[DataFile, ...]
+    lists: tuple[str, ...]
     entries: tuple[str, ...]
     artifacts: tuple[ArtifactRef, ...]
 
@@ -159,6 +162,7 @@ def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
         number,
         digest(data),
         tuple(file for file in files if there.lacks(file.path, file.bytes)),
+        tuple(name for name in version.lists if there.lacks(list_path(name))),
         tuple(path for path in entries if there.lacks(path)),
         tuple(version.artifacts.values()),
     )

@@ -1,0 +1,1 @@
+"""Receipts of a version in lists that versions share."""
