@@ -126,7 +126,7 @@ class Part:
     @property
     def contents(self) -> Contents:
         """Digests of both."""
-        return contents_of(self.utterances.path), contents_of(self.words.path)
+        return digest_in(self.utterances.path), digest_in(self.words.path)
 
 
 class EarlierShards:
@@ -140,7 +140,7 @@ class EarlierShards:
         self._sources = sources_of(build)
         files = utterance_files(build.parent_receipts("ingest"))
         words = [receipt.files[0].path for receipt in build.parent_receipts("encode")]
-        everything = {(contents_of(file.path), contents_of(path)) for file, path in zip(files, words, strict=True)}
+        everything = {(digest_in(file.path), digest_in(path)) for file, path in zip(files, words, strict=True)}
         stated = {receipt.fingerprint: _stated(receipt) for receipt in self._receipts}
         rest = everything - {contents for held in stated.values() for contents in held or ()}
         self._holds = {name: rest if held is None else held for name, held in stated.items()}
@@ -170,7 +170,7 @@ class EarlierShards:
         unbroken = {shard.fingerprint for shard in kept}
         groups: dict[str, list[Part]] = {}
         for part in todo:
-            sources = [contents_of(source.path) for source in self._sources[part.utterances.path]]
+            sources = [digest_in(source.path) for source in self._sources[part.utterances.path]]
             shards = [shard.fingerprint for source in sources for shard in self._shards.get(source, ())]
             broken = next((name for name in shards if name not in unbroken), None)
             if broken is not None:
@@ -180,12 +180,12 @@ class EarlierShards:
     def spoken(self, parts: Sequence[Part]) -> Spoken:
         """The utterances and shards whose FLAC a new shard may take over."""
         paths = dict.fromkeys(file.path for part in parts for file in self._sources[part.utterances.path])
-        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(contents_of(path), ())}
+        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(digest_in(path), ())}
         files = [file.path for shard in shards.values() for file in shard.files if file.table in WITH_AUDIO]
         return Spoken(utterances=list(paths), shards=files)
 
 
-def contents_of(path: str) -> str:
+def digest_in(path: str) -> str:
     """What the name of a file of a table says of its contents.
 
     The same rows may have another path in a later version: a work unit of `ingest` changes with its rejects as well.
@@ -195,7 +195,7 @@ def contents_of(path: str) -> str:
 
 def _stated(receipt: Receipt) -> set[Contents] | None:
     held = statistics_of(receipt).get("holds")
-    return None if held is None else {(contents_of(utterances), contents_of(words)) for utterances, words in held}
+    return None if held is None else {(digest_in(utterances), digest_in(words)) for utterances, words in held}
 
 
 def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
