@@ -41,6 +41,10 @@ Rehash = Annotated[
     bool,
     typer.Option("--rehash", help="Read all known files again, to find those replaced without another size or time."),
 ]
+RetryRejects = Annotated[
+    bool,
+    typer.Option("--retry-rejects", help="Try all rejected entries again, although nothing about them has changed."),
+]
 
 
 def build(
@@ -50,6 +54,7 @@ def build(
     ray: RayAddress = None,
     until: Until = None,
     rehash: Rehash = False,
+    retry_rejects: RetryRejects = False,
 ) -> None:
     """Build a corpus, or bring it up to date. Finished work is skipped.
 
@@ -58,7 +63,8 @@ def build(
     from pipelines.config.build import load_config
 
     out = Terminal(stderr=True)
-    values = load_config(config, [*(changes or ()), *(["run.rehash=true"] if rehash else ())], store)
+    asked = {"run.rehash=true": rehash, "run.retry_rejects=true": retry_rejects}
+    values = load_config(config, [*(changes or ()), *(change for change, wanted in asked.items() if wanted)], store)
     if until is not None:
         _run_until(values, out, until, ray)
     else:

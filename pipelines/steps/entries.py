@@ -116,15 +116,17 @@ def described(entry: Entry, root: str | None) -> dict[str, Any]:
     return values
 
 
-def to_line(values: Mapping[str, Any], content: str | None = None) -> str:
+def to_line(values: Mapping[str, Any], content: str | None = None, tried_after: int | None = None) -> str:
     """An entry as a line of a work unit.
 
     Args:
         values: the described entry.
         content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
+        tried_after: the last version that rejected the entry, if it is tried again although nothing has changed.
     """
     kind = "bad" if "reason" in values else "item"
-    marked = {"item": values} if content is None else {"item": values, "content": content}
+    marks = {"content": content, "tried_after": tried_after}
+    marked = {"item": values} | {name: mark for name, mark in marks.items() if mark is not None}
     key = digest16(json.dumps(marked, sort_keys=True)).hex()
     return json.dumps({"kind": kind, "key": key, **marked}, sort_keys=True)
 

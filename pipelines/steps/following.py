@@ -16,6 +16,7 @@ from pipelines.readers.base import Gone, digest16
 from pipelines.steps.audio_files import contents
 from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
 from unitlang.ahead import run_ahead
 
@@ -39,17 +40,21 @@ class Following:
         holdings: what the version holds; receives the changes of its work units.
         roots: roots of the datasets.
         rehash: read all audio files again, whatever their signatures say.
+        retries: rejects that are tried again.
 
     Attributes:
         changes: counts of entries.
     """
 
-    def __init__(self, holdings: Holdings, roots: Roots, *, rehash: bool = False) -> None:
+    def __init__(
+        self, holdings: Holdings, roots: Roots, *, rehash: bool = False, retries: Retries | None = None
+    ) -> None:
         self.changes = EntryChanges()
         self._holdings = holdings
         self._missing = dict(holdings.groups)
         self._roots = roots
         self._rehash = rehash
+        self._retries = retries or Retries()
         self._looks: list[Look] = []
 
     def new(self, groups: Iterable[Group]) -> Iterator[Lines]:
@@ -65,7 +70,19 @@ class Following:
                 self._replace(held, lines)
             else:
                 self.changes.kept += held.count
-                self._compare_signatures(held, group, lines.signatures)
+                if not self._retry(held, lines.signatures):
+                    self._compare_signatures(held, group, lines.signatures)
+
+    def _retry(self, held: Held, signatures: Sequence[Signature | None]) -> bool:
+        """Plan a group with rejects anew if they are tried again; return whether there are any."""
+        if not self._retries.keys:
+            return False
+        old = self._holdings.lines(held)
+        again = self._retries.again(old)
+        if again == old:
+            return False
+        self._replace(held, Lines(again, signatures))
+        return True
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
         marks = marks or [None] * len(group.entries)

@@ -13,6 +13,7 @@ from pipelines.steps.audio_files import contents
 from pipelines.steps.entries import Admission, Signature, to_line
 from pipelines.steps.following import Following
 from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute
 from storage.receipts import Receipt
 from storage.store import Store
@@ -112,7 +113,7 @@ def _joined(groups: Iterable[Lines]) -> Lines:
     return Lines(lines, signatures)
 
 
-def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt]) -> Following:
+def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt], retries: Retries) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
 
     Raises:
@@ -121,7 +122,7 @@ def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt])
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
     planner.holdings = Holdings(planner.store, receipts, renamed)
-    following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
+    following = Following(planner.holdings, planner.roots, rehash=config.run.rehash, retries=retries)
     admission = Admission()
     for position, source in enumerate(config.sources):
         planner.add(following.new(admission.groups(read_source(source, position))))

@@ -9,6 +9,7 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapreplace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,8 +50,8 @@ SPEED = 500.0
 """Approximate seconds of audio that one core decodes and writes as FLAC per second."""
 WITH_AUDIO = ("s2t", "echo")
 """Training tables with FLAC of the speech inputs."""
-Paths = tuple[str, str]
-"""Paths of the utterances of a work unit and of their words."""
+Contents = tuple[str, str]
+"""Digests of the utterances of a work unit and of their words."""
 FULL_SCALE = 32768
 """Scale of 16-bit samples in FFmpeg, so that 16-bit speech is written back exactly."""
 
@@ -88,10 +89,10 @@ class Shard(TableStep[ShardPayload]):
         earlier = EarlierShards(build)
         words = [receipt.files[0] for receipt in build.steps["encode"]]
         parts = shuffled([Part(*pair) for pair in zip(build.utterance_files, words, strict=True)], step)
-        kept = earlier.kept({part.paths for part in parts}) if same else []
-        todo = without(parts, {paths for shard in kept for paths in earlier.holds(shard)})
+        kept = earlier.kept({part.contents for part in parts}) if same else []
+        todo = without(parts, {contents for shard in kept for contents in earlier.holds(shard)})
         mended = earlier.mended(kept, todo) if same else []
-        new = without(todo, {part.paths for group in mended for part in group})
+        new = without(todo, {part.contents for group in mended for part in group})
         groups = [*mended, *plan(step, new)]
         roots = roots_of(build.config.sources)
         work_units = [step.work_unit_of(group, roots, earlier.spoken(group)) for group in groups]
@@ -123,9 +124,9 @@ class Part:
     words: DataFile
 
     @property
-    def paths(self) -> Paths:
-        """Paths of both."""
-        return self.utterances.path, self.words.path
+    def contents(self) -> Contents:
+        """Digests of both."""
+        return digest_in(self.utterances.path), digest_in(self.words.path)
 
 
 class EarlierShards:
@@ -139,20 +140,20 @@ class EarlierShards:
         self._sources = sources_of(build)
         files = utterance_files(build.parent_receipts("ingest"))
         words = [receipt.files[0].path for receipt in build.parent_receipts("encode")]
-        everything = {(file.path, path) for file, path in zip(files, words, strict=True)}
+        everything = {(digest_in(file.path), digest_in(path)) for file, path in zip(files, words, strict=True)}
         stated = {receipt.fingerprint: _stated(receipt) for receipt in self._receipts}
-        rest = everything - {paths for held in stated.values() for paths in held or ()}
+        rest = everything - {contents for held in stated.values() for contents in held or ()}
         self._holds = {name: rest if held is None else held for name, held in stated.items()}
         self._shards: dict[str, list[Receipt]] = {}
         for receipt in self._receipts:
             for utterances, _ in self.holds(receipt):
                 self._shards.setdefault(utterances, []).append(receipt)
 
-    def holds(self, shard: Receipt) -> set[Paths]:
-        """Paths of the work units in a shard."""
+    def holds(self, shard: Receipt) -> set[Contents]:
+        """The work units in a shard."""
         return self._holds[shard.fingerprint]
 
-    def kept(self, present: set[Paths]) -> list[Receipt]:
+    def kept(self, present: set[Contents]) -> list[Receipt]:
         """The shards all of whose work units are there."""
         return [shard for shard in self._receipts if self.holds(shard) <= present]
 
@@ -169,8 +170,8 @@ class EarlierShards:
         unbroken = {shard.fingerprint for shard in kept}
         groups: dict[str, list[Part]] = {}
         for part in todo:
-            sources = [source.path for source in self._sources[part.utterances.path]]
-            shards = [shard.fingerprint for path in sources for shard in self._shards.get(path, ())]
+            sources = [digest_in(source.path) for source in self._sources[part.utterances.path]]
+            shards = [shard.fingerprint for source in sources for shard in self._shards.get(source, ())]
             broken = next((name for name in shards if name not in unbroken), None)
             if broken is not None:
                 groups.setdefault(broken, []).append(part)
@@ -179,14 +180,22 @@ class EarlierShards:
     def spoken(self, parts: Sequence[Part]) -> Spoken:
         """The utterances and shards whose FLAC a new shard may take over."""
         paths = dict.fromkeys(file.path for part in parts for file in self._sources[part.utterances.path])
-        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(path, ())}
+        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(digest_in(path), ())}
         files = [file.path for shard in shards.values() for file in shard.files if file.table in WITH_AUDIO]
         return Spoken(utterances=list(paths), shards=files)
 
 
-def _stated(receipt: Receipt) -> set[Paths] | None:
+def digest_in(path: str) -> str:
+    """What the name of a file of a table says of its contents.
+
+    The same rows may have another path in a later version: a work unit of `ingest` changes with its rejects as well.
+    """
+    return path.partition("-")[2]
+
+
+def _stated(receipt: Receipt) -> set[Contents] | None:
     held = statistics_of(receipt).get("holds")
-    return None if held is None else {(utterances, words) for utterances, words in held}
+    return None if held is None else {(digest_in(utterances), digest_in(words)) for utterances, words in held}
 
 
 def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
@@ -195,9 +204,9 @@ def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
     return sorted(parts, key=lambda part: priority(seed, part.utterances.sha256))
 
 
-def without(parts: Iterable[Part], paths: set[Paths]) -> list[Part]:
-    """The work units whose paths are not among these."""
-    return [part for part in parts if part.paths not in paths]
+def without(parts: Iterable[Part], contents: set[Contents]) -> list[Part]:
+    """The work units that are not among these."""
+    return [part for part in parts if part.contents not in contents]
 
 
 def plan(step: Shard, parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -220,12 +229,12 @@ def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
         sized: things with their sizes.
         groups: largest number of groups.
     """
-    totals = [0.0] * groups
+    totals = [(0.0, group) for group in range(groups)]  # a heap
     members: list[list[int]] = [[] for _ in range(groups)]
     for thing, size in sized:
-        smallest = min(range(groups), key=totals.__getitem__)
+        total, smallest = totals[0]
         members[smallest].append(thing)
-        totals[smallest] += size
+        heapreplace(totals, (total + size, smallest))
     return [group for group in members if group]
 
 

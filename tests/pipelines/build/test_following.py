@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
@@ -153,6 +154,56 @@ def test_a_file_that_keeps_size_and_time_is_found_by_rehash(config: Config, fold
     assert not run_build(config).new
     assert counts(run_build({**config, "run": {"rehash": True}})) == (0, 1, 0, 0, 11)
     assert not run_build({**config, "run": {"rehash": True}}).new
+
+
+def test_a_change_of_a_reject_alone_keeps_the_shards(config: Config, folder: Path, run_build: RunBuild) -> None:
+    config["max_reject_ratio"] = 0.5
+    (folder / "clip005.wav").write_bytes(b"")
+    first = run_build(config).version
+    (folder / "clip005.txt").write_text("another sentence")
+    second = run_build(config)
+    assert counts(second) == (0, 1, 0, 0, 11)
+    assert not run_build(config).new
+    shards = [[receipt.fingerprint for receipt in version.steps["shard"]] for version in (first, second.version)]
+    assert shards[0] == shards[1]
+
+
+@pytest.mark.parametrize("step", ["ingest", "quantize"])
+def test_rejects_are_tried_again_on_demand(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path, step: str
+) -> None:
+    """The reads of one file fail for a moment; nothing about the file tells that it can be read now."""
+    config["max_reject_ratio"] = 0.5
+    path, flac = folder / "clip005.wav", folder / "clip005.flac"
+    soundfile.write(flac, *soundfile.read(path))
+    path.unlink()
+    good, status = flac.read_bytes(), flac.stat()
+    broken = bytes(len(good)) if step == "ingest" else good[: len(good) // 2] + bytes(len(good) - len(good) // 2)
+    flac.write_bytes(broken)
+    os.utime(flac, ns=(status.st_atime_ns, status.st_mtime_ns))
+    first = run_build(config).version
+    assert rows(first, "rejects")["clips/clip005.flac"]["step"] == step
+    flac.write_bytes(good)
+    os.utime(flac, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert not run_build(config).new
+    decoded.since()
+    built = run_build({**config, "run": {"retry_rejects": True}})
+    assert built.new
+    assert counts(built) == (0, 0, 0, 0, 12)
+    assert decoded.since() == 2, "once for its units, once for its FLAC"
+    assert not rows(built.version, "rejects")
+    check_like_new(built, config, run_build, tmp_path)
+    assert not run_build({**config, "run": {"retry_rejects": True}}).new
+
+
+def test_a_reject_that_is_tried_again_in_vain_stays(config: Config, folder: Path, run_build: RunBuild) -> None:
+    config["max_reject_ratio"] = 0.5
+    (folder / "clip005.wav").write_bytes(b"")
+    first = run_build(config).version
+    again = run_build({**config, "run": {"retry_rejects": True}}).version
+    reasons = [rows(version, "rejects")["clips/clip005.wav"]["reason"] for version in (first, again)]
+    assert reasons == ["empty_file", "empty_file"]
+    assert not run_build(config).new
 
 
 @pytest.mark.parametrize("reason", ["missing", "empty_file", "not_audio"])

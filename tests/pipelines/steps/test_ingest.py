@@ -28,6 +28,7 @@ from pipelines.steps.ingest import (
     utterance_row,
 )
 from pipelines.steps.planning import Planner, follow
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import roots_of
 from storage.store import Store
 from unitlang.errors import AudioError
@@ -234,7 +235,8 @@ def test_entries_become_rows_and_rejects_and_all_are_counted(audio: Path, tmp_pa
 def planned_units(store: Store, step: Ingest, sources: Sequence[Reader], size: int) -> list[WorkUnit[IngestPayload]]:
     """The work units of a first build."""
     planner = Planner(store, step.identity(), size, roots_of(sources))
-    follow(planner, BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None), ())
+    config = BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None)
+    follow(planner, config, (), Retries())
     return planner.new
 
 
