@@ -133,7 +133,7 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
         UserError, StorageError: as `pipelines.build.build.build`.
     """
     with errors_shown():
-        checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
+        checked = check_config(config.model_dump(mode="json", exclude_unset=True), "parameters", Path.cwd())
         summary = publish(run_build(checked, ray))
     if summary["status"] == "candidate":
         return Completed(name=NEEDS_A_LOOK, message=shown("; ".join(summary["review"])), data=summary)

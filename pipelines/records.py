@@ -227,10 +227,15 @@ def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
 
 
 class CameWith(TypedDict):
-    """The version in which an artifact first appeared, and the speech of that version in samples."""
+    """The version in which an artifact first appeared, and the speech of that version in samples.
+
+    Attributes:
+        corpus: store of that version, if it is another one.
+    """
 
     version: int
     samples: int
+    corpus: NotRequired[str]
 
 
 class Lineage(TypedDict):

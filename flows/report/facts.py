@@ -159,11 +159,14 @@ def learnt_from(version: Version, samples: int, sample_hours: float) -> LearntFr
     came = version.lineage.get("came_with", {}).get("unit_language")
     if came is None:
         return None
-    return {
+    elsewhere = "corpus" in came
+    known = 0 if elsewhere else came["samples"]
+    learnt: LearntFrom = {
         "version": came["version"],
         "hours": min(sample_hours, came["samples"] / SAMPLE_RATE / 3600),
-        "hours_added_since": max(0, samples - came["samples"]) / SAMPLE_RATE / 3600,
+        "hours_added_since": max(0, samples - known) / SAMPLE_RATE / 3600,
     }
+    return learnt | {"corpus": came["corpus"]} if elsewhere else learnt
 
 
 def compression_note(hours: float, learnt: LearntFrom | None) -> str:
@@ -172,6 +175,9 @@ def compression_note(hours: float, learnt: LearntFrom | None) -> str:
     unknown = "Speech that the unit language was not learnt from may be compressed less."
     if learnt is None:
         return f"{measured} The version does not record what the unit language was learnt from. {unknown}"
+    if "corpus" in learnt:
+        place = f"{learnt['corpus']}@{learnt['version']}"
+        return f"{measured} The unit language was learnt from {learnt['hours']:,.3f} h of {place}. {unknown}"
     source = f"The unit language was learnt from {learnt['hours']:,.3f} h of this corpus (version {learnt['version']})"
     if learnt["hours_added_since"]:
         source += (

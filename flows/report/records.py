@@ -77,11 +77,15 @@ class Definition(TypedDict):
 
 
 class LearntFrom(TypedDict):
-    """The speech that the unit language was learnt from, and the version that it was fitted for."""
+    """The speech that the unit language was learnt from, and the version that it was fitted for.
+
+    `corpus` is the store of that version, if it is another one.
+    """
 
     version: int
     hours: float
     hours_added_since: float
+    corpus: NotRequired[str]
 
 
 class SourceFacts(TypedDict):

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from pipelines.build.commit import Built, finish
+from pipelines.build.given import take
 from pipelines.build.handover import begin, built
 from pipelines.build.parent import open_parent
 from pipelines.build.runners import run_steps, step_runner
@@ -81,8 +82,12 @@ def _begun(
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    with at_work(store, unfinished), Session(store, config.run, ray_address, console) as session:
-        yield BuildState(config, session, parent)
+    with at_work(store, unfinished):
+        given = take(config, store, parent)
+        with Session(store, config.run, ray_address, console) as session:
+            yield BuildState(
+                given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
+            )
 
 
 def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
+from types import MappingProxyType
 from typing import Any, cast
 
 from pipelines.build.accounts import check_accounts
@@ -102,7 +103,7 @@ def assemble(build: BuildState) -> Version:
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
-        came_with=came_with(parent, build.artifacts, number, overall(datasets).samples),
+        came_with=came_with(parent, build.artifacts, number, overall(datasets).samples, build.origins),
     )
     return Version(
         number=number,
@@ -147,7 +148,11 @@ def _fingerprints(receipts: Iterable[Receipt]) -> set[str]:
 
 
 def came_with(
-    parent: Version | None, artifacts: Mapping[str, ArtifactRef], number: int, samples: int
+    parent: Version | None,
+    artifacts: Mapping[str, ArtifactRef],
+    number: int,
+    samples: int,
+    given: Mapping[str, CameWith | None] = MappingProxyType({}),
 ) -> dict[str, CameWith]:
     """Origin of each artifact: the version in which it first appeared, and the speech of that version.
 
@@ -159,13 +164,16 @@ def came_with(
         artifacts: artifacts of the new version.
         number: number of the new version.
         samples: speech in the new version, in samples at 16 kHz.
+        given: origins of the artifacts that were taken from another store; None = not recorded there.
     """
     origins: dict[str, CameWith] = {}
     for name, ref in artifacts.items():
-        if parent is None or parent.artifacts.get(name) != ref:
-            origins[name] = CameWith(version=number, samples=samples)
-        elif name in parent.lineage.get("came_with", {}):
-            origins[name] = parent.lineage["came_with"][name]
+        if parent is not None and parent.artifacts.get(name) == ref:
+            origin: CameWith | None = parent.lineage.get("came_with", {}).get(name)
+        else:
+            origin = given.get(name, CameWith(version=number, samples=samples))
+        if origin is not None:
+            origins[name] = origin
     return origins
 
 

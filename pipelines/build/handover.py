@@ -12,10 +12,12 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.build.commit import Built, finish
+from pipelines.build.given import take
 from pipelines.build.parent import open_parent
 from pipelines.config.build import BuildConfig
 from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState, EntryChanges
+from pipelines.records import CameWith
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
 from storage.errors import CorruptStore, NotFound
@@ -66,6 +68,7 @@ class _State:
     specs: dict[str, str]
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
 
 
 _STATE = TypeAdapter(_State)
@@ -79,7 +82,9 @@ def begin(config: BuildConfig) -> Handover:
     """
     store, parent = open_parent(config)
     _sweep(store, parent.number if parent else 0)
-    state = _State(config.model_dump(mode="json"), parent.number if parent else None, {}, {}, {})
+    given = take(config, store, parent)
+    number = parent.number if parent else None
+    state = _State(_values(given.config), number, {}, given.artifacts, given.specs, origins=given.origins)
     path = _put(store, state)
     return Handover(store.uri, path, path)
 
@@ -104,13 +109,14 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         return replace(handover, step=step, facts=facts)
     steps()[step].run(build)
     state = _State(
-        config=build.config.model_dump(mode="json"),
+        config=_values(build.config),
         parent=build.parent.number if build.parent else None,
         steps=build.steps,
         artifacts=build.artifacts,
         specs=build.specs,
         changes=build.changes,
         taken=build.taken,
+        origins=build.origins,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -141,7 +147,13 @@ def _load(handover: Handover, session: Session) -> BuildState:
     state = _read(store, handover.path)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs, state.changes, state.taken)
+    kept = (state.steps, state.artifacts, state.specs, state.changes, state.taken, state.origins)
+    return BuildState(config, session, parent, *kept)
+
+
+def _values(config: BuildConfig) -> dict[str, Any]:
+    """The fields that are stated in a config, as JSON values; readers ask which ones are."""
+    return config.model_dump(mode="json", exclude_unset=True)
 
 
 def _put(store: Store, state: _State) -> str:

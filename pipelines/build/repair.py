@@ -28,9 +28,10 @@ from pipelines.steps.ingest import Ingest
 from storage.artifacts import CHECKSUMS, ArtifactRef, checksums_of, digest, get_artifact
 from storage.errors import CorruptStore, NotFound, StorageError
 from storage.receipts import DataFile, Receipt
+from storage.records import to_json
 from storage.store import Store
 from storage.tables import is_as_named, rows_to_parquet
-from storage.uris import Bucket
+from storage.uris import Bucket, split_version
 from storage.verify import broken_files
 from storage.versions import Version, load, version_numbers
 
@@ -196,6 +197,8 @@ def _artifact(
 def _fitted(store: Store, artifact: ArtifactRef, step: type[FitStep], states: Sequence[BuildState]) -> dict[str, bytes]:
     """Files of an artifact by name, fitted as in the build of the first version that has it.
 
+    One of another store is read there.
+
     Raises:
         NotFound: no version before has it.
         CorruptStore: the fit gives another artifact.
@@ -204,12 +207,21 @@ def _fitted(store: Store, artifact: ArtifactRef, step: type[FitStep], states: Se
     state = next((state for state in states if state.artifacts.get(artifact.kind) == artifact), None)
     if state is None:
         raise NotFound(f"{artifact.path}: no version that can be read has it")
+    places = state.config.artifacts_from.places() if state.config.artifacts_from else {}
+    if artifact.kind in places:
+        return _copied(places[artifact.kind], artifact)
     aside = Aside.open(store.uri)
     aside.folder = artifact.path
     found = step.fit(replace(state, session=Session(aside, ExecutionConfig(), None, Console(quiet=True))))
     if found != artifact:
         raise CorruptStore(f"{artifact.path}: {DIFFERS}")
     return {path.removeprefix(f"{artifact.path}/"): data for path, data in aside.made.items()}
+
+
+def _copied(place: str, artifact: ArtifactRef) -> dict[str, bytes]:
+    """Files of an artifact by name, as the store has them that it was taken from."""
+    files = get_artifact(Store.open(split_version(place)[0]), artifact.kind, artifact.fingerprint)
+    return {**files, CHECKSUMS: to_json({name: digest(data) for name, data in files.items()})}
 
 
 def _proofs(store: Store, artifact: ArtifactRef, made: Mapping[str, bytes]) -> dict[str, bool]:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from echox.config.faults import Change, Fault, FieldPath, faults_of, report, spelt
 from echox.config.values import apply_change, read_config
+from pipelines.config.artifacts_from import ArtifactsPlace
 from pipelines.config.gates import GatesConfig
 from pipelines.config.paths import path_faults
 from pipelines.engine.execution import ExecutionConfig
@@ -32,7 +33,8 @@ from unitlang.registry import nearest
 logger = logging.getLogger(__name__)
 
 REMEDIES: dict[FieldPath, str] = {
-    ("sources",): "must be a list of sources, each starting with `-` and naming kind, path and dataset"
+    ("artifacts_from",): "must be STORE@VERSION, or a mapping of quantizer and unit_language to one each",
+    ("sources",): "must be a list of sources, each starting with `-` and naming kind, path and dataset",
 }
 """Messages for fields whose type alone would not say what to write."""
 
@@ -52,6 +54,8 @@ class _BuildConfig(FrozenConfig):
     """k-means: features to units."""
     unit_language: UnitLanguageConfig = UnitLanguageConfig()
     """Unit language: units to words."""
+    artifacts_from: ArtifactsPlace | None = None
+    """STORE@VERSION whose quantizer and unit language are used, or one for each; nothing is fitted then."""
     shards: ShardsConfig = ShardsConfig()
     """Training shards."""
     work_units: WorkUnitsConfig = WorkUnitsConfig()
@@ -138,7 +142,7 @@ def config_schema() -> str:
 
 def _vocabulary_faults(config: BuildConfig) -> Iterator[Fault]:
     size, k = config.unit_language.vocab_size, config.quantizer.k
-    if config.quantizer.centroids is None and size < k + 1:
+    if config.quantizer.centroids is None and config.artifacts_from is None and size < k + 1:
         yield Fault(
             ("unit_language", "vocab_size"),
             f"{size} words cannot hold `<unk>` and the {k} units of quantizer.k; "
@@ -181,7 +185,9 @@ def _with_models_settled(config: BuildConfig, base: Path) -> BuildConfig:
         logger.info("features: %s", reason)
     if quantizer.centroids is not None:
         quantizer = quantizer.model_copy(update={"centroids": absolute(quantizer.centroids, base)})
-    return config.model_copy(update={"features": features, "quantizer": quantizer})
+    settled = {"features": features, "quantizer": quantizer}
+    # a section that the file does not state must not count as stated: it may come with an artifact
+    return config.model_copy(update={name: settled[name] for name in settled.keys() & config.model_fields_set})
 
 
 if __name__ == "__main__":

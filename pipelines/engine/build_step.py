@@ -130,7 +130,9 @@ class FitStep(BuildStep):
 
     @classmethod
     def run(cls, build: BuildState) -> None:
-        """See `BuildStep.run`."""
+        """See `BuildStep.run`; an artifact that the build began with stays."""
+        if cls.artifact in build.artifacts:
+            return
         same = build.matches_parent(cls.artifact, cls.spec(build))
         kept = build.parent.artifacts.get(cls.artifact) if build.parent and same and not build.config.refit else None
         build.artifacts[cls.artifact] = kept or cls.fit(build)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
-from pipelines.records import UtteranceFile, dataset_counts, utterance_files
+from pipelines.records import CameWith, UtteranceFile, dataset_counts, utterance_files
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt
 from storage.versions import Version
@@ -49,6 +49,7 @@ class BuildState:
         specs: fingerprint by artifact or step; the result of the parent version is kept while it is unchanged.
         changes: entries against those of the parent version.
         taken: work units of `ingest` of the parent version that a new one replaces, by fingerprint.
+        origins: origins of the artifacts that were taken from another store, by kind; None = not recorded there.
     """
 
     config: "BuildConfig"
@@ -59,6 +60,7 @@ class BuildState:
     specs: dict[str, str] = field(default_factory=dict[str, str])
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:

@@ -75,6 +75,7 @@ class FitQuantizer(FitStep):
         if build.steps["ingest"] != list(build.parent_receipts("ingest")):
             check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
         super().run(build)
+        _check_language(build)
 
     @classmethod
     def spec(cls, build: BuildState) -> str:
@@ -108,6 +109,24 @@ class FitQuantizer(FitStep):
             fitted = config.model_dump(exclude={"centroids"}) | {"frames": len(sample_ND)}
             put_quantizer(store, features, centroids_KD, name, fitted)
         return ArtifactRef(KIND, name, artifact_path(KIND, name))
+
+
+def _check_language(build: BuildState) -> None:
+    """Refuse a unit language of another store that was learnt from units of another quantizer, before the long steps.
+
+    Raises:
+        UserError: it was.
+    """
+    language = build.artifacts.get("unit_language")
+    if language is None:
+        return
+    learnt_on = read_card(build.session.store, language.kind, language.fingerprint)["quantizer"]
+    quantizer = build.artifacts[KIND].fingerprint
+    if learnt_on != quantizer:
+        raise UserError(
+            f"artifacts_from.unit_language: it was learnt on units of quantizer {learnt_on}, but this build uses "
+            f"{quantizer}; take both from one version: `artifacts_from: STORE@VERSION`"
+        )
 
 
 def check_sample(frames: int, skipped: int, config: QuantizerConfig, features: FeaturesConfig) -> None:

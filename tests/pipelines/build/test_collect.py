@@ -72,6 +72,7 @@ def referenced(store: Store) -> set[str]:
                     found.add(f"data/items/{receipt.fingerprint}.jsonl")
                     found.add(f"data/listings/{receipt.fingerprint}.json")
         found |= {path for ref in version.artifacts.values() for path in store.list(ref.path)}
+        found |= {f"lists/{name}.jsonl" for name in version.lists}
     return found
 
 
