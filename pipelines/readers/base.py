@@ -56,6 +56,7 @@ class Item:
         uri: absolute path or fsspec URL of the audio; `<parquet>#row=<n>&column=<name>` for audio inside a Parquet
             file; None for a written dialogue turn.
         size: bytes of the audio file if the listing states them; part of the identity, so a replaced file is noticed.
+        stamp: what the listing says of the contents of the file, as `places.Entry`; no part of the identity.
         offset_samples: start of the utterance in the file, in samples at 16 kHz.
         num_samples: its length in samples at 16 kHz; None = to the end of the file.
         split: name of the split.
@@ -74,6 +75,7 @@ class Item:
     dataset: str
     uri: str | None
     size: int | None = None
+    stamp: str | None = None
     offset_samples: int = 0
     num_samples: int | None = None
     split: str | None = None
@@ -92,9 +94,9 @@ class Item:
         return digest16(dumps(self.stated(), sort_keys=True))
 
     def stated(self) -> dict[str, Any]:
-        """The attributes by name, without those that were added to the class later and are at their default."""
+        """The attributes by name, without the stamp and those added to the class later that are at their default."""
         added = {f.name for f in fields(self) if dict(f.metadata) == ADDED and getattr(self, f.name) == f.default}
-        return {name: value for name, value in asdict(self).items() if name not in added}
+        return {name: value for name, value in asdict(self).items() if name not in added | {"stamp"}}
 
 
 @dataclass(frozen=True, kw_only=True)

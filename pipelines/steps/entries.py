@@ -17,8 +17,10 @@ from pipelines.steps.roots import relative
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
 """Dataset and dialogue id."""
-Signature = tuple[int | None, int | None]
-"""Size in bytes and time of change in ns of the audio file of an entry, as far as the listing knows them."""
+Signature = tuple[int | None, int | str | None]
+"""Size in bytes of the audio file of an entry, and its time of change in ns on a disk, or its stamp in a bucket.
+
+None stands for what the listing does not know."""
 KINDS: Mapping[str, type[Entry]] = {"item": Item, "bad": BadItem}
 """Classes of entries by the `kind` of their line."""
 
@@ -150,7 +152,12 @@ def signature(entry: Entry) -> Signature | None:
         version = None if "://" in file else Place.of(file).version()
     except OSError:
         return None, None
-    return version or (entry.size, None)
+    return version or (entry.size, entry.stamp)
+
+
+def same_file(before: Signature | None, now: Signature | None) -> bool:
+    """Whether signatures tell no change; older programs knew no stamps, and size alone must do for their files."""
+    return before == now or (before is not None and now is not None and before == (now[0], None))
 
 
 def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

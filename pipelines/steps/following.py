@@ -14,7 +14,7 @@ from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
 from pipelines.readers.base import Gone, digest16
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line
+from pipelines.steps.entries import Entry, Group, Signature, described, same_file, signature, stated, to_line
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
@@ -105,10 +105,13 @@ class Following:
 
     def _compare_signatures(self, held: Held, group: Group, signatures: Sequence[Signature | None]) -> None:
         older = self._holdings.chunks[held.chunk].older
+        before = self._holdings.signatures(held)
         if older and not self._rehash and held.stated == stated(entry.stated() for entry in group.entries):
             self._holdings.sign(held, signatures)  # the size was a part of what is said
-        elif self._rehash or self._holdings.signatures(held) != list(signatures):
+        elif self._rehash or not all(map(same_file, before, signatures)):
             self._looks.append(Look(held, group, signatures))
+        elif before != list(signatures):
+            self._holdings.sign(held, signatures)
 
     def look(self) -> None:
         """Read the files that may have been replaced; entries whose audio has other contents are replaced.

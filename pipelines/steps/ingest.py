@@ -236,7 +236,7 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) ->
             "checksum": file.checksum,
         }
     described = asdict(item)
-    del described["uri"], described["size"], described["native"]
+    del described["uri"], described["size"], described["stamp"], described["native"]
     described |= {"text": normalise_text(item.text), "source_key": key}
     return cast(UtteranceRow, described | audio)
 

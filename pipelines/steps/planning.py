@@ -10,7 +10,7 @@ from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
 from pipelines.records import IngestPayload
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Admission, Signature, to_line
+from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
 from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
 from pipelines.steps.retries import Retries
@@ -90,10 +90,10 @@ class Planner:
         The receipt of that build would otherwise be taken for one of the files of today.
         """
         before = read_signatures(self.store, self._name(made))
-        if before is None or before == list(made.signatures):
+        if before is None or all(map(same_file, before, made.signatures)):
             return made
         lines = [
-            line if old == new else self._marked(line)
+            line if same_file(old, new) else self._marked(line)
             for line, old, new in zip(made.lines, before, made.signatures, strict=True)
         ]
         return Lines(lines, made.signatures)
