@@ -63,6 +63,7 @@ class _State:
     specs: dict[str, str]
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    suppression: list[str] = field(default_factory=list[str])
 
 
 _STATE = TypeAdapter(_State)
@@ -108,6 +109,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         specs=build.specs,
         changes=build.changes,
         taken=build.taken,
+        suppression=build.suppression,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -139,7 +141,17 @@ def _load(handover: Handover, session: Session) -> BuildState:
     state = typed(_STATE, read_object(store.get(handover.path), url), url)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs, state.changes, state.taken)
+    return BuildState(
+        config,
+        session,
+        parent,
+        state.steps,
+        state.artifacts,
+        state.specs,
+        state.changes,
+        state.taken,
+        state.suppression,
+    )
 
 
 def _put(store: Store, state: _State) -> str:

@@ -7,7 +7,7 @@ source says about it, so that a corpus can follow its sources.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
@@ -30,10 +30,12 @@ class Group:
     Attributes:
         name: digest of its identity.
         entries: in the order of the source.
+        without: suppressed channels of entries with others, by position.
     """
 
     name: bytes
     entries: Sequence[Entry]
+    without: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
 
 class Admission:
@@ -116,17 +118,19 @@ def described(entry: Entry, root: str | None) -> dict[str, Any]:
     return values
 
 
-def to_line(values: Mapping[str, Any], content: str | None = None) -> str:
+def to_line(values: Mapping[str, Any], content: str | None = None, without: Sequence[int] = ()) -> str:
     """An entry as a line of a work unit.
 
     Args:
         values: the described entry.
         content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
+        without: its suppressed channels; no part of the key, so that its rows are taken over.
     """
     kind = "bad" if "reason" in values else "item"
     marked = {"item": values} if content is None else {"item": values, "content": content}
     key = digest16(json.dumps(marked, sort_keys=True)).hex()
-    return json.dumps({"kind": kind, "key": key, **marked}, sort_keys=True)
+    left = {"without": sorted(without)} if without else {}
+    return json.dumps({"kind": kind, "key": key, **marked, **left}, sort_keys=True)
 
 
 def from_line(line: Mapping[str, Any]) -> Entry:
