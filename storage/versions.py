@@ -1,7 +1,7 @@
 """Corpus versions: numbered, immutable JSON files; writing one is the only way to commit."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 
 from storage.artifacts import ArtifactRef
 from storage.errors import RESTORE, AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
-from storage.receipts import DataFile, Receipt
+from storage.receipts import DataFile, Receipt, entries_path, receipt_folder, receipt_path, signatures_path
 from storage.records import read_object, read_sealed, sealed, typed
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -40,6 +40,50 @@ _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a version, or a build that may yet commit one, refers to. `copy`, `verify` and `gc` go by this alone.
+
+    Attributes:
+        tables: data and training files, in the order of steps and receipts.
+        receipts: paths of the receipts of its work units.
+        entries: paths of the listed entries of each work unit of `ingest`.
+        signatures: paths of the signatures of these entries; stores of older programs have none.
+        artifacts: quantizer and unit language.
+    """
+
+    tables: list[DataFile]
+    receipts: list[str]
+    entries: list[str]
+    signatures: list[str]
+    artifacts: list[ArtifactRef]
+
+    def paths(self) -> Iterator[str]:
+        """Yield the paths of all files but those of the artifacts, of which each has a folder."""
+        yield from (file.path for file in self.tables)
+        yield from self.receipts
+        yield from self.read_by_builds()
+
+    def read_by_builds(self) -> Iterator[str]:
+        """Yield the paths of what later builds read: entries, signatures, and the receipts of `ingest`."""
+        yield from self.entries
+        yield from self.signatures
+        yield from (path for path in self.receipts if path.startswith(f"{receipt_folder('ingest')}/"))
+
+
+def contents_of(steps: Mapping[str, Iterable[Receipt]], artifacts: Iterable[ArtifactRef]) -> Contents:
+    """What these work units and artifacts consist of."""
+    receipts = [receipt for of_step in steps.values() for receipt in of_step]
+    ingested = [receipt.fingerprint for receipt in steps.get("ingest", ())]
+    return Contents(
+        tables=[file for receipt in receipts for file in receipt.files],
+        receipts=[receipt_path(receipt.step, receipt.fingerprint) for receipt in receipts],
+        entries=[entries_path(name) for name in ingested],
+        signatures=[signatures_path(name) for name in ingested],
+        artifacts=list(artifacts),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +128,11 @@ class Version:
     def uri(self) -> str:
         """`<store>@<version>`, as `resolve` accepts it."""
         return f"{self.store}@{self.number}"
+
+    @property
+    def contents(self) -> Contents:
+        """Everything that the version refers to."""
+        return contents_of(self.steps, self.artifacts.values())
 
     def files(self, table: str, step: str | None = None) -> list[DataFile]:
         """Files of a table in the order of the receipts, of all steps or of one.

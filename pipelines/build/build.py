@@ -20,6 +20,7 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
+from storage.collecting.marks import Unfinished, at_work
 from unitlang.registry import nearest
 
 
@@ -39,7 +40,7 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
     """
     if is_job_server(ray_address):
         return _build_by_jobs(config, console, ray_address)
-    with _begun(config, console, ray_address) as state:
+    with _begun(config, console, ray_address, "after an error") as state:
         for step in steps().values():
             step.run(state)
         return finish(state)
@@ -64,7 +65,7 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
         raise UserError(f"--until {last}: no such step; {nearest(last, steps())}")
     if is_job_server(ray_address):
         raise UserError(f"--ray {ray_address}: --until does not run as a job; give HOST:PORT of the Ray cluster")
-    with _begun(config, console, ray_address) as state:
+    with _begun(config, console, ray_address, "always") as state:
         for name, step in steps().items():
             step.run(state)
             if name == last:
@@ -73,12 +74,14 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
 
 
 @contextmanager
-def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[BuildState]:
+def _begun(
+    config: BuildConfig, console: Console, ray_address: str | None, unfinished: Unfinished
+) -> Generator[BuildState]:
     """Yield the state of a build before its first step."""
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    with Session(store, config.run, ray_address, console) as session:
+    with at_work(store, unfinished), Session(store, config.run, ray_address, console) as session:
         yield BuildState(config, session, parent)
 
 

@@ -25,8 +25,10 @@ from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted
 from storage.artifacts import ArtifactRef
+from storage.collecting.marks import at_work
 from storage.errors import CommitConflict
 from storage.receipts import Receipt
+from storage.verify import check_complete
 from storage.versions import Version, commit, load
 
 PACKAGES = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
@@ -78,7 +80,9 @@ def _commit(build: BuildState) -> Version:
     version = assemble(build)
     review = needs_look(build.config.gates, last_accepted(store, build.parent), version)
     try:
-        return commit(store, replace(version, review=review))
+        with at_work(store, "never"):
+            check_complete(store, version)
+            return commit(store, replace(version, review=review))
     except CommitConflict:
         other = load(store, version.number)
         if (other.steps, other.artifacts) == (version.steps, version.artifacts):

@@ -104,7 +104,7 @@ def _strangers(store: Store) -> Iterator[Repair]:
     """Remove the damaged tables that no version refers to; nothing if a version cannot be read."""
     with suppress(CorruptStore):
         versions = [load(store, number) for number in version_numbers(store)]
-        known = {file.path for made in versions for of in made.steps.values() for r in of for file in r.files}
+        known = {file.path for version in versions for file in version.contents.tables}
         for path in [path for folder in FOLDERS for path in store.list(folder) if path not in known]:
             if not is_as_named(store, path):
                 store.delete(path)

@@ -21,6 +21,7 @@ from pipelines.forget.survey import Found, Survey, Units, survey
 from pipelines.forget.wanted import Wanted
 from pipelines.records import suppression_of
 from pipelines.steps import steps
+from storage.collecting.marks import at_work
 from storage.errors import StorageError
 from storage.store import Store
 from storage.suppression.lists import Suppressed, digest_of, put_list
@@ -82,7 +83,9 @@ def forget(uri: str, wanted: Wanted, reason: str, console: Console) -> Forgotten
     digests = [*found.suppressed(), *(Suppressed(id=digest_of(name)) for name in unknown)]
     new = Suppression.of(store).lacks(digests)
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    name = put_list(store, reason, now, new) if new else None
+    with at_work(store):
+        name = put_list(store, reason, now, new) if new else None
+        built = without_suppressed(store, version, console)
     once = {(one.name, one.digests.content): one for one in found.found}.values()
     utterances = [one for one in once if one.row]
     return Forgotten(
@@ -95,7 +98,7 @@ def forget(uri: str, wanted: Wanted, reason: str, console: Console) -> Forgotten
         found.shards,
         found.models,
         name,
-        without_suppressed(store, version, console),
+        built,
     )
 
 

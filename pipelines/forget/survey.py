@@ -10,12 +10,12 @@ from typing import Any
 
 from pipelines.forget.wanted import Wanted
 from pipelines.records import UtteranceRow, statistics_of
-from pipelines.steps.holdings import READERS, Line, entries_path, read_signatures
+from pipelines.steps.holdings import READERS, Line, read_signatures
 from pipelines.steps.ingest import normalise_text
 from pipelines.steps.screen import content_of
 from storage.errors import NotFound
 from storage.models import ModelCard, find_model, model_names
-from storage.receipts import DataFile, Receipt
+from storage.receipts import DataFile, Receipt, entries_path
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.suppression.lists import Suppressed, digest_of
@@ -132,7 +132,7 @@ def _search(store: Store, units: Units, wanted: Wanted, contents: Collection[str
 
 def _found(store: Store, receipt: Receipt, wanted: Wanted, contents: Collection[str | None]) -> list[Found]:
     """What a work unit holds."""
-    lines, sizes = _entries(store, receipt)
+    lines, sizes = entries_of(store, receipt)
     meant = {line["key"] for line in lines if wanted.meets(line["item"])}
     rows: dict[str, list[Any]] = {}
     for file in (file for file in receipt.files if file.table == "utterances"):
@@ -148,7 +148,7 @@ def _found(store: Store, receipt: Receipt, wanted: Wanted, contents: Collection[
     return [*found, *(entry for line in lines if line["key"] in meant for entry in _of_line(line, names))]
 
 
-def _entries(store: Store, receipt: Receipt) -> tuple[list[Line], dict[str, int | None]]:
+def entries_of(store: Store, receipt: Receipt) -> tuple[list[Line], dict[str, int | None]]:
     """Lines of the entries of a work unit, and sizes of their files by key; none in a store that was copied in part."""
     try:
         lines = [json.loads(line) for line in store.get(entries_path(receipt.fingerprint)).splitlines()]

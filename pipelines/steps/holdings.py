@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.readers.base import Item
 from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
 from storage.errors import NotFound
-from storage.receipts import Receipt
+from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
 from storage.tables import read_table
@@ -22,16 +22,6 @@ RECENT = 8
 """Lists of entries that stay in memory."""
 Line = Mapping[str, Any]
 """Values of a line of a work unit of `ingest`."""
-
-
-def entries_path(fingerprint: str) -> str:
-    """Path of the entries of a work unit."""
-    return f"data/items/{fingerprint}.jsonl"
-
-
-def signatures_path(fingerprint: str) -> str:
-    """Path of the signatures of the entries of a work unit; they change while entries and contents stay."""
-    return f"data/listings/{fingerprint}.json"
 
 
 @dataclass(frozen=True)

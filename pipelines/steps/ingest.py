@@ -24,11 +24,11 @@ from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.holdings import entries_path
 from pipelines.steps.planning import Planner, clear, follow, left_out
 from pipelines.steps.roots import Roots, absolute, roots_of
 from pipelines.steps.screen import Screen
 from pipelines.steps.taking_over import TakenRows
+from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store
 from storage.suppression.merged import Suppression

@@ -29,7 +29,7 @@ def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
     what is missing. `storage.verify.THREADS` files are in memory at a time.
 
     Args:
-        plan: made by `plan_copy` just before.
+        plan: made by `plan_copy` just before; both inside `storage.collecting.marks.at_work` of the target.
 
     Raises:
         NotFound: the source lacks a file of a version.

@@ -10,11 +10,6 @@ from storage.store import Store
 from storage.uris import split_version
 from storage.versions import described, parsed, version_file, version_numbers
 
-ENTRIES = (("data/items", "jsonl"), ("data/listings", "json"))
-"""Folders and file types of the entries of each work unit of `ingest`, and of the signatures of their files.
-
-`echox build` and `echox repair` need them, and no version lists them."""
-
 
 @dataclass(frozen=True)
 class VersionPlan:
@@ -24,7 +19,7 @@ class VersionPlan:
         number: number of the version.
         sha256: SHA-256 of its file, hexadecimal.
         files: its tables that the target lacks.
-        entries: paths of listed entries that the target lacks.
+        entries: paths of what builds read besides tables, such as the listed entries, that the target lacks.
         artifacts: all its artifacts.
     """
 
@@ -152,15 +147,13 @@ def plan_copy(source: Store, numbers: Sequence[int], target: Store) -> CopyPlan:
 def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
     data = version_file(source, number)
     version = parsed(data, source, number)
-    files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
-    units = [receipt.fingerprint for receipt in version.steps.get("ingest", ())]
-    entries = [f"{folder}/{unit}.{kind}" for folder, kind in ENTRIES for unit in units]
+    contents = version.contents
     return VersionPlan(
         number,
         digest(data),
-        tuple(file for file in files if there.lacks(file.path, file.bytes)),
-        tuple(path for path in entries if there.lacks(path)),
-        tuple(version.artifacts.values()),
+        tuple(file for file in contents.tables if there.lacks(file.path, file.bytes)),
+        tuple(path for path in contents.read_by_builds() if there.lacks(path)),
+        tuple(contents.artifacts),
     )
 
 
