@@ -30,11 +30,16 @@ def forget(
     An utterance is forgotten if it meets all of the given options; so is every other one with the same audio. The
     store alone is read. Earlier versions hold the speech until `echox gc STORE --erase`.
     """
+    from flows.report.facts import facts
+    from flows.report.html import leave_report
     from pipelines.forget.forget import forget as forgotten
     from pipelines.forget.wanted import read_wanted
+    from storage.store import Store
 
     wanted = read_wanted(speaker=speaker, dataset=dataset, ids=ids, licence=licence)
     found = forgotten(store, wanted, reason, Terminal(stderr=True))
+    kept = Store.open(found.store)
+    leave_report(kept, facts(kept, found.built.version))
     if as_json:
         print_json(values(found))
     else:
