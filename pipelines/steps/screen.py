@@ -107,9 +107,10 @@ class Screen:
             if new == old:
                 continue
             self.left_out |= {_name(before) for line, before in zip(new, old, strict=True) if line != before}
-            rest = [(line, signed) for line, signed in zip(new, signatures, strict=True) if line is not None]
-            chunk.changed[held] = Lines(*zip(*rest, strict=True), chunk.rights) if rest else None
-            if not rest:
+            lines = [line for line in new if line is not None]
+            signed = [mark for line, mark in zip(new, signatures, strict=True) if line is not None]
+            chunk.changed[held] = Lines(lines, signed, chunk.rights) if lines else None
+            if not lines:
                 del holdings.groups[name]
 
     def _hits_of(self, holdings: Holdings, chunk: Chunk) -> dict[str, list[UtteranceRow]]:

@@ -11,7 +11,8 @@ from storage.lists.steps import list_path
 from storage.models import ModelCard, card_path, find_model, model_names
 from storage.receipts import DataFile
 from storage.store import Store
-from storage.suppression.lists import list_names, list_path
+from storage.suppression.lists import list_names
+from storage.suppression.lists import list_path as suppression_path
 from storage.uris import split_version
 from storage.verify import in_threads
 from storage.versions import NOTE, NOTE_PATH, report_path, version_file, version_path
@@ -42,7 +43,7 @@ def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
     if not target.exists(NOTE_PATH):
         target.put(NOTE_PATH, NOTE)
     for name in list_names(source) - list_names(target):
-        _copy_if_there(source, target, list_path(name))
+        _copy_if_there(source, target, suppression_path(name))
     cards = [find_model(source, name) for name in model_names(source)]
     for version in plan.versions:
         yield from in_threads(partial(_copy_table, source, target, file) for file in version.files)
