@@ -63,6 +63,8 @@ class _State:
     specs: dict[str, str]
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    gone: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    retried: dict[str, str] = field(default_factory=dict[str, str])
 
 
 _STATE = TypeAdapter(_State)
@@ -108,6 +110,8 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         specs=build.specs,
         changes=build.changes,
         taken=build.taken,
+        gone=build.gone,
+        retried=build.retried,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -139,7 +143,18 @@ def _load(handover: Handover, session: Session) -> BuildState:
     state = typed(_STATE, read_object(store.get(handover.path), url), url)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    return BuildState(config, session, parent, state.steps, state.artifacts, state.specs, state.changes, state.taken)
+    return BuildState(
+        config,
+        session,
+        parent,
+        steps=state.steps,
+        artifacts=state.artifacts,
+        specs=state.specs,
+        changes=state.changes,
+        taken=state.taken,
+        gone=state.gone,
+        retried=state.retried,
+    )
 
 
 def _put(store: Store, state: _State) -> str:

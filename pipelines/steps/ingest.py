@@ -83,8 +83,10 @@ class Ingest(TableStep[IngestPayload]):
         planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
-            following = follow(planner, config, build.parent_receipts(cls.name))
-            build.changes = following.changes
+            following = follow(
+                planner, config, build.parent_receipts(cls.name), build.parent.steps if build.parent else {}
+            )
+            build.changes, build.gone, build.retried = following.changes, following.gone, following.retried
             keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
             if following.changes.gone and not keeps_rows:
                 raise UserError(left_out(following.changes.gone))

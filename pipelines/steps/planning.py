@@ -3,16 +3,17 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
-from pipelines.records import IngestPayload
+from pipelines.records import IngestPayload, Receipts
 from pipelines.steps.audio_files import contents
 from pipelines.steps.entries import Admission, Signature, to_line
 from pipelines.steps.following import Following
-from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
+from pipelines.steps.holdings import Holdings, Lines, later_receipts, put_entries, read_signatures
 from pipelines.steps.roots import Roots, absolute
 from storage.receipts import Receipt
 from storage.store import Store
@@ -112,15 +113,23 @@ def _joined(groups: Iterable[Lines]) -> Lines:
     return Lines(lines, signatures)
 
 
-def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt]) -> Following:
+def follow(
+    planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt], steps: Receipts = MappingProxyType({})
+) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
+
+    Args:
+        planner: of this build.
+        config: of this build.
+        receipts: of `ingest` of the parent version.
+        steps: receipts of all its steps, which tell what the later ones rejected.
 
     Raises:
         UserError: a source cannot be read, or entries are gone that must not be.
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, receipts, renamed)
+    planner.holdings = Holdings(planner.store, receipts, renamed, later_receipts(steps))
     following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
     admission = Admission()
     for position, source in enumerate(config.sources):
