@@ -5,8 +5,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import chain
 
-import pyarrow.compute as pc
-
 from pipelines.engine.rejects import count_reasons
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import GoneCounts, Receipts, utterance_files
@@ -114,7 +112,7 @@ def _gone_speech(store: Store, utterances: str, words: str, datasets: Datasets) 
     if not samples:
         return counted
     table = read_table(store, words, ["utterance_id", "dataset", "num_frames", "words"])
-    lengths = pc.list_value_length(table["words"]).to_pylist()
+    lengths = [len(words) for words in table["words"]]
     columns = (table[name].to_pylist() for name in ("utterance_id", "dataset", "num_frames"))
     for name, dataset, frames, length in zip(*columns, lengths, strict=True):
         if name in samples:

@@ -43,9 +43,10 @@ class EntryChanges:
     kept: int = 0
     rejected: int = 0
 
-    def __str__(self) -> str:
-        """For people: `2 new, 1 mended, 20 kept`; numbers of zero are left out, except those of new and kept."""
-        counts = {
+    @property
+    def words(self) -> dict[str, int]:
+        """The counts by what people call them."""
+        return {
             "new": self.new,
             "changed": self.changed,
             "mended": self.mended,
@@ -55,7 +56,10 @@ class EntryChanges:
             "kept": self.kept,
             "rejected": self.rejected,
         }
-        shown = {name: count for name, count in counts.items() if count or name in ("new", "kept")}
+
+    def __str__(self) -> str:
+        """For people: `2 new, 1 mended, 20 kept`; numbers of zero are left out, except those of new and kept."""
+        shown = {name: count for name, count in self.words.items() if count or name in ("new", "kept")}
         return ", ".join(f"{count:,} {name}" for name, count in shown.items())
 
 
