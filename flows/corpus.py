@@ -124,7 +124,7 @@ def publish(done: Built, config: BuildConfig) -> Summary:
     on_cancellation=[stop_jobs],
     on_crashed=[stop_jobs],
 )
-def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Summary]:
+def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Any]:
     """Build a corpus, or bring it up to date. A version that fails a gate ends in the state `NeedsALook`.
 
     Args:
@@ -139,20 +139,34 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
         checked = check_config(config.model_dump(mode="json"), "parameters", Path.cwd())
         summary = publish(run_build(checked, ray), checked)
     if summary["status"] == "candidate":
-        return needs_a_look(shown("; ".join(summary["review"])), summary)
+        return needs_a_look(HeldBack(shown("; ".join(summary["review"])), summary))
     return summary
 
 
-def needs_a_look(message: str | None, summary: Summary) -> State[Summary]:
+class HeldBack(UserError):  # noqa: N818 - reads as what it says
+    """A build whose version a person must approve.
+
+    Args:
+        message: what to look at.
+        summary: what the build made.
+    """
+
+    def __init__(self, message: str, summary: Summary) -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
+def needs_a_look(held: HeldBack) -> State[Any]:
     """The state of a run that waits for a person.
 
     The UI colours states by their type. A build that is held back is neither green as `Completed` nor red as `Failed`.
+    Prefect raises what such a state holds, so it is an error.
     """
-    return Cancelled(name=NEEDS_A_LOOK, message=message, data=summary)
+    return Cancelled(name=NEEDS_A_LOOK, message=str(held), data=held)
 
 
-def summary_of(state: State[Any]) -> Summary:
-    """The summary of a build that has ended.
+def summary_of(state: State[Any]) -> Summary | HeldBack:
+    """The summary of a build that has ended, or that it is held back.
 
     Raises:
         Exception: the error that the build ended with.
@@ -169,7 +183,8 @@ def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
     """
     check_server()
     state: State[Any] = build_corpus(config, ray, return_state=True)
-    summary = summary_of(state)
+    found = summary_of(state)
+    summary = found.summary if isinstance(found, HeldBack) else found
     version = resolve(summary["corpus"])[1]
     return Built(version, summary["new"], EntryChanges(**summary["changes"]))
 

@@ -7,7 +7,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 
 from flows.cancellation import cancellation_watched, owner, stop_jobs
-from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, needs_a_look, summary_of, worth_trying_again
+from flows.corpus import HeldBack, Summary, build_corpus, needs_a_look, summary_of, worth_trying_again
 from flows.relay import errors_shown, relayed
 from pipelines.cluster.training import TrainingConfig, check_training, train_stage
 from pipelines.config.build import BuildConfig
@@ -45,7 +45,7 @@ def train_echox(corpus: str, training: TrainingConfig, ray: str | None = None) -
 
 
 @flow(name="refresh", flow_run_name="refresh {config.store}")
-def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = None) -> Summary | State[Summary]:
+def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = None) -> Summary | State[Any]:
     """Build; train if a new version came out that no person needs to look at.
 
     Args:
@@ -55,8 +55,8 @@ def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = Non
     """
     state: State[Any] = build_corpus(config, ray, return_state=True)
     summary = summary_of(state)
-    if state.name == NEEDS_A_LOOK:
-        return needs_a_look(state.message, summary)
+    if isinstance(summary, HeldBack):
+        return needs_a_look(summary)
     if summary["new"]:
         train_echox(summary["corpus"], training, ray)
     return summary

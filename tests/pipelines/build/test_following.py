@@ -50,11 +50,21 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> Decoded:
 
 
 @pytest.fixture
-def folder(config: Config, speech: Path, tmp_path: Path) -> Path:
-    """A source of 12 clips, in three chunks, that a test may change."""
+def generated(config: Config, speech: Path, tmp_path: Path) -> Path:
+    """A source of 12 generated clips, in three chunks, that a test may change."""
     own = Path(shutil.copytree(speech, tmp_path / "own"))
     config["sources"][0]["path"] = str(own)
     return own
+
+
+@pytest.fixture(params=["generated", "real"])
+def folder(request: pytest.FixtureRequest, generated: Path) -> Path:
+    """The same with generated speech, and with that of people under the same names."""
+    if request.param == "real":
+        wavs = request.getfixturevalue("shared_data").joinpath("audio", "coqui_ljspeech").rglob("*.wav")
+        for number, path in enumerate(sorted(wavs, key=lambda path: (path.stat().st_size, path.name))[:12]):
+            shutil.copy(path, generated / f"clip{number:03d}.wav")
+    return generated
 
 
 def rows(version: Version, table: str, key: str = "utterance_id") -> dict[str, dict[str, Any]]:
@@ -87,6 +97,46 @@ def check_like_new(built: Built, config: Config, run_build: RunBuild, tmp_path: 
         for row in (*mine.values(), *theirs.values()):
             row.pop("words", None)  # of another unit language
         assert mine == theirs
+
+
+def test_nothing_new_is_nothing_to_do(config: Config, folder: Path, run_build: RunBuild, decoded: Decoded) -> None:
+    first = run_build(config)
+    assert decoded.since() >= 24, "each once for its units, once for its FLAC"
+    built = run_build(config)
+    assert (built.version, counts(built), decoded.since()) == (first.version, {"kept": 12}, 0)
+
+
+def test_a_new_entry_costs_its_own_audio(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path
+) -> None:
+    run_build(config)
+    write_speech(folder, 1, start=12)
+    decoded.since()
+    built = run_build(config)
+    assert (counts(built), decoded.since()) == ({"new": 1, "kept": 12}, 2)
+    check_like_new(built, config, run_build, tmp_path)
+
+
+def test_other_sizes_of_work_units_decode_nothing(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
+) -> None:
+    first = run_build(config).version
+    decoded.since()
+    built = run_build({**config, "work_units": {"minutes": 0.2, "items": 7}})
+    assert (built.new, counts(built), decoded.since()) == (True, {"kept": 12}, 0)
+    for table in ("utterances", "units", "unit_language"):
+        assert rows(built.version, table) == rows(first, table)
+    assert len(built.version.steps["ingest"]) == 2 != len(first.steps["ingest"])
+
+
+def test_another_codebook_computes_all_units_anew(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
+) -> None:
+    run_build(config)
+    decoded.since()
+    built = run_build({**config, "refit": True, "quantizer": {"k": 21, "iterations": 5}})
+    assert counts(built) == {"kept": 12}
+    assert decoded.since() >= 12, "all for their units; the sample of another k is the same, and so is their FLAC"
 
 
 def test_a_moved_root_is_nothing_to_do(
@@ -231,12 +281,12 @@ def test_facts_and_files_that_both_differ_are_told_apart(
     check_like_new(built, config, run_build, tmp_path)
 
 
-def test_gates_compare_what_the_sources_list(config: Config, folder: Path, run_build: RunBuild) -> None:
+def test_gates_compare_what_the_sources_list(config: Config, generated: Path, run_build: RunBuild) -> None:
     """Rows of files that are gone stay, but count for no gate."""
     config |= {"gates": {"hours": 0.35}, "max_reject_ratio": 0.5}
-    (folder / "clip011.wav").write_bytes(b"no audio")
+    (generated / "clip011.wav").write_bytes(b"no audio")
     first = run_build(config).version
-    lost = {path: path.read_bytes() for path in sorted(folder.glob("clip*.wav"))[6:]}
+    lost = {path: path.read_bytes() for path in sorted(generated.glob("clip*.wav"))[6:]}
     for path in lost:
         path.unlink()
     held_back = run_build(config)
@@ -256,20 +306,20 @@ def test_gates_compare_what_the_sources_list(config: Config, folder: Path, run_b
         "words": 0,
     }
     assert not run_build(config).new, "it is told once"
-    write_speech(folder, 1, start=21)
+    write_speech(generated, 1, start=21)
     assert run_build(config).version.review, "more files do not make up for those that are lost"
     assert approve(store, run_build(config).version)
-    write_speech(folder, 1, start=28)
+    write_speech(generated, 1, start=28)
     assert run_build(config).version.review == [], "what was approved is what later versions are compared with"
     for path, data in lost.items():
         path.write_bytes(data)
     assert run_build(config).version.review, "that all come back is worth a look too"
 
 
-def test_a_candidate_whose_files_are_back_needs_no_look(config: Config, folder: Path, run_build: RunBuild) -> None:
+def test_a_candidate_whose_files_are_back_needs_no_look(config: Config, generated: Path, run_build: RunBuild) -> None:
     config["gates"] = {"gone": 0.1}
     run_build(config)
-    data = {path: path.read_bytes() for path in (folder / "clip000.wav", folder / "clip001.wav")}
+    data = {path: path.read_bytes() for path in (generated / "clip000.wav", generated / "clip001.wav")}
     for path in data:
         path.unlink()
     (point,) = run_build(config).version.review
@@ -278,7 +328,7 @@ def test_a_candidate_whose_files_are_back_needs_no_look(config: Config, folder: 
         path.write_bytes(content)
     again = run_build(config)
     assert (again.version.number, again.version.review, counts(again)) == (3, [], {"kept": 12})
-    (folder / "clip000.wav").unlink()
+    (generated / "clip000.wav").unlink()
     assert not run_build(config).new, "one is within the gate"
 
 
@@ -336,10 +386,12 @@ def test_a_dataset_is_renamed_without_decoding(
 def test_another_vocabulary_needs_no_source_audio(
     config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
 ) -> None:
+    shutil.copy(folder / "clip005.wav", folder / "clip006.wav")  # two utterances of the same audio
     first = run_build(config).version
+    kept = (folder / "clip000.wav").read_bytes()
     for path in folder.glob("clip*.wav"):
         path.unlink()
-    write_speech(folder, 1, start=0)
+    (folder / "clip000.wav").write_bytes(kept)
     decoded.since()
     built = run_build({**config, "unit_language": {"vocab_size": 40}, "shards": {"hours": 0.01}})
     assert (counts(built), decoded.since()) == ({"gone": 11, "kept": 1}, 0)
