@@ -1,13 +1,14 @@
 """The entries that a version holds: in which work unit of `ingest`, what they say, and how their files looked."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
 from pipelines.readers.base import Item
+from pipelines.records import Receipts, utterance_files
 from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
 from storage.errors import NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
@@ -95,20 +96,27 @@ class Holdings:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
+        later: receipts of the later steps for the rows of a work unit, by its fingerprint.
 
     Raises:
         StorageError: the lists of entries cannot be read.
     """
 
     def __init__(
-        self, store: Store, receipts: Sequence[Receipt], renamed: Mapping[str, str] = MappingProxyType({})
+        self,
+        store: Store,
+        receipts: Sequence[Receipt],
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        later: Mapping[str, Sequence[Receipt]] = MappingProxyType({}),
     ) -> None:
         self.store = store
         self.renamed = renamed
         self.groups: dict[bytes, Held] = {}
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
+        self._later = later
         self._entries = lru_cache(RECENT)(self._read_entries)
+        self._rejected = lru_cache(RECENT)(self._read_rejected)
         names = Names()
         reads = (partial(self._read, receipt) for receipt in receipts)
         for number, (chunk, lines) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
@@ -135,6 +143,35 @@ class Holdings:
     def lines(self, held: Held) -> list[str]:
         """The lines of a group."""
         return self.entries(self.chunks[held.chunk])[held.first : held.end]
+
+    def lines_by_name(self, held: Held) -> dict[str, Line]:
+        """The lines of a group by the names that their entries have now, in order."""
+        lines = [json.loads(line) for line in self.lines(held)]
+        return {self._name(line): line for line in lines}
+
+    def files(self, held: Held) -> dict[str, tuple[str, Signature | None]]:
+        """URI and signature of each file of a group, by the names that their entries have now."""
+        pairs = zip(self.lines(held), self.signatures(held), strict=True)
+        lines = [(json.loads(line), signature) for line, signature in pairs]
+        return {
+            self._name(line): (line["item"]["uri"], signature) for line, signature in lines if line["item"].get("uri")
+        }
+
+    def _name(self, line: Line) -> str:
+        return name_of(asdict(_renamed(from_line(line), self.renamed)))
+
+    def rejects(self, held: Held, line: Line) -> bool:
+        """Return whether the version rejects an entry of a group.
+
+        Raises:
+            StorageError: the rejects cannot be read.
+        """
+        return line["kind"] == "bad" or line["key"] in self._rejected(held.chunk)
+
+    def _read_rejected(self, number: int) -> set[str]:
+        """Keys of the entries of a work unit that were rejected in any step."""
+        receipt = self.chunks[number].receipt
+        return rejected_keys(self.store, (receipt, *self._later.get(receipt.fingerprint, ())))
 
     def signatures(self, held: Held) -> list[Signature | None]:
         """The signatures of a group, as of the last look at its files; None = unknown or no file."""
@@ -185,6 +222,36 @@ class Holdings:
         for first, group in _groups([json.loads(line) for line in made.lines]):
             end = first + len(group)
             yield Lines(made.lines[first:end], made.signatures[first:end], made.rights)
+
+
+def name_of(item: Mapping[str, Any]) -> str:
+    """What identifies an entry within its group: its id, or the place of a broken entry without one."""
+    return item.get("utterance_id") or item["source"]
+
+
+def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> set[str]:
+    """Keys of the entries that were rejected in these work units.
+
+    Raises:
+        StorageError: the rejects cannot be read.
+    """
+    files = [file for receipt in receipts for file in receipt.files if file.table == "rejects"]
+    keys = [key for file in files for key in read_table(store, file.path, ["source_key"])["source_key"].to_pylist()]
+    return {key.hex() for key in keys if key is not None}
+
+
+def later_receipts(steps: Receipts) -> dict[str, list[Receipt]]:
+    """Receipts of the later steps for the rows of each work unit of `ingest`, by its fingerprint.
+
+    These steps have one work unit for each file of utterances, in their order.
+    """
+    of_files = [receipt.fingerprint for receipt in steps.get("ingest", ()) for _ in utterance_files([receipt])]
+    found: dict[str, list[Receipt]] = {}
+    for step, receipts in steps.items():
+        if step != "ingest" and len(receipts) == len(of_files):
+            for name, receipt in zip(of_files, receipts, strict=True):
+                found.setdefault(name, []).append(receipt)
+    return found
 
 
 def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:

@@ -101,12 +101,13 @@ class Ingest(TableStep[IngestPayload]):
     @classmethod
     def _changes(cls, build: BuildState, planner: Planner, screen: Screen) -> EntryChanges:
         """Plan what differs from the parent version."""
-        receipts = build.parent_receipts(cls.name)
         if build.listed:
             cleared = {*build.suppression} <= {*build.parent_suppression}
-            changes = follow(planner, build.config, receipts, screen, Retries.of(build), cleared=cleared).changes
+            steps = build.parent.steps if build.parent else {}
+            following = follow(planner, build.config, steps, screen, Retries.of(build), cleared=cleared)
+            build.gone, build.retried, changes = following.gone, following.retried, following.changes
         else:
-            changes = clear(planner, receipts, screen)
+            changes = clear(planner, build.parent_receipts(cls.name), screen)
         changes.suppressed = len(screen.left_out)
         return changes
 

@@ -9,9 +9,7 @@ from typing import Self
 
 from pipelines.engine.state import BuildState
 from pipelines.steps.entries import to_line
-from pipelines.steps.holdings import READERS
-from storage.store import Store
-from storage.tables import read_table
+from pipelines.steps.holdings import READERS, rejected_keys
 from unitlang.ahead import run_ahead
 
 
@@ -36,8 +34,8 @@ class Retries:
         """
         if build.parent is None or not build.config.run.retry_rejects:
             return cls()
-        files = (file for receipt in chain.from_iterable(build.parent.steps.values()) for file in receipt.files)
-        reads = (partial(_keys, build.session.store, file.path) for file in files if file.table == "rejects")
+        receipts = chain.from_iterable(build.parent.steps.values())
+        reads = (partial(rejected_keys, build.session.store, [receipt]) for receipt in receipts)
         return cls(
             build.parent.number, frozenset(chain.from_iterable(run_ahead(reads, threads=READERS, depth=2 * READERS)))
         )
@@ -51,7 +49,3 @@ class Retries:
         if values["kind"] == "bad" or values["key"] not in self.keys:
             return line
         return to_line(values["item"], values.get("content"), self.after, without=values.get("without", ()))
-
-
-def _keys(store: Store, path: str) -> list[str]:
-    return [key.hex() for key in read_table(store, path, ["source_key"])["source_key"].to_pylist() if key]
