@@ -16,7 +16,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -129,15 +129,17 @@ class Range:
             return [f"{type(error).__name__}: {error}"]
 
 
-def ended(process: Any) -> str:
-    """Kill a process unless it has ended; return how it ended."""
+def ended(process: BaseProcess) -> str:
+    """Kill a process unless it has ended; return how it ended.
+
+    The fork server does not know the exit code of a process that is killed while it starts.
+    """
     process.join(0)
-    if process.exitcode is None:
+    if process.is_alive():
         process.kill()
         process.join()
-    known = {0: "done", REFUSED: "refused", -signal.SIGKILL: "killed"}
-    code: int = process.exitcode
-    return known.get(code, f"code {code}")
+        return "killed"
+    return {0: "done", REFUSED: "refused"}.get(process.exitcode or 0, f"code {process.exitcode}")
 
 
 def configured(values: Values) -> BuildConfig:
