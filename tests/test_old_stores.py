@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.build.build import build
+from pipelines.build.collect import collect
 from pipelines.build.commit import Built
 from pipelines.build.statistics import from_version
 from pipelines.build.verify import verify
@@ -85,6 +86,23 @@ def test_it_grows_by_what_is_new(config: Path) -> None:
     store = Store.open(HOME / "store")
     assert list(verify(store, built.version)) == []
     assert built.version.parent == 1
+
+
+def test_it_is_whole_and_up_to_date_after_gc(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no signatures of entries; what it refers to stays, with the receipts of its work units."""
+    store = Store.open(HOME / "store")
+    before = contents(HOME / "store")
+    version = latest(store)
+    assert version is not None
+    removed = {file.path for phase in collect(store, grace_seconds=0).phases for file in phase}
+    assert removed == {path for path in before if "/sample_features/" in path}
+    assert list(verify(store, version)) == []
+    known = {name: step for name, step in steps().items() if name in version.steps or name not in table_steps()}
+    monkeypatch.setattr("pipelines.build.build.steps", lambda: known)
+    for step in computations().values():
+        monkeypatch.setattr(step, "open", refuse)
+    built = rebuild(config)
+    assert (built.new, built.changes.kept, built.changes.new) == (False, 8, 0)
 
 
 def test_sources_that_moved_are_matched_by_their_audio(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
