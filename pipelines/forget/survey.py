@@ -10,7 +10,7 @@ from typing import Any
 
 from pipelines.forget.wanted import Wanted
 from pipelines.records import UtteranceRow, statistics_of
-from pipelines.steps.holdings import READERS, Line, read_signatures
+from pipelines.steps.holdings import READERS, Line, read_listing
 from pipelines.steps.ingest import normalise_text
 from pipelines.steps.screen import content_of
 from storage.errors import NotFound
@@ -154,7 +154,8 @@ def entries_of(store: Store, receipt: Receipt) -> tuple[list[Line], dict[str, in
         lines = [json.loads(line) for line in store.get(entries_path(receipt.fingerprint)).splitlines()]
     except NotFound:
         return [], {}
-    signatures = read_signatures(store, receipt.fingerprint) or [None] * len(lines)
+    listing = read_listing(store, receipt.fingerprint)
+    signatures = listing.signatures if listing else [None] * len(lines)
     return lines, {line["key"]: _size(line, signed) for line, signed in zip(lines, signatures, strict=True)}
 
 

@@ -14,7 +14,7 @@ from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
 from pipelines.readers.base import Gone, digest16
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line
+from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line, without_rights
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
 from pipelines.steps.roots import Roots
 from pipelines.steps.screen import Screen
@@ -53,25 +53,32 @@ class Following:
         self._roots = roots
         self._screen = screen
         self._rehash = rehash
+        for chunk in holdings.chunks if rehash else ():
+            chunk.rights = True
         self._looks: list[Look] = []
 
-    def new(self, groups: Iterable[Group]) -> Iterator[Lines]:
-        """Yield the lines of groups that the version does not hold; note which others differ."""
-        for group, held in self._screened(groups):
+    def new(self, groups: Iterable[Group], *, rights: bool = False) -> Iterator[Lines]:
+        """Yield the lines of groups that the version does not hold; note which others differ.
+
+        Args:
+            groups: the groups of a source.
+            rights: whether the config states rights for all of them.
+        """
+        for group, held in self._screened(groups, rights):
             lines = self._lines(group)
             if not group.entries:
                 self._suppress(held)
             elif held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
-            elif not self._says_the_same(held, group):
+            elif not self._says_the_same(held, group, rights):
                 self.changes.changed += len(lines.lines)
                 self._replace(held, lines)
             else:
                 self.changes.kept += held.count
                 self._compare_signatures(held, group, lines.signatures)
 
-    def _screened(self, groups: Iterable[Group]) -> Iterator[tuple[Group, Held | None]]:
+    def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None]]:
         """Yield the groups, without what is suppressed, and what the version holds of them.
 
         The audio of a group about which nothing else is said than before was compared before.
@@ -80,11 +87,11 @@ class Following:
         if not self._screen.suppression.utterances:
             yield from pairs
             return
-        jobs = (partial(self._heard, group, held) for group, held in pairs)
+        jobs = (partial(self._heard, group, held, rights) for group, held in pairs)
         yield from run_ahead(jobs, threads=READERS, depth=2 * READERS)
 
-    def _heard(self, group: Group, held: Held | None) -> tuple[Group, Held | None]:
-        same = held is not None and self._says_the_same(held, group)
+    def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None]:
+        same = held is not None and self._says_the_same(held, group, rights)
         return group if same else self._screen.heard(group), held
 
     def _suppress(self, held: Held | None) -> None:
@@ -104,19 +111,31 @@ class Following:
     def _described(self, entry: Entry) -> dict[str, object]:
         return described(entry, self._roots.get(entry.dataset))
 
-    def _says_the_same(self, held: Held, group: Group) -> bool:
-        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files."""
-        return held.stated in (
-            stated(map(self._described, group.entries)),
-            stated(entry.stated() for entry in group.entries),
-        )
+    def _says_the_same(self, held: Held, group: Group, rights: bool) -> bool:
+        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files.
+
+        Programs that did not read columns of rights had the same columns before them, so these are no news.
+        """
+        if held.stated == stated(map(self._described, group.entries)) or self._says_with_size(held, group.entries):
+            return True
+        if rights or self._holdings.chunks[held.chunk].rights:
+            return False
+        plain = [without_rights(entry) for entry in group.entries]
+        return held.stated == stated(map(self._described, plain)) or self._says_with_size(held, plain)
+
+    def _says_with_size(self, held: Held, entries: Sequence[Entry]) -> bool:
+        """Compare with what is stored in the form of a program that took sizes for a part of what is said."""
+        return held.stated == stated(entry.stated() for entry in entries)
 
     def _replace(self, held: Held, lines: Lines | None) -> None:
         self._holdings.chunks[held.chunk].changed[held] = lines
 
     def _compare_signatures(self, held: Held, group: Group, signatures: Sequence[Signature | None]) -> None:
-        older = self._holdings.chunks[held.chunk].older
-        if older and not self._rehash and held.stated == stated(entry.stated() for entry in group.entries):
+        older = self._holdings.chunks[held.chunk].older and not self._rehash
+        if older and any(
+            self._says_with_size(held, entries)
+            for entries in (group.entries, [without_rights(entry) for entry in group.entries])
+        ):
             self._holdings.sign(held, signatures)  # the size was a part of what is said
         elif self._rehash or self._holdings.signatures(held) != list(signatures):
             self._looks.append(Look(held, group, signatures))
