@@ -385,3 +385,19 @@ def test_a_licence_is_forgotten(
     assert found.utterances == 3, "an utterance must meet all that is given"
     is_sound(found.built.version)
     assert not run_build(config).new
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_no_build_goes_on_without_a_list(
+    config: Config, run_build: RunBuild, forgetting: Forgetting, fault: str
+) -> None:
+    run_build(config)
+    name = forgetting(config["store"], speaker="bob").new_list
+    path = Path(config["store"]) / "suppressed" / f"{name}.json"
+    data = path.read_bytes()
+    path.unlink() if fault == "missing" else path.write_bytes(data.replace(b"a letter", b"b letter"))
+    with pytest.raises(ValueError, match=f"{name}.json") as raised:
+        run_build(config)
+    assert "restore it from a copy" in str(raised.value)
+    path.write_bytes(data)
+    assert not run_build(config).new
