@@ -15,6 +15,11 @@ from pipelines.build.commit import Built
 from pipelines.build.statistics import from_version
 from pipelines.build.verify import verify
 from pipelines.config.build import load_config
+from pipelines.forget.absent import said_by_others, search
+from pipelines.forget.erase import erase
+from pipelines.forget.forget import forget
+from pipelines.forget.traces import Traces
+from pipelines.forget.wanted import Wanted
 from pipelines.steps import computations, steps, table_steps
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
@@ -176,3 +181,21 @@ def rows_of(version: Version, table: str) -> list[dict[str, Any]]:
 def audio(root: str, row: dict[str, Any]) -> dict[str, Any]:
     """The column `audio` with an absolute path."""
     return {"audio": row["audio"] and {**row["audio"], "uri": f"{root}/{row['audio']['uri']}"}}
+
+
+def test_speech_is_forgotten_and_erased(config: Path) -> None:
+    """The list of entries of an old store has absolute paths, and its shards do not say what they hold."""
+    store = Store.open(HOME / "store")
+    before = latest(store)
+    assert before is not None
+    names = [row["utterance_id"] for f in before.files("utterances") for row in read_table(store, f.path).to_pylist()]
+    found = forget(store.uri, Wanted(ids=frozenset({names[0], names[-1]})), "a letter", QUIET)
+    assert (found.utterances, found.versions, found.built.version.number) == (2, [before.number], before.number + 1)
+    assert {file.table for file in before.files("s2t")} <= {path.split("/")[1] for path in found.shards}
+    assert list(verify(store, found.built.version)) == []
+    assert not rebuild(config).new
+    erase(store.uri)
+    sought = Traces.of(store)
+    sought = sought.besides(said_by_others(store, sought))
+    assert [file for file in search(store, sought) if file.found] == []
+    assert not rebuild(config).new
