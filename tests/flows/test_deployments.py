@@ -115,7 +115,8 @@ def test_nights_say_what_changed_and_a_version_that_is_held_back_has_a_colour_of
     (speech / "clip003.txt").write_text("mended")
     second = run(client, "build-corpus/nightly", ray=None)
     assert {"version": "1 -> 2", "mended": "1", "kept": "7"}.items() <= told(client, second).items()
-    assert any("version: 1 -> 2; new: 0; changed: 0; mended: 1; " in line for line in lines(client, second))
+    said = "version: 1 -> 2; new: 0; changed: 0; mended: 1; "
+    wait_for("the log, which follows the run", lambda: any(said in line for line in lines(client, second)))
     for clip in range(4):
         (speech / f"clip{clip:03d}.wav").unlink()
     third = run(client, "build-corpus/nightly", ray=None)
