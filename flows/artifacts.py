@@ -1,9 +1,12 @@
 """Artifacts of a run in the UI of a Prefect server. The store holds the same facts for users without a server."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import httpx
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.exceptions import PrefectException
 
 from flows.report.grids import (
     Grid,
@@ -60,6 +63,13 @@ def fetchable(facts: Facts, report: str) -> str:
 def shown_block(text: str) -> str:
     """Return lines that neither act nor end a block of code."""
     return "\n".join(shown(line).replace("`", "'") for line in text.split("\n"))
+
+
+def publish_failure(step: str, error: Exception) -> None:
+    """Publish why a step stopped the build, for instance too many rejects, unless the server does not answer."""
+    page = f"Step `{step}` stopped the build:\n\n```\n{shown_block(str(error))}\n```\n"
+    with suppress(httpx.HTTPError, PrefectException):
+        create_markdown_artifact(page, key="failure", description=f"why step {step} stopped the build")
 
 
 def changes_of(done: Built, config: BuildConfig) -> dict[str, str]:

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.states import Cancelled
 from prefect.tasks import Task
 
-from flows.artifacts import changes_of, in_words, publish_artifacts
+from flows.artifacts import changes_of, in_words, publish_artifacts, publish_failure
 from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.command import Terminal
 from flows.relay import errors_shown, relayed
@@ -82,7 +82,11 @@ def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) 
 def run_step(step: str, handover: Values, run: RunStep) -> Values:
     """Run one step of a build. A flow run that is started again skips the finished steps."""
     with relayed():
-        return run(Handover(**handover), step).to_dict()
+        try:
+            return run(Handover(**handover), step).to_dict()
+        except USER_ERRORS as error:
+            publish_failure(step, error)
+            raise
 
 
 def run_build(config: BuildConfig, ray: str | None) -> Built:

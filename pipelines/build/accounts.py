@@ -41,10 +41,11 @@ def settled(build: BuildState) -> EntryChanges:
     """The counts of a build after its last step: entries that are rejected again have not healed.
 
     Raises:
-        StorageError: a file of rejects cannot be read.
+        StorageError: the store does not answer.
     """
     changes, store = build.changes, build.session.store
-    again = Counter(build.retried[key] for key in rejected_keys(store, _new(build)) & build.retried.keys())
+    rejected = {key.hex() for key in rejected_keys(store, _new(build))} if build.retried else set[str]()
+    again = Counter(build.retried[key] for key in rejected & build.retried.keys())
     changes.healed -= again.total()
     changes.changed += again["changed"]
     changes.mended += again["mended"]
@@ -96,12 +97,10 @@ def _datasets(build: BuildState) -> Datasets:
 
 def _gone_rejects(store: Store, steps: Receipts, datasets: Datasets) -> Counter[str]:
     """Number of rejects of gone entries, by dataset."""
-    files = [file for receipts in steps.values() for receipt in receipts for file in receipt.files]
-    jobs = (partial(read_table, store, file.path, ["source_key"]) for file in files if file.table == "rejects")
-    found: Counter[str] = Counter()
-    for table in run_ahead(jobs, threads=READERS, depth=READERS) if datasets else ():
-        found.update(datasets[key] for key in table["source_key"].to_pylist() if key in datasets)
-    return found
+    if not datasets:
+        return Counter()
+    keys = rejected_keys(store, chain.from_iterable(steps.values()))
+    return Counter(datasets[key] for key in keys if key in datasets)
 
 
 def _gone_speech(store: Store, utterances: str, words: str, datasets: Datasets) -> Counter[tuple[str, str]]:

@@ -71,7 +71,8 @@ def needs_look(gates: GatesConfig, before: Version | None, now: Version) -> list
 def _moves(gates: GatesConfig, before: Version, now: Version) -> Iterator[str]:
     old, new = Listed.of(before), Listed.of(now)
     since = f"since version {before.number}"
-    left = f", without {new.gone_entries:,} entries that no source lists any more" if new.gone_entries else ""
+    entries = "entry" if new.gone_entries == 1 else "entries"
+    left = f", without {new.gone_entries:,} {entries} that no source lists any more" if new.gone_entries else ""
     if gates.reject_ratio is not None and abs(new.reject_ratio - old.reject_ratio) > gates.reject_ratio:
         ratios = f"{old.reject_ratio:.2%} to {new.reject_ratio:.2%}"
         yield f"reject ratio went from {ratios} {since} (gate {gates.reject_ratio:.2%}){left}"

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.readers.base import Item
 from pipelines.records import Receipts, utterance_files
 from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
-from storage.errors import NotFound
+from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
@@ -164,14 +164,15 @@ class Holdings:
         """Return whether the version rejects an entry of a group.
 
         Raises:
-            StorageError: the rejects cannot be read.
+            StorageError: the store does not answer.
         """
         return line["kind"] == "bad" or line["key"] in self._rejected(held.chunk)
 
     def _read_rejected(self, number: int) -> set[str]:
         """Keys of the entries of a work unit that were rejected in any step."""
         receipt = self.chunks[number].receipt
-        return rejected_keys(self.store, (receipt, *self._later.get(receipt.fingerprint, ())))
+        keys = rejected_keys(self.store, (receipt, *self._later.get(receipt.fingerprint, ())))
+        return {key.hex() for key in keys}
 
     def signatures(self, held: Held) -> list[Signature | None]:
         """The signatures of a group, as of the last look at its files; None = unknown or no file."""
@@ -229,15 +230,22 @@ def name_of(item: Mapping[str, Any]) -> str:
     return item.get("utterance_id") or item["source"]
 
 
-def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> set[str]:
-    """Keys of the entries that were rejected in these work units.
+def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> Iterator[bytes]:
+    """Yield the key of each reject of these work units; missing and damaged files are passed over.
 
     Raises:
-        StorageError: the rejects cannot be read.
+        StorageError: the store does not answer.
     """
     files = [file for receipt in receipts for file in receipt.files if file.table == "rejects"]
-    keys = [key for file in files for key in read_table(store, file.path, ["source_key"])["source_key"].to_pylist()]
-    return {key.hex() for key in keys if key is not None}
+    for keys in run_ahead((partial(_keys, store, file.path) for file in files), threads=READERS, depth=2 * READERS):
+        yield from (key for key in keys if key is not None)
+
+
+def _keys(store: Store, path: str) -> list[bytes | None]:
+    try:
+        return read_table(store, path, ["source_key"])["source_key"].to_pylist()
+    except (NotFound, CorruptStore):
+        return []
 
 
 def later_receipts(steps: Receipts) -> dict[str, list[Receipt]]:

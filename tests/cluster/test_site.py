@@ -137,8 +137,9 @@ def test_the_schedule_builds_and_a_run_by_hand_adds_what_is_new(
     changes = {row["what"]: row["value"] for row in json.loads(json.loads(told["changes"]))}
     assert {"version": "1 -> 2", "new": "2", "kept": "8", "mended": "0", "rejected": "0"}.items() <= changes.items()
     assert "| clips |" in told["report"] or "| speech |" in told["report"], "no browser opens a link to a bucket"
-    lines = [line.message for line in client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[second.id])))]
-    assert any(line.startswith("version: 1 -> 2; new: 2; changed: 0; ") for line in lines)
+    log = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[second.id]))
+    said = "version: 1 -> 2; new: 2; changed: 0; "
+    wait_for("the log, which follows the run", lambda: any(said in line.message for line in client.read_logs(log)))
 
 
 def scheduled_run(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None:

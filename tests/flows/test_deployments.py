@@ -16,6 +16,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 
 from storage.store import Store
 from storage.versions import resolve
+from tests.cluster.builds import CLI
 from tests.cluster.servers import PrefectServer, kill, wait_for
 from tests.speech import write_speech
 
@@ -114,7 +115,8 @@ def test_nights_say_what_changed_and_a_version_that_is_held_back_has_a_colour_of
     (speech / "clip003.txt").write_text("mended")
     second = run(client, "build-corpus/nightly", ray=None)
     assert {"version": "1 -> 2", "mended": "1", "kept": "7"}.items() <= told(client, second).items()
-    assert any("version: 1 -> 2; new: 0; changed: 0; mended: 1; " in line for line in lines(client, second))
+    said = "version: 1 -> 2; new: 0; changed: 0; mended: 1; "
+    wait_for("the log, which follows the run", lambda: any(said in line for line in lines(client, second)))
     for clip in range(4):
         (speech / f"clip{clip:03d}.wav").unlink()
     third = run(client, "build-corpus/nightly", ray=None)
@@ -122,6 +124,12 @@ def test_nights_say_what_changed_and_a_version_that_is_held_back_has_a_colour_of
     assert (name, kind) == ("NeedsALook", StateType.CANCELLED), "the colour of a state is that of its type"
     assert "speech: 50.0% of its utterances are not listed any more since version 2 (gate 10.0%)" in message
     assert {"gone from the sources but kept": "4", "kept": "4"}.items() <= told(client, third).items()
+    config = speech.parent / "build.yaml"
+    config.write_text(json.dumps(client.read_deployment_by_name("build-corpus/nightly").parameters["config"]))
+    by_hand = subprocess.run([*CLI, "build", str(config)], capture_output=True, text=True, check=False)
+    assert by_hand.returncode == 3, by_hand.stderr
+    assert "needs a look: speech: 50.0% of its utterances" in by_hand.stderr
+    assert "Traceback" not in by_hand.stderr
     refresh = run(client, "refresh/refresh", ray=None)
     assert state(refresh)[:2] == ("NeedsALook", StateType.CANCELLED), "and nothing is trained"
     assert not (speech.parent / "runs").exists()
@@ -147,6 +155,9 @@ def test_a_training_is_refused_before_it_begins_and_too_many_rejects_fail_ingest
     assert "max_reject_ratio: after step ingest, 5 of " in state(failed)[2]
     tasks = {task.name.rpartition("-")[0]: task.state_name for task in client.read_task_runs() if of(task, failed)}
     assert tasks == {"ingest": "Failed"}, "the step that rejects fails, and no other runs"
+    pages = [str(a.data) for a in client.read_artifacts() if (a.key, a.flow_run_id) == ("failure", failed.id)]
+    assert len(pages) == 1
+    assert pages[0].startswith("Step `ingest` stopped the build:\n\n```\nmax_reject_ratio: after step ingest, 5 of ")
     assert resolve(store)[1].number == 1
     assert Store.open(store).exists("reports/00000001.html")
 

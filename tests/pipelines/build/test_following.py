@@ -182,11 +182,9 @@ def test_a_replaced_file_replaces_its_row_alone(
 ) -> None:
     first = run_build(config).version
     path = folder / "clip000.wav"
-    if same_size:
-        write_speech(tmp_path / "other", 1, start=7)  # of the same length
-        shutil.copy(tmp_path / "other" / "clip007.wav", path)
-    else:
-        shutil.copy(folder / "clip006.wav", path)
+    other = 21 if same_size else 22  # of the same length as the first generated clip, or longer
+    write_speech(tmp_path / "other", 1, start=other)
+    shutil.copy(tmp_path / "other" / f"clip0{other}.wav", path)
     decoded.since()
     built = run_build(config)
     assert counts(built) == {"changed": 1, "kept": 11}
@@ -323,7 +321,8 @@ def test_facts_and_files_that_both_differ_are_told_apart(
     run_build(config)
     (folder / "clip003.txt").write_text("mended")
     (folder / "clip004.txt").write_text("mended, and read anew")
-    shutil.copy(folder / "clip006.wav", folder / "clip004.wav")
+    write_speech(tmp_path / "other", 1, start=20)
+    shutil.copy(tmp_path / "other" / "clip020.wav", folder / "clip004.wav")
     config["sources"][0]["path"] = str(shutil.copytree(folder, tmp_path / "moved", copy_function=shutil.copy))
     decoded.since()
     built = run_build(config)
