@@ -2,7 +2,15 @@
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
-from flows.report.grids import Grid, compression_grid, corpus_grid, examples_grid, lineage_rows, rejects_grid
+from flows.report.grids import (
+    Grid,
+    compression_grid,
+    corpus_grid,
+    examples_grid,
+    licences_grid,
+    lineage_rows,
+    rejects_grid,
+)
 from flows.report.records import Facts
 from unitlang.printing import shown
 
@@ -30,7 +38,7 @@ def markdown(facts: Facts, report: str) -> str:
     parts = [f"# Version {facts['version']} of {_code(facts['store'])}"]
     if facts["review"]:
         parts += [f"**{facts['status']}**", *(f"- {shown(reason)}" for reason in facts["review"])]
-    grids = (corpus_grid(facts), rejects_grid(facts), examples_grid(facts))
+    grids = (corpus_grid(facts), licences_grid(facts), rejects_grid(facts), examples_grid(facts))
     parts += [_table(grid) for grid in grids if grid.rows]
     parts += ["## Lineage", "\n".join(f"- {shown(name)}: {_code(text)}" for name, text in lineage_rows(facts))]
     parts += [f"Store: {_code(facts['store'])}", f"Report: {_code(report)}"]

@@ -3,6 +3,7 @@
 `storage.schemas` describes the tables. Names state whether lengths are in samples (at 16 kHz), frames or seconds.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypeVar, cast
@@ -32,6 +33,7 @@ class UtteranceRow(TypedDict):
 
     Attributes:
         channel: of the audio, from 0; None or missing: all channels, mixed.
+        licence: of the recording; None or missing: not known. So are attribution, consent and source_url.
     """
 
     utterance_id: str
@@ -51,6 +53,10 @@ class UtteranceRow(TypedDict):
     checksum: str | None
     source_key: bytes
     channel: NotRequired[int | None]
+    licence: NotRequired[str | None]
+    attribution: NotRequired[str | None]
+    consent: NotRequired[str | None]
+    source_url: NotRequired[str | None]
 
 
 class SpokenRow(UtteranceRow):
@@ -188,6 +194,7 @@ class StepStatistics(TypedDict):
 
     Attributes:
         datasets: counts by dataset (ingest, quantize).
+        licences: samples by dataset and licence, for utterances whose licence is known, if there are any (quantize).
         seconds: seconds of audio in each file of utterances (ingest).
         examples: training examples by stage (shard).
         unused: number of utterances in no example, by reason (shard).
@@ -197,6 +204,7 @@ class StepStatistics(TypedDict):
     """
 
     datasets: NotRequired[dict[str, DatasetCounts]]
+    licences: NotRequired[dict[str, dict[str, int]]]
     seconds: NotRequired[list[float]]
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
@@ -224,6 +232,15 @@ def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
         counts["utterances"] += 1
         counts["samples"] += row["num_samples"]
     return totals
+
+
+def count_licences(rows: Iterable[SpokenRow]) -> dict[str, dict[str, int]]:
+    """Count the samples of each known licence of each dataset."""
+    totals: dict[str, Counter[str]] = {}
+    for row in rows:
+        if licence := row.get("licence"):
+            totals.setdefault(row["dataset"], Counter())[licence] += row["num_samples"]
+    return {dataset: dict(sorted(counts.items())) for dataset, counts in totals.items()}
 
 
 class CameWith(TypedDict):

@@ -86,9 +86,14 @@ def data_path(table: str, fingerprint: str, data: bytes) -> str:
     return f"{folder}/{checked_name(fingerprint, data)}"
 
 
+def receipt_folder(step: str) -> str:
+    """Folder of the receipts of a step."""
+    return f"data/receipts/{step}"
+
+
 def receipt_path(step: str, fingerprint: str) -> str:
     """Path of the receipt of a work unit."""
-    return f"data/receipts/{step}/{fingerprint}.json"
+    return f"{receipt_folder(step)}/{fingerprint}.json"
 
 
 def entries_path(fingerprint: str) -> str:
@@ -170,7 +175,7 @@ def list_receipts(store: Store, step: str) -> set[str]:
     Raises:
         StorageError: the store does not answer or refuses.
     """
-    names = (path.rpartition("/")[2] for path in store.list(f"data/receipts/{step}"))
+    names = (path.rpartition("/")[2] for path in store.list(receipt_folder(step)))
     return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
 

@@ -18,7 +18,7 @@ from storage.artifacts import ArtifactRef
 from storage.errors import RESTORE, AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
 from storage.lists.files import Layout, list_path
 from storage.lists.steps import ListedSteps, put_steps
-from storage.receipts import DataFile, Receipt, entries_path, receipt_path, signatures_path
+from storage.receipts import DataFile, Receipt, entries_path, receipt_folder, receipt_path, signatures_path
 from storage.records import read_object, read_sealed, sealed, typed
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -56,7 +56,7 @@ class Contents:
 
     Attributes:
         tables: data and training files, in the order of steps and receipts.
-        receipts: paths of the receipts of its work units; the next build takes rows over by them.
+        receipts: paths of the receipts of its work units.
         entries: paths of the listed entries of each work unit of `ingest`.
         signatures: paths of the signatures of these entries; stores of older programs have none.
         artifacts: quantizer and unit language.
@@ -74,9 +74,14 @@ class Contents:
         """Yield the paths of all files but those of the artifacts, of which each has a folder."""
         yield from (file.path for file in self.tables)
         yield from self.receipts
+        yield from self.read_by_builds()
+        yield from map(list_path, self.lists)
+
+    def read_by_builds(self) -> Iterator[str]:
+        """Yield the paths of what later builds read: entries, signatures, and the receipts of `ingest`."""
         yield from self.entries
         yield from self.signatures
-        yield from map(list_path, self.lists)
+        yield from (path for path in self.receipts if path.startswith(f"{receipt_folder('ingest')}/"))
 
 
 def contents_of(steps: Mapping[str, Iterable[Receipt]], artifacts: Iterable[ArtifactRef]) -> Contents:

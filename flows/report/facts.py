@@ -124,10 +124,11 @@ def _card(store: Store, version: Version, card: tuple[str, TypeAdapter[T]]) -> T
 
 
 def dataset_facts(statistics: DatasetStatistics) -> DatasetFacts:
-    """Return hours, utterances, rejects and compression of a dataset."""
+    """Return hours, utterances, licences, rejects and compression of a dataset."""
     return {
         "hours": statistics.hours,
         "utterances": statistics.utterances,
+        "licences": statistics.licence_hours,
         "rejects": dict(sorted(statistics.rejects.items())),
         "compression": _compression_facts(statistics.compression),
     }

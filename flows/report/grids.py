@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts
+from pipelines.build.statistics import UNKNOWN_LICENCE
 from storage.schemas import TRAINING
 from unitlang.frames import SAMPLE_RATE
 
@@ -26,6 +27,8 @@ class Column:
     folds: bool = False
 
 
+SHOWN_LICENCES = 20
+"""Licences of a dataset in the tables; `echox inspect --json` has all."""
 DATASET = Column("dataset", number=False, folds=True)
 
 
@@ -123,6 +126,30 @@ def _by_dataset(title: str, measures: Sequence[_Measure], facts: Facts, note: st
         rows.append(("all", facts))
     columns = (DATASET, *(measure.column for measure in measures))
     return Grid(title, columns, [[name, *(m.cell(values) for m in measures)] for name, values in rows], note)
+
+
+def licences_grid(facts: Facts) -> Grid:
+    """Return the hours by dataset and licence, and by licence of all where there are several datasets."""
+    parts: list[tuple[str, DatasetFacts]] = list(facts["datasets"].items())
+    if len(parts) > 1:
+        parts.append(("all", facts))
+    columns = (DATASET, Column("licence", "as the sources and the config state it", number=False), Column("hours"))
+    rows = [
+        [name, licence, f"{hours:,.3f}"]
+        for name, values in parts
+        for licence, hours in _most_hours(values["licences"]).items()
+    ]
+    return Grid("Licences", columns, rows)
+
+
+def _most_hours(licences: dict[str, float]) -> dict[str, float]:
+    """The licences with the most hours, and the sum of the others if there are many."""
+    names = sorted(licences, key=lambda name: (name != UNKNOWN_LICENCE, -licences[name]))
+    if len(names) <= SHOWN_LICENCES:
+        return licences
+    shown = names[:SHOWN_LICENCES]
+    rest = sum(licences[name] for name in names[SHOWN_LICENCES:])
+    return {name: licences[name] for name in shown} | {f"{len(names) - len(shown):,} others": rest}
 
 
 def rejects_grid(facts: Facts) -> Grid:

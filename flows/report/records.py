@@ -22,10 +22,11 @@ class CompressionFacts(TypedDict):
 
 
 class DatasetFacts(TypedDict):
-    """Facts of a dataset, or of all together. `rejects` counts by reason."""
+    """Facts of a dataset, or of all together. `rejects` counts by reason, `licences` has hours by licence."""
 
     hours: float
     utterances: int
+    licences: dict[str, float]
     rejects: dict[str, int]
     compression: CompressionFacts
 

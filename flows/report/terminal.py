@@ -21,6 +21,7 @@ from flows.report.grids import (
     compression_grid,
     corpus_grid,
     examples_grid,
+    licences_grid,
     lineage_rows,
     rejects_grid,
     word_lengths,
@@ -37,7 +38,11 @@ GAP = 2
 
 def tables(facts: Facts) -> Group:
     """Return the tables of `echox inspect`."""
-    shown: list[TextTable | Table] = [TextTable(compression_grid(facts)), TextTable(corpus_grid(facts))]
+    shown: list[TextTable | Table] = [
+        TextTable(compression_grid(facts)),
+        TextTable(corpus_grid(facts)),
+        TextTable(licences_grid(facts)),
+    ]
     rejects = rejects_grid(facts)
     if rejects.rows:
         shown.append(TextTable(rejects))

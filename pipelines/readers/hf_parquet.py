@@ -182,6 +182,7 @@ class HfParquetReader(Reader):
             language=columns.text_of(record, columns.language) or self.language,
             speaker_id=columns.text_of(record, columns.speaker),
             text=columns.text_of(record, columns.text),
+            **columns.rights_of(record),
         )
 
 

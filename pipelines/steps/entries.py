@@ -7,11 +7,12 @@ source says about it, so that a corpus can follow its sources.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
+from pipelines.readers.rows.rights import ACCEPTED
 from pipelines.steps.roots import relative
 
 Entry = Item | BadItem
@@ -116,6 +117,11 @@ def described(entry: Entry, root: str | None) -> dict[str, Any]:
         values["source"] = relative(entry.source, root)
         values["message"] = entry.message.replace(f"{root}/", "")
     return values
+
+
+def without_rights(entry: Entry) -> Entry:
+    """The entry as a program that reads nothing about rights describes it."""
+    return entry if isinstance(entry, BadItem) else replace(entry, **dict.fromkeys(ACCEPTED))
 
 
 def to_line(values: Mapping[str, Any], content: str | None = None, tried_after: int | None = None) -> str:

@@ -14,7 +14,17 @@ from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
 from pipelines.readers.base import Gone, digest16
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Entry, Group, Signature, described, same_file, signature, stated, to_line
+from pipelines.steps.entries import (
+    Entry,
+    Group,
+    Signature,
+    described,
+    same_file,
+    signature,
+    stated,
+    to_line,
+    without_rights,
+)
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
@@ -55,17 +65,24 @@ class Following:
         self._roots = roots
         self._rehash = rehash
         self._retries = retries or Retries()
+        for chunk in holdings.chunks if rehash else ():
+            chunk.rights = True
         self._looks: list[Look] = []
 
-    def new(self, groups: Iterable[Group]) -> Iterator[Lines]:
-        """Yield the lines of groups that the version does not hold; note which others differ."""
+    def new(self, groups: Iterable[Group], *, rights: bool = False) -> Iterator[Lines]:
+        """Yield the lines of groups that the version does not hold; note which others differ.
+
+        Args:
+            groups: the groups of a source.
+            rights: whether the config states rights for all of them.
+        """
         for group in groups:
             held = self._missing.pop(group.name, None)
             lines = self._lines(group)
             if held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
-            elif not self._says_the_same(held, group):
+            elif not self._says_the_same(held, group, rights):
                 self.changes.changed += len(lines.lines)
                 self._replace(held, lines)
             else:
@@ -81,7 +98,7 @@ class Following:
         again = self._retries.again(old)
         if again == old:
             return False
-        self._replace(held, Lines(again, signatures))
+        self._replace(held, Lines(again, signatures, self._holdings.chunks[held.chunk].rights))
         return True
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
@@ -93,20 +110,32 @@ class Following:
     def _described(self, entry: Entry) -> dict[str, object]:
         return described(entry, self._roots.get(entry.dataset))
 
-    def _says_the_same(self, held: Held, group: Group) -> bool:
-        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files."""
-        return held.stated in (
-            stated(map(self._described, group.entries)),
-            stated(entry.stated() for entry in group.entries),
-        )
+    def _says_the_same(self, held: Held, group: Group, rights: bool) -> bool:
+        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files.
+
+        Programs that did not read columns of rights had the same columns before them, so these are no news.
+        """
+        if held.stated == stated(map(self._described, group.entries)) or self._says_with_size(held, group.entries):
+            return True
+        if rights or self._holdings.chunks[held.chunk].rights:
+            return False
+        plain = [without_rights(entry) for entry in group.entries]
+        return held.stated == stated(map(self._described, plain)) or self._says_with_size(held, plain)
+
+    def _says_with_size(self, held: Held, entries: Sequence[Entry]) -> bool:
+        """Compare with what is stored in the form of a program that took sizes for a part of what is said."""
+        return held.stated == stated(entry.stated() for entry in entries)
 
     def _replace(self, held: Held, lines: Lines | None) -> None:
         self._holdings.chunks[held.chunk].changed[held] = lines
 
     def _compare_signatures(self, held: Held, group: Group, signatures: Sequence[Signature | None]) -> None:
-        older = self._holdings.chunks[held.chunk].older
+        older = self._holdings.chunks[held.chunk].older and not self._rehash
         before = self._holdings.signatures(held)
-        if older and not self._rehash and held.stated == stated(entry.stated() for entry in group.entries):
+        if older and any(
+            self._says_with_size(held, entries)
+            for entries in (group.entries, [without_rights(entry) for entry in group.entries])
+        ):
             self._holdings.sign(held, signatures)  # the size was a part of what is said
         elif self._rehash or not all(map(same_file, before, signatures)):
             self._looks.append(Look(held, group, signatures))

@@ -25,11 +25,24 @@ Line = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
+class Listing:
+    """The signatures of the entries of a work unit, and whether their columns were read for rights."""
+
+    signatures: list[Signature | None]
+    rights: bool
+
+
+@dataclass(frozen=True)
 class Lines:
-    """Lines of entries, and the signatures of their files."""
+    """Lines of entries, and the signatures of their files.
+
+    Attributes:
+        rights: whether the program that read all these entries also read what columns say of rights.
+    """
 
     lines: Sequence[str]
     signatures: Sequence[Signature | None]
+    rights: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,12 +77,14 @@ class Chunk:
         receipt: its receipt.
         signatures: of its entries, as of the last look at their files; None = unknown, or no file.
         older: written by an older program, which compared the sizes of files as parts of the entries.
+        rights: whether the program that read its entries also read what columns say of rights.
         changed: the new lines of a group, in the place of the old; None = none.
     """
 
     receipt: Receipt
     signatures: list[Signature | None]
     older: bool
+    rights: bool
     changed: dict[Held, Lines | None] = field(default_factory=dict["Held", "Lines | None"])
 
 
@@ -106,8 +121,9 @@ class Holdings:
 
     def _read(self, receipt: Receipt) -> tuple[Chunk, list[Line]]:
         lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
-        signatures = read_signatures(self.store, receipt.fingerprint)
-        return Chunk(receipt, signatures or [None] * len(lines), older=signatures is None), lines
+        listing = read_listing(self.store, receipt.fingerprint)
+        signatures: list[Signature | None] = listing.signatures if listing else [None] * len(lines)
+        return Chunk(receipt, signatures, older=listing is None, rights=listing is not None and listing.rights), lines
 
     def _read_entries(self, fingerprint: str) -> list[str]:
         return self.store.get(entries_path(fingerprint)).decode().split("\n")
@@ -137,7 +153,7 @@ class Holdings:
         """
         for chunk in (self.chunks[number] for number in sorted(self._signed)):
             if not chunk.changed:
-                put_signatures(self.store, chunk.receipt.fingerprint, chunk.signatures)
+                put_listing(self.store, chunk.receipt.fingerprint, Listing(chunk.signatures, chunk.rights))
 
     def checksums(self, chunk: Chunk) -> dict[str, str]:
         """Checksums of the audio of the rows of a work unit, by the keys of their lines."""
@@ -161,14 +177,14 @@ class Holdings:
                 lines += new.lines
                 signed += new.signatures
             position = held.end
-        return Lines([*lines, *old[position:]], [*signed, *chunk.signatures[position:]])
+        return Lines([*lines, *old[position:]], [*signed, *chunk.signatures[position:]], chunk.rights)
 
     def groups_after(self, chunk: Chunk) -> Iterator[Lines]:
         """Yield the groups of a work unit after its changes."""
         made = self.replaced(chunk)
         for first, group in _groups([json.loads(line) for line in made.lines]):
             end = first + len(group)
-            yield Lines(made.lines[first:end], made.signatures[first:end])
+            yield Lines(made.lines[first:end], made.signatures[first:end], made.rights)
 
 
 def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:
@@ -193,32 +209,34 @@ def put_entries(store: Store, fingerprint: str, made: Lines) -> str:
         StorageError: the store refuses.
     """
     path = entries_path(fingerprint)
-    put_signatures(store, fingerprint, made.signatures)
+    put_listing(store, fingerprint, Listing([*made.signatures], made.rights))
     if not store.exists(path):
         store.put(path, "\n".join(made.lines).encode())
     return path
 
 
-def read_signatures(store: Store, fingerprint: str) -> list[Signature | None] | None:
-    """Read the signatures of the entries of a work unit; None if no program of today planned it.
+def read_listing(store: Store, fingerprint: str) -> Listing | None:
+    """Read what is known of the listing of a work unit; None if no program of today planned it.
 
     Raises:
         StorageError: the store does not answer.
     """
     try:
-        pairs = json.loads(store.get(signatures_path(fingerprint)))["signatures"]
+        values = json.loads(store.get(signatures_path(fingerprint)))
     except NotFound:
         return None
-    return [None if pair is None else (pair[0], pair[1]) for pair in pairs]
+    signatures = [None if pair is None else (pair[0], pair[1]) for pair in values["signatures"]]
+    return Listing(signatures, values.get("rights", False))
 
 
-def put_signatures(store: Store, fingerprint: str, signatures: Sequence[Signature | None]) -> None:
-    """Write the signatures of the entries of a work unit.
+def put_listing(store: Store, fingerprint: str, listing: Listing) -> None:
+    """Write what is known of the listing of a work unit.
 
     Raises:
         StorageError: the store refuses.
     """
-    store.put(signatures_path(fingerprint), to_json({"signatures": list(signatures)}))
+    rights = {"rights": True} if listing.rights else {}
+    store.put(signatures_path(fingerprint), to_json({"signatures": listing.signatures, **rights}))
 
 
 def _groups(lines: Sequence[Line]) -> Iterator[tuple[int, Sequence[Line]]]:

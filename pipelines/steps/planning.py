@@ -12,7 +12,7 @@ from pipelines.records import IngestPayload
 from pipelines.steps.audio_files import contents
 from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
-from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
+from pipelines.steps.holdings import Holdings, Lines, put_entries, read_listing
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute
 from storage.receipts import Receipt
@@ -89,14 +89,14 @@ class Planner:
 
         The receipt of that build would otherwise be taken for one of the files of today.
         """
-        before = read_signatures(self.store, self._name(made))
-        if before is None or all(map(same_file, before, made.signatures)):
+        before = read_listing(self.store, self._name(made))
+        if before is None or all(map(same_file, before.signatures, made.signatures)):
             return made
         lines = [
             line if same_file(old, new) else self._marked(line)
-            for line, old, new in zip(made.lines, before, made.signatures, strict=True)
+            for line, old, new in zip(made.lines, before.signatures, made.signatures, strict=True)
         ]
-        return Lines(lines, made.signatures)
+        return replace(made, lines=lines)
 
     def _marked(self, line: str) -> str:
         values = json.loads(line)
@@ -106,11 +106,12 @@ class Planner:
 
 
 def _joined(groups: Iterable[Lines]) -> Lines:
-    lines, signatures = list[str](), list[Signature | None]()
+    lines, signatures, rights = list[str](), list[Signature | None](), True
     for group in groups:
         lines += group.lines
         signatures += group.signatures
-    return Lines(lines, signatures)
+        rights &= group.rights
+    return Lines(lines, signatures, rights)
 
 
 def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt], retries: Retries) -> Following:
@@ -125,7 +126,8 @@ def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt],
     following = Following(planner.holdings, planner.roots, rehash=config.run.rehash, retries=retries)
     admission = Admission()
     for position, source in enumerate(config.sources):
-        planner.add(following.new(admission.groups(read_source(source, position))))
+        groups = admission.groups(read_source(source, position))
+        planner.add(following.new(groups, rights=bool(source.rights())))
     following.look()
     policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}
     following.leave_out(policies, config.gone or "fail", admission.ids)

@@ -17,6 +17,7 @@ from pipelines.records import (
     SpokenRow,
     StepStatistics,
     count_datasets,
+    count_licences,
     dataset_counts,
     selected,
     spoken_rows,
@@ -135,7 +136,10 @@ def quantize_rows(
             units[number] = _units_row(rows[number], encoders[position].finish(), quantizer)
     quantized = [row for row in units if row is not None]
     rejects = [reject for reject in known if reject is not None]
-    stats = StepStatistics(datasets=count_datasets(row for row, made in zip(rows, units, strict=True) if made))
+    used = [row for row, made in zip(rows, units, strict=True) if made]
+    stats = StepStatistics(datasets=count_datasets(used))
+    if licences := count_licences(used):
+        stats["licences"] = licences
     table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(quantized), rejects, stats)
 

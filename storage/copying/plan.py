@@ -21,7 +21,7 @@ class VersionPlan:
         sha256: SHA-256 of its file, hexadecimal.
         files: its tables that the target lacks.
         lists: names of its lists of receipts that the target lacks.
-        entries: paths of listed entries that the target lacks.
+        entries: paths of what builds read besides tables, such as the listed entries, that the target lacks.
         artifacts: all its artifacts.
     """
 
@@ -156,7 +156,7 @@ def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
         digest(data),
         tuple(file for file in contents.tables if there.lacks(file.path, file.bytes)),
         tuple(name for name in contents.lists if there.lacks(list_path(name))),
-        tuple(path for path in (*contents.entries, *contents.signatures) if there.lacks(path)),
+        tuple(path for path in contents.read_by_builds() if there.lacks(path)),
         tuple(contents.artifacts),
     )
 

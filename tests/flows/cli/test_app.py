@@ -26,6 +26,7 @@ COMMANDS = {
     "copy",
     "diff",
     "export",
+    "gc",
 }
 
 

@@ -20,6 +20,8 @@ from pipelines.engine.session import Session
 from pipelines.steps import computations
 from storage.collecting.garbage import Garbage
 from storage.collecting.marks import FOLDER, at_work
+from storage.copying.copy import copy_versions
+from storage.copying.plan import open_target, plan_copy
 from storage.errors import StorageError
 from storage.receipts import list_receipts
 from storage.store import Store
@@ -136,6 +138,24 @@ def test_a_corpus_grows_after_gc_as_without_it(
     made = run_build(growing)
     assert (made.changes.changed, made.changes.gone, made.changes.new) == (1, 1, 0)
     assert list(verify(Store.open(growing["store"]), made.version)) == []
+
+
+def test_a_copy_grows_as_its_original(
+    growing: Config, run_build: RunBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy brings what `gc` keeps because later builds read it; here the receipts of `ingest`."""
+    run_build(growing)
+    copy = open_target(str(tmp_path / "copy"), Store.open(growing["store"]))
+    for _ in copy_versions(plan_copy(Store.open(growing["store"]), [1], copy)):
+        pass
+    gone, *others = sorted(folder_of(growing).glob("*.wav"))
+    gone.unlink()
+    others[0].with_suffix(".txt").write_text("mended")
+    monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
+    made = run_build({**growing, "store": copy.uri})
+    assert (made.changes.changed, made.changes.gone, made.changes.new) == (1, 1, 0)
+    assert made.version.statistics["entries"] == 12
+    assert list(verify(copy, made.version)) == []
 
 
 def test_nothing_is_removed_by_a_dry_run(growing: Config, run_build: RunBuild) -> None:
