@@ -22,6 +22,7 @@ from pipelines.engine.crashes import sweep
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage
+from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted
@@ -82,7 +83,8 @@ def _commit(build: BuildState) -> Version:
     try:
         with at_work(store, "never"):
             check_complete(store, version)
-            return commit(store, replace(version, review=review), build.parent)
+            entries = put_digests(store, version.steps["ingest"], build.parent)
+            return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
         if (other.steps, other.artifacts) == (version.steps, version.artifacts):

@@ -23,6 +23,7 @@ from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
+from pipelines.steps.digests import read_digests
 from pipelines.steps.planning import Planner, follow, left_out
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute, roots_of
@@ -84,7 +85,8 @@ class Ingest(TableStep[IngestPayload]):
         planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
-            following = follow(planner, config, build.parent_receipts(cls.name), Retries.of(build))
+            digests = read_digests(planner.store, build.parent)
+            following = follow(planner, config, build.parent_receipts(cls.name), Retries.of(build), digests)
             build.changes = following.changes
             keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
             if following.changes.gone and not keeps_rows:

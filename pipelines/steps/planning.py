@@ -1,8 +1,9 @@
 """Plan the work units of `ingest`: chunks of entries, of which only those that differ are computed."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
@@ -10,6 +11,7 @@ from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
 from pipelines.records import IngestPayload
 from pipelines.steps.audio_files import contents
+from pipelines.steps.digests import Digest
 from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
 from pipelines.steps.holdings import Holdings, Lines, put_entries, read_listing
@@ -114,15 +116,28 @@ def _joined(groups: Iterable[Lines]) -> Lines:
     return Lines(lines, signatures, rights)
 
 
-def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt], retries: Retries) -> Following:
+def follow(
+    planner: Planner,
+    config: "BuildConfig",
+    receipts: Sequence[Receipt],
+    retries: Retries,
+    digests: Mapping[str, Digest] = MappingProxyType({}),
+) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
+
+    Args:
+        planner: receives what differs.
+        config: of the build.
+        receipts: receipts of `ingest` of the parent version.
+        retries: the rejects that are tried again.
+        digests: valid digests of work units of the parent version.
 
     Raises:
         UserError: a source cannot be read, or entries are gone that must not be.
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, receipts, renamed)
+    planner.holdings = Holdings(planner.store, receipts, renamed, digests)
     following = Following(planner.holdings, planner.roots, rehash=config.run.rehash, retries=retries)
     admission = Admission()
     for position, source in enumerate(config.sources):
