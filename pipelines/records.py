@@ -255,6 +255,13 @@ class CameWith(TypedDict):
     corpus: NotRequired[str]
 
 
+class UsedSuppression(TypedDict):
+    """The suppression lists that a version was made with, and the number of entries that they kept out of it."""
+
+    lists: list[str]
+    left_out: int
+
+
 class Lineage(TypedDict):
     """Origin of a version.
 
@@ -262,11 +269,13 @@ class Lineage(TypedDict):
         specs: fingerprint of the requested configuration, by artifact or step.
         versions: versions of the packages that affect the values.
         came_with: origin of each artifact; missing in versions written before 0.1.
+        suppressed: missing in stores without suppression lists.
     """
 
     specs: dict[str, str]
     versions: dict[str, str]
     came_with: NotRequired[dict[str, CameWith]]
+    suppressed: NotRequired[UsedSuppression]
 
 
 class VersionStatistics(TypedDict):
@@ -314,6 +323,16 @@ def check_made(store: Store, version: Version) -> Version:
     parts = {"config": version.config, "lineage": version.lineage, "statistics": version.statistics}
     typed(_MADE, parts, store.url(version_path(version.number)), REMEDY)
     return version
+
+
+def left_out_of(version: Version) -> int:
+    """Number of entries that the suppression lists kept out of a version."""
+    return cast(Lineage, version.lineage).get("suppressed", {}).get("left_out", 0)
+
+
+def suppression_of(version: Version) -> Sequence[str]:
+    """Names of the suppression lists that a version was made with."""
+    return cast(Lineage, version.lineage).get("suppressed", {}).get("lists", ())
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,8 @@ def _report(built: "Built", out: Terminal) -> None:
         counts = f"entries: {_counted(built.changes)}"
         out.print(f"version {version.number} of {version.store}; {counts}; report: {report}", soft_wrap=True)
     else:
-        out.print(f"nothing to do: version {version.number} of {version.store} is up to date", soft_wrap=True)
+        kept_out = f"; {built.changes.suppressed:,} suppressed entries" if built.changes.suppressed else ""
+        out.print(f"nothing to do: version {version.number} of {version.store} is up to date{kept_out}", soft_wrap=True)
     if found["status"] == "candidate":
         out.print(f"needs a look: {'; '.join(version.review)}; then: echox approve {version.uri}", soft_wrap=True)
         raise typer.Exit(NEEDS_A_LOOK)
@@ -124,7 +125,12 @@ def _report(built: "Built", out: Terminal) -> None:
 
 def _counted(changes: "EntryChanges") -> str:
     """`5 new, 20 kept`, and what else happened to entries."""
-    rare = {"changed": changes.changed, "removed": changes.removed, "gone from the sources but kept": changes.gone}
+    rare = {
+        "changed": changes.changed,
+        "removed": changes.removed,
+        "suppressed": changes.suppressed,
+        "gone from the sources but kept": changes.gone,
+    }
     counts = {"new": changes.new, **{name: count for name, count in rare.items() if count}, "kept": changes.kept}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 

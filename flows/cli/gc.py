@@ -48,6 +48,12 @@ def gc(
             "--grace", parser=seconds, metavar="TIME", help="Spare files and unfinished builds that are younger."
         ),
     ] = "1d",  # pyright: ignore[reportArgumentType] - typer parses it
+    erase: Annotated[
+        bool,
+        typer.Option(
+            "--erase", help="Remove all versions that hold forgotten speech, and at once all that none refers to."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
@@ -57,10 +63,15 @@ def gc(
     stays. While a build or a copy into the store runs, gc refuses.
     """
     from pipelines.build.collect import collect, to_expire
+    from pipelines.forget.erase import erase as erased
     from storage.store import Store
 
     opened = Store.open(store)
-    found = collect(opened, to_expire(opened, keep, older_than), grace_seconds=grace, dry_run=dry_run)
+    expired = to_expire(opened, keep, older_than)
+    if erase:
+        found = erased(store, expired, dry_run=dry_run)
+    else:
+        found = collect(opened, expired, grace_seconds=grace, dry_run=dry_run)
     if as_json:
         print_json(_values(found, dry_run))
         return

@@ -18,7 +18,7 @@ from flows.report.records import (
 )
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
-from pipelines.records import check_made
+from pipelines.records import check_made, left_out_of
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
@@ -208,6 +208,7 @@ def lineage(version: Version) -> Lineage:
         "unit_language": version.config["unit_language"],
         "sources": version.config["sources"],
         "work_units": {step: len(receipts) for step, receipts in sorted(version.steps.items())},
+        "suppressed": left_out_of(version),
         "not_run": [name for name in table_steps() if name not in version.steps],
         "packages": dict(sorted(version.lineage["versions"].items())),
     }

@@ -197,6 +197,8 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
         by = f" by {facts['approved_by']}" if facts["approved_by"] else ""
         yield "status", f"{facts['status']}{by}: {'; '.join(facts['review'])}"
     yield "entries", f"{facts['entries']:,}"
+    if suppressed := facts["lineage"]["suppressed"]:
+        yield "suppressed", f"{suppressed:,} entries are kept out, because somebody withdrew them"
     yield from definition_rows(facts)
     for source in facts["lineage"]["sources"]:
         yield f"source {source['dataset']}", f"{source['kind']} {source['path']}"

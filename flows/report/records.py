@@ -100,7 +100,8 @@ class SourceFacts(TypedDict):
 class Lineage(TypedDict):
     """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages.
 
-    `not_run` names the steps that did not exist when the version was built.
+    `not_run` names the steps that did not exist when the version was built. `suppressed` is the number of entries that
+    were kept out because somebody withdrew them.
     """
 
     artifacts: dict[str, str]
@@ -110,6 +111,7 @@ class Lineage(TypedDict):
     sources: list[SourceFacts]
     work_units: dict[str, int]
     not_run: list[str]
+    suppressed: int
     packages: dict[str, str]
 
 

@@ -21,7 +21,7 @@ from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState, EntryChanges
-from pipelines.records import CameWith, Lineage
+from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
 from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
@@ -63,10 +63,11 @@ def finish(build: BuildState) -> Built:
     """
     parent = build.parent
     sweep(build.session.store)
-    if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
+    if parent and (parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)) == (
         build.steps,
         build.artifacts,
         build.specs,
+        build.suppression,
     ):
         return Built(parent, False, build.changes)
     check_accounts(build.steps)
@@ -83,7 +84,9 @@ def _commit(build: BuildState) -> Version:
     try:
         with at_work(store, "never"):
             check_complete(store, version)
-            entries = put_digests(store, version.steps["ingest"], build.parent)
+            # What is suppressed since must not stay in lists that are shared.
+            shared = build.parent if {*build.suppression} <= {*build.parent_suppression} else None
+            entries = put_digests(store, version.steps["ingest"], shared)
             return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
@@ -107,6 +110,9 @@ def assemble(build: BuildState) -> Version:
         versions={name: package_version(name) for name in PACKAGES},
         came_with=came_with(parent, build.artifacts, number, overall(datasets).samples, build.origins),
     )
+    if build.suppression:
+        before = left_out_of(parent) if parent and not build.listed else 0
+        lineage["suppressed"] = UsedSuppression(lists=build.suppression, left_out=before + build.changes.suppressed)
     return Version(
         number=number,
         parent=parent.number if parent else None,

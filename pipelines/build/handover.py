@@ -69,6 +69,7 @@ class _State:
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
+    suppression: list[str] = field(default_factory=list[str])
 
 
 _STATE = TypeAdapter(_State)
@@ -117,6 +118,7 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         changes=build.changes,
         taken=build.taken,
         origins=build.origins,
+        suppression=build.suppression,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -147,8 +149,18 @@ def _load(handover: Handover, session: Session) -> BuildState:
     state = _read(store, handover.path)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    kept = (state.steps, state.artifacts, state.specs, state.changes, state.taken, state.origins)
-    return BuildState(config, session, parent, *kept)
+    return BuildState(
+        config,
+        session,
+        parent,
+        state.steps,
+        state.artifacts,
+        state.specs,
+        state.changes,
+        state.taken,
+        state.origins,
+        state.suppression,
+    )
 
 
 def _values(config: BuildConfig) -> dict[str, Any]:

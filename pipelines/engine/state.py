@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
-from pipelines.records import CameWith, UtteranceFile, dataset_counts, utterance_files
+from pipelines.records import CameWith, UtteranceFile, dataset_counts, suppression_of, utterance_files
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt
 from storage.versions import Version
@@ -27,6 +27,7 @@ class EntryChanges:
         removed: entries of the parent that the new version lacks.
         gone: entries that no source lists any more and that stay.
         kept: unchanged entries, without those that are gone.
+        suppressed: entries that were withdrawn, and so are neither rows nor rejects.
     """
 
     new: int = 0
@@ -34,6 +35,7 @@ class EntryChanges:
     removed: int = 0
     gone: int = 0
     kept: int = 0
+    suppressed: int = 0
 
 
 @dataclass
@@ -50,6 +52,8 @@ class BuildState:
         changes: entries against those of the parent version.
         taken: work units of `ingest` of the parent version that a new one replaces, by fingerprint.
         origins: origins of the artifacts that were taken from another store, by kind; None = not recorded there.
+        suppression: names of the suppression lists that `ingest` used.
+        listed: whether the sources are listed; otherwise only what is suppressed goes.
     """
 
     config: "BuildConfig"
@@ -61,6 +65,8 @@ class BuildState:
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
+    suppression: list[str] = field(default_factory=list[str])
+    listed: bool = True
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:
@@ -93,6 +99,11 @@ class BuildState:
     def parent_receipts(self, step: str) -> Sequence[Receipt]:
         """The parent version's receipts of a step; empty if there is no parent, or it did not run the step."""
         return self.parent.steps.get(step, ()) if self.parent else ()
+
+    @property
+    def parent_suppression(self) -> Sequence[str]:
+        """Names of the suppression lists that the parent version was made with."""
+        return suppression_of(self.parent) if self.parent else ()
 
     def matches_parent(self, name: str, spec: str) -> bool:
         """Record the spec of an artifact or step; return whether the parent version has the same one."""

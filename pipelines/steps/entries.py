@@ -7,7 +7,7 @@ source says about it, so that a corpus can follow its sources.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
@@ -33,10 +33,12 @@ class Group:
     Attributes:
         name: digest of its identity.
         entries: in the order of the source.
+        without: suppressed channels of entries with others, by position.
     """
 
     name: bytes
     entries: Sequence[Entry]
+    without: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
 
 class Admission:
@@ -128,19 +130,27 @@ def without_rights(entry: Entry) -> Entry:
     return entry if isinstance(entry, BadItem) else replace(entry, **dict.fromkeys(ACCEPTED))
 
 
-def to_line(values: Mapping[str, Any], content: str | None = None, tried_after: int | None = None) -> str:
+def to_line(
+    values: Mapping[str, Any],
+    content: str | None = None,
+    tried_after: int | None = None,
+    *,
+    without: Sequence[int] = (),
+) -> str:
     """An entry as a line of a work unit.
 
     Args:
         values: the described entry.
         content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
         tried_after: the last version that rejected the entry, if it is tried again although nothing has changed.
+        without: its suppressed channels; no part of the key, so that its rows are taken over.
     """
     kind = "bad" if "reason" in values else "item"
     marks = {"content": content, "tried_after": tried_after}
     marked = {"item": values} | {name: mark for name, mark in marks.items() if mark is not None}
     key = digest16(json.dumps(marked, sort_keys=True)).hex()
-    return json.dumps({"kind": kind, "key": key, **marked}, sort_keys=True)
+    left = {"without": sorted(without)} if without else {}
+    return json.dumps({"kind": kind, "key": key, **marked, **left}, sort_keys=True)
 
 
 def from_line(line: Mapping[str, Any]) -> Entry:

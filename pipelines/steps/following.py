@@ -28,6 +28,7 @@ from pipelines.steps.entries import (
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
+from pipelines.steps.screen import Screen
 from unitlang.ahead import run_ahead
 
 SHOWN = 3
@@ -49,6 +50,7 @@ class Following:
     Args:
         holdings: what the version holds; receives the changes of its work units.
         roots: roots of the datasets.
+        screen: leaves out what is suppressed.
         rehash: read all audio files again, whatever their signatures say.
         retries: rejects that are tried again.
 
@@ -57,12 +59,19 @@ class Following:
     """
 
     def __init__(
-        self, holdings: Holdings, roots: Roots, *, rehash: bool = False, retries: Retries | None = None
+        self,
+        holdings: Holdings,
+        roots: Roots,
+        screen: Screen,
+        *,
+        rehash: bool = False,
+        retries: Retries | None = None,
     ) -> None:
         self.changes = EntryChanges()
         self._holdings = holdings
         self._missing = dict(holdings.groups)
         self._roots = roots
+        self._screen = screen
         self._rehash = rehash
         self._retries = retries or Retries()
         for chunk in holdings.chunks if rehash else ():
@@ -76,10 +85,11 @@ class Following:
             groups: the groups of a source.
             rights: whether the config states rights for all of them.
         """
-        for group in groups:
-            held = self._missing.pop(group.name, None)
+        for group, held in self._screened(groups, rights):
             lines = self._lines(group)
-            if held is None:
+            if not group.entries:
+                self._suppress(held)
+            elif held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
             elif not self._says_the_same(held, group, rights):
@@ -92,19 +102,44 @@ class Following:
 
     def _retry(self, held: Held, signatures: Sequence[Signature | None]) -> bool:
         """Plan a group with rejects anew if they are tried again; return whether there are any."""
-        if not self._retries.keys:
+        chunk = self._holdings.chunks[held.chunk]
+        if not self._retries.keys or held in chunk.changed:
             return False
         old = self._holdings.lines(held)
         again = self._retries.again(old)
         if again == old:
             return False
-        self._replace(held, Lines(again, signatures, self._holdings.chunks[held.chunk].rights))
+        self._replace(held, Lines(again, signatures, chunk.rights))
         return True
+
+    def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None]]:
+        """Yield the groups, without what is suppressed, and what the version holds of them.
+
+        The audio of a group about which nothing else is said than before was compared before.
+        """
+        pairs = ((group, self._missing.pop(group.name, None)) for group in groups)
+        if not self._screen.suppression.utterances:
+            yield from pairs
+            return
+        jobs = (partial(self._heard, group, held, rights) for group, held in pairs)
+        yield from run_ahead(jobs, threads=READERS, depth=2 * READERS)
+
+    def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None]:
+        same = held is not None and self._says_the_same(held, group, rights)
+        return group if same else self._screen.heard(group), held
+
+    def _suppress(self, held: Held | None) -> None:
+        """Remove a group of which all that the source lists now is suppressed."""
+        if held is not None:
+            self._replace(held, None)
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
         marks = marks or [None] * len(group.entries)
         values = [self._described(entry) for entry in group.entries]
-        lines = [to_line(entry, mark) for entry, mark in zip(values, marks, strict=True)]
+        lines = [
+            to_line(entry, mark, without=group.without.get(position, ()))
+            for position, (entry, mark) in enumerate(zip(values, marks, strict=True))
+        ]
         return Lines(lines, [signature(entry) for entry in group.entries])
 
     def _described(self, entry: Entry) -> dict[str, object]:
@@ -161,7 +196,13 @@ class Following:
                 continue
             self.changes.kept -= look.held.count
             self.changes.changed += look.held.count
-            self._replace(look.held, self._lines(look.group, marks))
+            self._replace(look.held, self._replaced(look.group, marks))
+
+    def _replaced(self, group: Group, marks: Sequence[str | None]) -> Lines | None:
+        """The lines of a group with other audio; None if all of it is suppressed."""
+        heard = self._screen.heard(group)
+        mark_of = {id(entry): mark for entry, mark in zip(group.entries, marks, strict=True)}
+        return self._lines(heard, [mark_of[id(entry)] for entry in heard.entries]) if heard.entries else None
 
     def leave_out(self, policies: Mapping[str, Gone], default: Gone, ids: set[bytes]) -> None:
         """Decide what becomes of the groups that no source lists any more; broken entries go in any case.

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
 from pipelines.records import IngestPayload
@@ -17,6 +18,7 @@ from pipelines.steps.following import Following
 from pipelines.steps.holdings import Holdings, Lines, put_entries, read_listing
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute
+from pipelines.steps.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.grouping import grouped
@@ -104,7 +106,7 @@ class Planner:
         values = json.loads(line)
         item = Item(**values["item"])
         located = replace(item, uri=absolute(str(item.uri), self.roots.get(item.dataset), item.dataset))
-        return to_line(values["item"], contents([located])[0])
+        return to_line(values["item"], contents([located])[0], without=values.get("without", ()))
 
 
 def _joined(groups: Iterable[Lines]) -> Lines:
@@ -120,17 +122,22 @@ def follow(
     planner: Planner,
     config: "BuildConfig",
     receipts: Sequence[Receipt],
+    screen: Screen,
     retries: Retries,
     digests: Mapping[str, Digest] = MappingProxyType({}),
+    *,
+    cleared: bool,
 ) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
 
     Args:
-        planner: receives what differs.
+        planner: makes the work units.
         config: of the build.
-        receipts: receipts of `ingest` of the parent version.
-        retries: the rejects that are tried again.
+        receipts: of `ingest` of the parent version.
+        screen: leaves out what is suppressed.
+        retries: rejects that are tried again.
         digests: valid digests of work units of the parent version.
+        cleared: the parent version was made with the same suppression lists.
 
     Raises:
         UserError: a source cannot be read, or entries are gone that must not be.
@@ -138,16 +145,30 @@ def follow(
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
     planner.holdings = Holdings(planner.store, receipts, renamed, digests)
-    following = Following(planner.holdings, planner.roots, rehash=config.run.rehash, retries=retries)
+    if not cleared:
+        screen.clear(planner.holdings)
+    following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)
     admission = Admission()
     for position, source in enumerate(config.sources):
-        groups = admission.groups(read_source(source, position))
+        groups = admission.groups(screen.named(read_source(source, position)))
         planner.add(following.new(groups, rights=bool(source.rights())))
     following.look()
     policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}
     following.leave_out(policies, config.gone or "fail", admission.ids)
     planner.holdings.put_signed()
     return following
+
+
+def clear(planner: Planner, receipts: Sequence[Receipt], screen: Screen) -> EntryChanges:
+    """Take what is suppressed out of the work units of a version, whose sources are not listed.
+
+    Raises:
+        StorageError: the store cannot be read or written.
+    """
+    planner.holdings = Holdings(planner.store, receipts)
+    screen.clear(planner.holdings)
+    kept = sum(held.count for held in planner.holdings.groups.values())
+    return EntryChanges(kept=kept)
 
 
 def left_out(count: int) -> str:

@@ -50,7 +50,7 @@ class Retries:
         values = json.loads(line)
         if values["kind"] == "bad" or values["key"] not in self.keys:
             return line
-        return to_line(values["item"], values.get("content"), self.after)
+        return to_line(values["item"], values.get("content"), self.after, without=values.get("without", ()))
 
 
 def _keys(store: Store, path: str) -> list[str]:

@@ -11,6 +11,8 @@ from storage.lists.files import list_path
 from storage.models import ModelCard, card_path, find_model, model_names
 from storage.receipts import DataFile
 from storage.store import Store
+from storage.suppression.lists import list_names
+from storage.suppression.lists import list_path as suppression_path
 from storage.uris import split_version
 from storage.verify import in_threads
 from storage.versions import NOTE, NOTE_PATH, report_path, version_file, version_path
@@ -18,6 +20,8 @@ from storage.versions import NOTE, NOTE_PATH, report_path, version_file, version
 
 def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
     """Copy versions, one after the other; yield each table when it is copied.
+
+    Suppression lists come before all versions, so that no build on the copy brings withdrawn speech back.
 
     The tables of a version come first, then its artifacts and lists of receipts, then its file, so that a reader of the
     target sees the version when all of it is there. Its approval, its report and the cards of its models follow: if
@@ -38,6 +42,8 @@ def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
     source, target = plan.source, plan.target
     if not target.exists(NOTE_PATH):
         target.put(NOTE_PATH, NOTE)
+    for name in list_names(source) - list_names(target):
+        _copy_if_there(source, target, suppression_path(name))
     cards = [find_model(source, name) for name in model_names(source)]
     for version in plan.versions:
         yield from in_threads(partial(_copy_table, source, target, file) for file in version.files)

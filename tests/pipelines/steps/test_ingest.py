@@ -30,7 +30,9 @@ from pipelines.steps.ingest import (
 from pipelines.steps.planning import Planner, follow
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import roots_of
+from pipelines.steps.screen import Screen
 from storage.store import Store
+from storage.suppression.merged import Suppression
 from unitlang.errors import AudioError
 
 RATE = 16_000
@@ -236,7 +238,7 @@ def planned_units(store: Store, step: Ingest, sources: Sequence[Reader], size: i
     """The work units of a first build."""
     planner = Planner(store, step.identity(), size, roots_of(sources))
     config = BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None)
-    follow(planner, config, (), Retries())
+    follow(planner, config, (), Screen(Suppression(), lambda _item: ()), Retries(), cleared=True)
     return planner.new
 
 
