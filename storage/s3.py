@@ -46,11 +46,12 @@ GIVEN_UP = "Error performing"
 
 
 class Listed(NamedTuple):
-    """A file in a listing: its path in the store, size in bytes, and the time of its last change."""
+    """A file in a listing: its path in the store, size in bytes, time of the last change, and ETag."""
 
     path: str
     bytes: int
     modified: datetime
+    etag: str | None
 
 
 def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
@@ -97,7 +98,7 @@ def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> I
             with explained(url):
                 for page in obstore.list(objects, folder or None, offset=last):  # pyright: ignore[reportUnknownMemberType]
                     for entry in page:
-                        yield Listed(entry["path"], entry["size"], entry["last_modified"])
+                        yield Listed(entry["path"], entry["size"], entry["last_modified"], entry["e_tag"])
                         last, broken = entry["path"], False
                 return
         except Unavailable as error:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from storage.artifacts import get_artifact, has_artifact
 from storage.errors import NotFound, StorageError, damaged, remedy
+from storage.lists.files import checked_list
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.versions import Version
@@ -25,16 +26,18 @@ THREADS = 8
 def verify_files(store: Store, version: Version) -> Iterator[str]:
     """Check all files and artifacts of a version; yield one line per problem.
 
-    Checks existence, size, SHA-256 and number of rows of every file, the checksums of the artifacts, and that no file
-    is listed twice. Memory: as many files as there are threads.
+    Checks existence, size, SHA-256 and number of rows of every file, the checksums of lists and artifacts, and that no
+    file is listed twice. Memory: as many files as there are threads.
     """
     files = version.contents.tables
     for path, count in Counter(file.path for file in files).items():
         if count > 1:
             yield f"{store.url(path)}: named {count} times by version {version.number}"
-    for artifact in version.artifacts.values():
+    checks = [partial(checked_list, store, name) for name in version.lists]
+    checks += [partial(get_artifact, store, of.kind, of.fingerprint) for of in version.artifacts.values()]
+    for check in checks:
         try:
-            get_artifact(store, artifact.kind, artifact.fingerprint)
+            check()
         except StorageError as error:
             yield str(error)
     yield from (problem for _, problem in broken_files(store, files))

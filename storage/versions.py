@@ -16,7 +16,8 @@ from typing_extensions import TypedDict
 
 from storage.artifacts import ArtifactRef
 from storage.errors import RESTORE, AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
-from storage.lists.steps import Listed, ListedSteps, list_path, put_lists
+from storage.lists.files import Layout, list_path
+from storage.lists.steps import ListedSteps, put_steps
 from storage.receipts import DataFile, Receipt, entries_path, receipt_folder, receipt_path, signatures_path
 from storage.records import read_object, read_sealed, sealed, typed
 from storage.schemas import SCHEMAS
@@ -59,7 +60,7 @@ class Contents:
         entries: paths of the listed entries of each work unit of `ingest`.
         signatures: paths of the signatures of these entries; stores of older programs have none.
         artifacts: quantizer and unit language.
-        lists: names of the lists of receipts.
+        lists: names of the lists of receipts and of digests of entries.
     """
 
     tables: list[DataFile]
@@ -111,6 +112,7 @@ class Version:
         statistics: numbers to show.
         review: points that a person should look at before training on the version; empty for most.
         created: UTC, ISO 8601.
+        entries: where the digests of its entries are, which the next build reads; None in versions of older programs.
         store: URI of the store that it was read from or committed to; not part of the file.
     """
 
@@ -123,6 +125,7 @@ class Version:
     statistics: dict[str, Any]
     review: list[str] = field(default_factory=list[str])
     created: str = field(default_factory=_now)
+    entries: Layout | None = None
     store: str = ""
 
     def artifact(self, kind: str) -> ArtifactRef:
@@ -159,9 +162,9 @@ class Version:
 
     @property
     def lists(self) -> list[str]:
-        """Names of the lists of receipts that the version needs; none if its file holds all receipts."""
-        listed = self.steps.listed if isinstance(self.steps, ListedSteps) else {}
-        return sorted({name for of_step in listed.values() for name in of_step.lists})
+        """Names of the lists that the version needs; those of older programs hold all receipts in their file."""
+        layouts = [*self.steps.layouts.values()] if isinstance(self.steps, ListedSteps) else []
+        return sorted({name for layout in (*layouts, self.entries) if layout for name in layout.lists})
 
 
 class _Format(TypedDict):
@@ -173,7 +176,7 @@ class _Whole(TypedDict):
 
 
 class _Lists(TypedDict):
-    steps: dict[str, Listed]
+    steps: dict[str, Layout]
 
 
 _VERSION = TypeAdapter(Version)
@@ -270,7 +273,7 @@ def commit(store: Store, version: Version, parent: Version | None = None) -> Ver
         store.put(NOTE_PATH, NOTE)
     elif parent is None or (parent.store, parent.number) != (store.uri, version.parent):
         parent = load(store, version.parent)
-    listed = put_lists(store, version.steps, parent.steps if parent else {})
+    listed = put_steps(store, version.steps, parent.steps if parent else {})
     try:
         store.create(version_path(version.number), sealed(_file_of(version, listed)))
     except AlreadyExists as error:
@@ -280,7 +283,7 @@ def commit(store: Store, version: Version, parent: Version | None = None) -> Ver
     return replace(version, steps=ListedSteps(store, listed, version.steps), store=store.uri)
 
 
-def _file_of(version: Version, listed: Mapping[str, Listed]) -> dict[str, Any]:
+def _file_of(version: Version, listed: Mapping[str, Layout]) -> dict[str, Any]:
     """The file of a version, as JSON values."""
     values = asdict(replace(version, steps={}))
     values["steps"] = {step: asdict(of_step) for step, of_step in listed.items()}

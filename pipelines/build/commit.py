@@ -21,6 +21,7 @@ from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
+from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted, status
@@ -101,7 +102,10 @@ def _commit(build: BuildState) -> Version:
     try:
         with at_work(store, "never"):
             check_complete(store, version)
-            return commit(store, replace(version, review=review), build.parent)
+            # What is suppressed since must not stay in lists that are shared.
+            shared = build.parent if {*build.suppression} <= {*build.parent_suppression} else None
+            entries = put_digests(store, version.steps["ingest"], shared)
+            return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
         if (other.steps, other.artifacts) == (version.steps, version.artifacts):

@@ -59,7 +59,7 @@ class Admission:
         for dialogue in entry_dialogues(entries):
             admitted = self._admit(dialogue)
             if admitted:
-                yield Group(self.names.name(admitted[0]), admitted)
+                yield Group(self.names.name(identity(admitted[0])), admitted)
 
     def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a dialogue; if the id of one is taken, all become rejects."""
@@ -77,6 +77,13 @@ class Admission:
         return admitted
 
 
+def identity(first: Entry) -> bytes:
+    """Digest of what names a group, by its first entry."""
+    dialogue = dialogue_of(first)
+    place = dialogue or first.utterance_id or (first.source if isinstance(first, BadItem) else None)
+    return digest16(json.dumps(place))
+
+
 class Names:
     """Names of groups: digests of the dialogue, of the utterance id, or of the place of a broken entry.
 
@@ -86,11 +93,8 @@ class Names:
     def __init__(self) -> None:
         self._times: Counter[bytes] = Counter()
 
-    def name(self, first: Entry) -> bytes:
-        """The name of the next group, by its first entry."""
-        dialogue = dialogue_of(first)
-        place = dialogue or first.utterance_id or (first.source if isinstance(first, BadItem) else None)
-        name = digest16(json.dumps(place))
+    def name(self, name: bytes) -> bytes:
+        """The name of the next group, by the identity of its first entry."""
         self._times[name] += 1
         times = self._times[name]
         return name if times == 1 else digest16(f"{name.hex()} {times}")

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.readers.base import Item
 from pipelines.records import Receipts, utterance_files
-from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
+from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
+from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
@@ -21,8 +21,6 @@ READERS = 16
 """Threads that read lists of entries."""
 RECENT = 8
 """Lists of entries that stay in memory."""
-Line = Mapping[str, Any]
-"""Values of a line of a work unit of `ingest`."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +95,7 @@ class Holdings:
         receipts: receipts of `ingest` of the version.
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
         later: receipts of the later steps for the rows of a work unit, by its fingerprint.
+        digests: valid digests of work units, whose entries need not be read.
 
     Raises:
         StorageError: the lists of entries cannot be read.
@@ -108,6 +107,7 @@ class Holdings:
         receipts: Sequence[Receipt],
         renamed: Mapping[str, str] = MappingProxyType({}),
         later: Mapping[str, Sequence[Receipt]] = MappingProxyType({}),
+        digests: Mapping[str, Digest] = MappingProxyType({}),
     ) -> None:
         self.store = store
         self.renamed = renamed
@@ -118,20 +118,26 @@ class Holdings:
         self._entries = lru_cache(RECENT)(self._read_entries)
         self._rejected = lru_cache(RECENT)(self._read_rejected)
         names = Names()
-        reads = (partial(self._read, receipt) for receipt in receipts)
-        for number, (chunk, lines) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
+        reads = (partial(self._read, receipt, digests.get(receipt.fingerprint)) for receipt in receipts)
+        for number, (chunk, groups) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
             self.chunks.append(chunk)
-            for first, group in _groups(lines):
-                says = stated(line["item"] for line in group)
-                bad = all(line["kind"] == "bad" for line in group)
-                name = names.name(_renamed(from_line(group[0]), renamed))
-                self.groups[name] = Held(number, first, len(group), says, bad)
+            first = 0
+            for group in groups:
+                held = Held(number, first, group.count, group.stated, group.bad)
+                self.groups[names.name(group.identity)] = held
+                first = held.end
 
-    def _read(self, receipt: Receipt) -> tuple[Chunk, list[Line]]:
-        lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
-        listing = read_listing(self.store, receipt.fingerprint)
-        signatures: list[Signature | None] = listing.signatures if listing else [None] * len(lines)
-        return Chunk(receipt, signatures, older=listing is None, rights=listing is not None and listing.rights), lines
+    def _read(self, receipt: Receipt, known: Digest | None) -> tuple[Chunk, list[GroupDigest]]:
+        if known is not None and not self.renamed:
+            listing, groups = listing_of(known.listing), known.unpacked()
+        else:
+            lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
+            listing, groups = read_listing(self.store, receipt.fingerprint), list(digests_of(lines, self.renamed))
+        signatures: list[Signature | None] = (
+            listing.signatures if listing else [None] * sum(group.count for group in groups)
+        )
+        chunk = Chunk(receipt, signatures, older=listing is None, rights=listing is not None and listing.rights)
+        return chunk, groups
 
     def _read_entries(self, fingerprint: str) -> list[str]:
         return self.store.get(entries_path(fingerprint)).decode().split("\n")
@@ -158,7 +164,7 @@ class Holdings:
         }
 
     def _name(self, line: Line) -> str:
-        return name_of(asdict(_renamed(from_line(line), self.renamed)))
+        return name_of(asdict(renamed_entry(from_line(line), self.renamed)))
 
     def rejects(self, held: Held, line: Line) -> bool:
         """Return whether the version rejects an entry of a group.
@@ -262,21 +268,6 @@ def later_receipts(steps: Receipts) -> dict[str, list[Receipt]]:
     return found
 
 
-def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:
-    """The entry with the new name of its dataset."""
-    name = renamed.get(entry.dataset)
-    if name is None:
-        return entry
-    if isinstance(entry, Item):
-        return replace(entry, dataset=name, utterance_id=_with_dataset(entry.utterance_id, entry.dataset, name))
-    utterance_id = entry.utterance_id and _with_dataset(entry.utterance_id, entry.dataset, name)
-    return replace(entry, dataset=name, utterance_id=utterance_id)
-
-
-def _with_dataset(utterance_id: str, old: str, new: str) -> str:
-    return f"{new}/{utterance_id.removeprefix(f'{old}/')}"
-
-
 def put_entries(store: Store, fingerprint: str, made: Lines) -> str:
     """Write the entries of a work unit, so that neither the driver nor Ray holds them; return their path.
 
@@ -297,10 +288,14 @@ def read_listing(store: Store, fingerprint: str) -> Listing | None:
         StorageError: the store does not answer.
     """
     try:
-        values = json.loads(store.get(signatures_path(fingerprint)))
+        return listing_of(json.loads(store.get(signatures_path(fingerprint))))
     except NotFound:
         return None
-    signatures = [None if pair is None else (pair[0], pair[1]) for pair in values["signatures"]]
+
+
+def listing_of(values: Mapping[str, Any]) -> Listing:
+    """What the file of a listing holds."""
+    signatures: list[Signature | None] = [None if pair is None else (pair[0], pair[1]) for pair in values["signatures"]]
     return Listing(signatures, values.get("rights", False))
 
 

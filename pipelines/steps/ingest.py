@@ -24,6 +24,7 @@ from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
+from pipelines.steps.digests import read_digests
 from pipelines.steps.planning import Planner, clear, follow, left_out
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute, roots_of
@@ -104,9 +105,10 @@ class Ingest(TableStep[IngestPayload]):
     def _changes(cls, build: BuildState, planner: Planner, screen: Screen) -> EntryChanges:
         """Plan what differs from the parent version."""
         if build.listed:
+            retries, digests = Retries.of(build), read_digests(planner.store, build.parent)
             cleared = build.suppression == list(build.parent_suppression)
             steps = build.parent.steps if build.parent else {}
-            following = follow(planner, build.config, steps, screen, Retries.of(build), cleared=cleared)
+            following = follow(planner, build.config, steps, screen, retries, digests, cleared=cleared)
             build.gone, build.retried, changes = following.gone, following.retried, following.changes
         else:
             changes = clear(planner, build.parent_receipts(cls.name), screen)

@@ -1,8 +1,9 @@
 """Plan the work units of `ingest`: chunks of entries, of which only those that differ are computed."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
@@ -11,6 +12,7 @@ from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
 from pipelines.records import IngestPayload, Receipts
 from pipelines.steps.audio_files import contents
+from pipelines.steps.digests import Digest
 from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
 from pipelines.steps.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
@@ -122,6 +124,7 @@ def follow(
     steps: Receipts,
     screen: Screen,
     retries: Retries,
+    digests: Mapping[str, Digest] = MappingProxyType({}),
     *,
     cleared: bool,
 ) -> Following:
@@ -133,6 +136,7 @@ def follow(
         steps: receipts of the parent version; those of the later steps tell what they rejected.
         screen: leaves out what is suppressed.
         retries: rejects that are tried again.
+        digests: valid digests of work units of the parent version.
         cleared: the parent version was made with the same suppression lists.
 
     Raises:
@@ -140,7 +144,7 @@ def follow(
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, steps.get("ingest", ()), renamed, later_receipts(steps))
+    planner.holdings = Holdings(planner.store, steps.get("ingest", ()), renamed, later_receipts(steps), digests)
     if not cleared:
         screen.clear(planner.holdings)
     following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)

@@ -3,14 +3,12 @@
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Self
 
 from pipelines.engine.state import BuildState
 from pipelines.steps.entries import to_line
-from pipelines.steps.holdings import READERS, rejected_keys
-from unitlang.ahead import run_ahead
+from pipelines.steps.holdings import rejected_keys
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,8 @@ class Retries:
         if build.parent is None or not build.config.run.retry_rejects:
             return cls()
         receipts = chain.from_iterable(build.parent.steps.values())
-        reads = (partial(rejected_keys, build.session.store, [receipt]) for receipt in receipts)
-        return cls(
-            build.parent.number, frozenset(chain.from_iterable(run_ahead(reads, threads=READERS, depth=2 * READERS)))
-        )
+        keys = rejected_keys(build.session.store, receipts)
+        return cls(build.parent.number, frozenset(key.hex() for key in keys))
 
     def again(self, lines: Iterable[str]) -> list[str]:
         """Lines of entries; rejected ones get another key, so that no step takes over what it made of them."""

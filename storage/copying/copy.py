@@ -7,7 +7,7 @@ from storage.approvals import approval_path
 from storage.artifacts import digest, get_artifact, put_artifact
 from storage.copying.plan import CopyPlan, VersionPlan, check_same
 from storage.errors import AlreadyExists, NotFound, damaged, remedy
-from storage.lists.steps import list_path
+from storage.lists.files import list_path
 from storage.models import ModelCard, card_path, find_model, model_names
 from storage.receipts import DataFile
 from storage.store import Store

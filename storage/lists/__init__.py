@@ -1,1 +1,1 @@
-"""Receipts of a version in lists that versions share."""
+"""Receipts and other rows of a version, in lists that versions share."""

@@ -254,7 +254,7 @@ def test_the_next_version_shares_the_lists_of_its_parent_and_writes_what_is_new(
 def test_a_lost_or_damaged_list_is_named_when_it_is_read(store: Store) -> None:
     """Other steps can still be read, and the statistics too."""
     version = commit(store, a_version())
-    path = f"lists/{version.steps.listed['encode'].lists[0]}.jsonl" if isinstance(version.steps, ListedSteps) else ""
+    path = f"lists/{version.steps.layouts['encode'].lists[0]}.jsonl" if isinstance(version.steps, ListedSteps) else ""
     data = store.get(path)
     store.put(path, data.replace(b'"rows":1', b'"rows":2'))
     with pytest.raises(CorruptStore, match=rf"{path}: not the file .*SHA-256 differs.*; restore it from a copy"):

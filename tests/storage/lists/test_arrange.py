@@ -4,9 +4,11 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from storage.lists.arrange import LONGEST, MOST_OF_A_SIZE, MOST_PARTS, Arrangement, Part, arranged
+from storage.lists.arrange import MOST_OF_A_SIZE, MOST_PARTS, Arrangement, Part, arranged
+from storage.lists.steps import RECEIPTS
 from storage.receipts import Receipt
 
+LONGEST = RECEIPTS.longest
 SIZES = 6
 """Classes of similar sizes of the lists that are short of half of the longest."""
 
@@ -29,9 +31,9 @@ class History:
         self.parts: Sequence[Part] = ()
         self.written = 0
 
-    def add(self, version: Sequence[Receipt]) -> Arrangement:
-        made = arranged(version, self.lists, self.parts)
-        assert made == arranged(version, self.lists, self.parts)
+    def add(self, version: Sequence[Receipt]) -> Arrangement[Receipt]:
+        made = arranged(version, self.lists, self.parts, LONGEST)
+        assert made == arranged(version, self.lists, self.parts, LONGEST)
         self.lists = [*(self.lists[number] for number in made.kept), *made.new]
         self.parts = made.parts
         self.written += sum(map(len, made.new))
