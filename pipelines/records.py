@@ -133,10 +133,12 @@ class QuantizePayload(FilePayload):
     """Payload of `quantize`.
 
     Attributes:
+        duplicates: ids of utterances to reject because another one, whose id is the value, has the same audio.
         taken: files of earlier work units whose units are taken over where the audio is the same.
     """
 
     taken: NotRequired[Sequence[UnitsFiles]]
+    duplicates: NotRequired[Mapping[str, str]]
 
 
 class SampledFile(FilePayload):
@@ -264,6 +266,20 @@ class Lineage(TypedDict):
     came_with: NotRequired[dict[str, CameWith]]
 
 
+class SharedAudio(TypedDict):
+    """Utterances whose audio another utterance has too.
+
+    Attributes:
+        datasets: two names; if they are equal, utterances of one dataset beyond the first one of each audio.
+        utterances: number of utterances; of two datasets, those of the one that has fewer of an audio.
+        samples: their length.
+    """
+
+    datasets: list[str]
+    utterances: int
+    samples: int
+
+
 class VersionStatistics(TypedDict):
     """Statistics of a version.
 
@@ -272,12 +288,14 @@ class VersionStatistics(TypedDict):
         datasets: values of `DatasetStatistics.to_dict`, by dataset.
         examples: training examples by stage.
         unused: number of utterances in no example, by reason.
+        shared_audio: utterances with equal audio, by pairs of datasets.
     """
 
     entries: int
     datasets: dict[str, dict[str, object]]
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
+    shared_audio: NotRequired[list[SharedAudio]]
 
 
 class RecordedConfig(TypedDict):

@@ -26,10 +26,11 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
     """Check all files and artifacts of a version; yield one line per problem.
 
     Checks existence, size, SHA-256 and number of rows of every file, the checksums of the artifacts, and that no file
-    is listed twice. Memory: as many files as there are threads.
+    with rows is listed twice: work units of which nothing is left share their later files. Memory: as many files as
+    there are threads.
     """
     files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
-    for path, count in Counter(file.path for file in files).items():
+    for path, count in Counter(file.path for file in files if file.rows).items():
         if count > 1:
             yield f"{store.url(path)}: named {count} times by version {version.number}"
     for artifact in version.artifacts.values():

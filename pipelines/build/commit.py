@@ -94,7 +94,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(steps, datasets)
+    statistics = version_statistics(build.session.store, steps, datasets)
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
