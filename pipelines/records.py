@@ -178,10 +178,12 @@ class ShardPayload(AudioPayload):
     Attributes:
         units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
         taken: earlier shards.
+        kept: fields of the `DataFile`s of an earlier shard of the same utterances that stay; without them, all is made.
     """
 
     units: list[ShardFiles]
     taken: NotRequired[Spoken]
+    kept: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class DatasetCounts(TypedDict):
