@@ -16,6 +16,7 @@ from flows.report.grids import (
     licences_grid,
     lineage_rows,
     rejects_grid,
+    shared_audio_grid,
 )
 from flows.report.records import Facts
 from pipelines.build.commit import Built
@@ -112,7 +113,8 @@ def markdown(facts: Facts, report: str) -> str:
     parts = [f"# Version {facts['version']} of {_code(facts['store'])}"]
     if facts["review"]:
         parts += [f"**{facts['status']}**", *(f"- {shown(reason)}" for reason in facts["review"])]
-    grids = (corpus_grid(facts), licences_grid(facts), rejects_grid(facts), examples_grid(facts))
+    found = (corpus_grid, licences_grid, shared_audio_grid, rejects_grid, examples_grid)
+    grids = [grid(facts) for grid in found]
     parts += [_table(grid) for grid in grids if grid.rows]
     parts += ["## Lineage", "\n".join(f"- {shown(name)}: {_code(text)}" for name, text in lineage_rows(facts))]
     parts += [f"Store: {_code(facts['store'])}", f"Report: {_code(report)}"]

@@ -133,10 +133,12 @@ class QuantizePayload(FilePayload):
     """Payload of `quantize`.
 
     Attributes:
+        duplicates: ids of utterances to reject because another one, whose id is the value, has the same audio.
         taken: files of earlier work units whose units are taken over where the audio is the same.
     """
 
     taken: NotRequired[Sequence[UnitsFiles]]
+    duplicates: NotRequired[Mapping[str, str]]
 
 
 class SampledFile(FilePayload):
@@ -176,10 +178,12 @@ class ShardPayload(AudioPayload):
     Attributes:
         units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
         taken: earlier shards.
+        kept: fields of the `DataFile`s of an earlier shard of the same utterances that stay; without them, all is made.
     """
 
     units: list[ShardFiles]
     taken: NotRequired[Spoken]
+    kept: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class DatasetCounts(TypedDict):
@@ -298,6 +302,20 @@ class GoneCounts(TypedDict):
     words: int
 
 
+class SharedAudio(TypedDict):
+    """Utterances whose audio another utterance has too.
+
+    Attributes:
+        datasets: two names; if they are equal, utterances of one dataset beyond the first one of each audio.
+        utterances: number of utterances; of two datasets, those of the one that has fewer of an audio.
+        samples: their length.
+    """
+
+    datasets: list[str]
+    utterances: int
+    samples: int
+
+
 class VersionStatistics(TypedDict):
     """Statistics of a version.
 
@@ -307,6 +325,7 @@ class VersionStatistics(TypedDict):
         examples: training examples by stage.
         unused: number of utterances in no example, by reason.
         gone: what is kept although no source lists it any more, by dataset; missing if there is nothing.
+        shared_audio: utterances with equal audio, by pairs of datasets.
     """
 
     entries: int
@@ -314,6 +333,7 @@ class VersionStatistics(TypedDict):
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
     gone: NotRequired[dict[str, GoneCounts]]
+    shared_audio: NotRequired[list[SharedAudio]]
 
 
 class RecordedConfig(TypedDict):

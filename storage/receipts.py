@@ -43,7 +43,7 @@ class Receipt:
     Attributes:
         fingerprint: hash of everything that the output depends on.
         step: name of the step.
-        files: in the order of writing.
+        files: in the order of writing; then those of earlier work units that belong to the output as they are.
         rows_in: rows of the work unit.
         rows_out: rows that were not rejected.
         rejects: number of rejected rows by reason.
@@ -116,6 +116,7 @@ def write_output(
     rows_out: int,
     rejects: Mapping[str, int],
     stats: Mapping[str, Any],
+    kept: Sequence[DataFile] = (),
 ) -> Receipt:
     """Write the tables of a work unit, one file each, and the receipt last.
 
@@ -130,6 +131,7 @@ def write_output(
         rows_out: rows that were not rejected.
         rejects: number of rejected rows by reason.
         stats: JSON facts to keep.
+        kept: files in the store that belong to the output as they are.
 
     Returns:
         The receipt.
@@ -144,7 +146,7 @@ def write_output(
         path = data_path(name, fingerprint, data)
         store.put(path, data)
         files.append(DataFile(name, path, table.num_rows, len(data), sha256))
-    receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))
+    receipt = Receipt(fingerprint, step, (*files, *kept), rows_in, rows_out, dict(rejects), dict(stats))
     store.put(receipt_path(step, fingerprint), sealed({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
     return receipt
 

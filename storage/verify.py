@@ -27,10 +27,11 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
     """Check all files and artifacts of a version; yield one line per problem.
 
     Checks existence, size, SHA-256 and number of rows of every file, the checksums of lists and artifacts, and that no
-    file is listed twice. Memory: as many files as there are threads.
+    file with rows is listed twice: work units of which nothing is left share their later files. Memory: as many files
+    as there are threads.
     """
     files = version.contents.tables
-    for path, count in Counter(file.path for file in files).items():
+    for path, count in Counter(file.path for file in files if file.rows).items():
         if count > 1:
             yield f"{store.url(path)}: named {count} times by version {version.number}"
     checks = [partial(checked_list, store, name) for name in version.lists]

@@ -14,11 +14,12 @@ from flows.report.records import (
     LearntFrom,
     Lineage,
     QuantizerFacts,
+    SharedAudioFacts,
     VersionSummary,
 )
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
-from pipelines.records import check_made, left_out_of
+from pipelines.records import SharedAudio, check_made, left_out_of
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
@@ -63,6 +64,7 @@ def facts(store: Store, version: Version) -> Facts:
         "reject_examples": reject_examples(store, version),
         "examples": version.statistics.get("examples", {}),
         "unused": version.statistics.get("unused", {}),
+        "shared_audio": shared_audio(version),
         "lineage": lineage(version),
     }
 
@@ -186,6 +188,21 @@ def compression_note(hours: float, learnt: LearntFrom | None) -> str:
             "(`refit: true` in the config fits it anew)"
         )
     return f"{measured} {source}. {unknown}"
+
+
+def shared_audio(version: Version) -> list[SharedAudioFacts] | None:
+    """Return the utterances with equal audio by pairs of datasets; None where an old version does not record them."""
+    pairs: list[SharedAudio] | None = version.statistics.get("shared_audio")
+    if pairs is None:
+        return None
+    return [
+        {
+            "datasets": pair["datasets"],
+            "utterances": pair["utterances"],
+            "hours": pair["samples"] / SAMPLE_RATE / 3600,
+        }
+        for pair in pairs
+    ]
 
 
 def reject_examples(store: Store, version: Version) -> dict[str, list[dict[str, str]]]:

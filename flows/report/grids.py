@@ -152,6 +152,17 @@ def _most_hours(licences: dict[str, float]) -> dict[str, float]:
     return {name: licences[name] for name in shown} | {f"{len(names) - len(shown):,} others": rest}
 
 
+def shared_audio_grid(facts: Facts) -> Grid:
+    """Return the utterances with equal audio by pairs of datasets."""
+    other = Column("and dataset", "the other dataset, or the same one", number=False, folds=True)
+    count = Column("utterances", "of the one that has fewer of an audio; of one dataset, all but the first")
+    rows = [
+        [*pair["datasets"], f"{pair['utterances']:,}", f"{pair['hours']:,.3f}"] for pair in facts["shared_audio"] or ()
+    ]
+    note = "`duplicates: reject` in the config keeps one utterance of each audio."
+    return Grid("Same audio under several ids", (DATASET, other, count, Column("hours")), rows, note)
+
+
 def rejects_grid(facts: Facts) -> Grid:
     """Return the rejects by dataset and reason."""
     columns = (DATASET, Column("reason", number=False), Column("rejects"))

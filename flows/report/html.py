@@ -9,6 +9,7 @@ from flows.report.grids import (
     licences_grid,
     lineage_rows,
     rejects_grid,
+    shared_audio_grid,
     word_lengths,
 )
 from flows.report.records import Facts
@@ -45,6 +46,7 @@ def page(facts: Facts) -> str:
         compression=compression_grid(facts),
         corpus=corpus_grid(facts),
         licences=licences_grid(facts),
+        shared_audio=shared_audio_grid(facts),
         rejects=rejects_grid(facts),
         word_lengths=word_lengths(facts),
         training=examples_grid(facts),

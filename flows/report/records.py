@@ -31,6 +31,14 @@ class DatasetFacts(TypedDict):
     compression: CompressionFacts
 
 
+class SharedAudioFacts(TypedDict):
+    """Utterances of a dataset whose audio the other one has too; of one dataset, those beyond the first of each."""
+
+    datasets: list[str]
+    utterances: int
+    hours: float
+
+
 class GridFacts(TypedDict):
     """Frame grid of the extractor, in samples at 16 kHz."""
 
@@ -133,6 +141,8 @@ class Facts(DatasetFacts):
     reject_examples: dict[str, list[dict[str, str]]]
     examples: dict[str, int]
     unused: dict[str, int]
+    shared_audio: list[SharedAudioFacts] | None
+    """None where an old version does not record it."""
     lineage: Lineage
 
 

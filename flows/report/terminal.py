@@ -24,6 +24,7 @@ from flows.report.grids import (
     licences_grid,
     lineage_rows,
     rejects_grid,
+    shared_audio_grid,
     word_lengths,
 )
 from flows.report.records import Facts
@@ -43,9 +44,8 @@ def tables(facts: Facts) -> Group:
         TextTable(corpus_grid(facts)),
         TextTable(licences_grid(facts)),
     ]
-    rejects = rejects_grid(facts)
-    if rejects.rows:
-        shown.append(TextTable(rejects))
+    rare = (shared_audio_grid(facts), rejects_grid(facts))
+    shown += [TextTable(grid) for grid in rare if grid.rows]
     shown += [word_length_table(word_lengths(facts)), TextTable(examples_grid(facts))]
     return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(facts))
 

@@ -122,7 +122,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(steps, datasets)
+    statistics = version_statistics(build.session.store, steps, datasets)
     if gone := gone_counts(build):
         statistics["gone"] = gone
     lineage = Lineage(

@@ -148,12 +148,21 @@ def _tables(
             configured, work_unit = planned[receipt.fingerprint]
             if repr(configured) not in opened:
                 opened[repr(configured)] = configured.open(store)
-            tables = tables_of(configured, opened[repr(configured)](work_unit.payload))
+            output = opened[repr(configured)]({key: work_unit.payload[key] for key in {*work_unit.payload} - {"kept"}})
         except USER_ERRORS as error:
             yield from (Repair(file.path, fault=str(error)) for file in files)
         else:
-            made = {file.path: table for file, (_, table) in zip(receipt.files, tables, strict=False)}
+            made = _by_path(receipt.files, tables_of(configured, output))
             yield from (_written(store, file, made.get(file.path)) for file in files)
+
+
+def _by_path(files: Sequence[DataFile], tables: Sequence[tuple[str, pa.Table]]) -> dict[str, pa.Table]:
+    """The tables of a work unit by the paths of their files; those of one name are in the order of their files."""
+    found: dict[str, pa.Table] = {}
+    for name in {name for name, _ in tables}:
+        paths = (file.path for file in files if file.table == name)
+        found |= dict(zip(paths, (table for other, table in tables if other == name), strict=False))
+    return found
 
 
 def _written(store: Store, file: DataFile, table: pa.Table | None) -> Repair:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts, VersionStatistics, statistics_of
 from pipelines.steps import steps as registered
+from pipelines.steps.duplicates import shared_audio
 from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
@@ -167,13 +168,14 @@ def recount(store: Store, steps: Receipts, coding: Coding) -> VersionStatistics:
         StorageError: a table cannot be read.
     """
     counted = {name: steps[name] for name in counted_steps(steps)}
-    return version_statistics(steps, gather(store, counted, coding, {}))
+    return version_statistics(store, steps, gather(store, counted, coding, {}))
 
 
-def version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistics:
+def version_statistics(store: Store, steps: Receipts, datasets: ByDataset) -> VersionStatistics:
     """Statistics of a version.
 
     Args:
+        store: the corpus; utterances with equal audio are counted in its tables.
         steps: its receipts; examples and unused utterances are counted in those of `shard`.
         datasets: counts of its tables.
     """
@@ -183,6 +185,7 @@ def version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistic
         datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
         examples=_sum(shard.get("examples", {}) for shard in shards),
         unused=_sum(shard.get("unused", {}) for shard in shards),
+        shared_audio=shared_audio(store, steps),
     )
 
 

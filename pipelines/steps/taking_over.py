@@ -22,6 +22,7 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.steps.audio_files import Content, same_audio
+from pipelines.steps.duplicates import REASON
 from pipelines.steps.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
@@ -99,7 +100,7 @@ class TakenRows:
 
 
 class TakenUnits:
-    """Units and rejects of earlier work units.
+    """Units and rejects of earlier work units, without rejects that depend on other utterances.
 
     Args:
         store: the corpus.
@@ -125,7 +126,8 @@ class TakenUnits:
             if row := by_id.get(units["utterance_id"]):
                 self.units[same_audio(row)] = units
         for reject in _rows(store, file["rejects"]) if file["rejects"] else ():
-            if row := by_id.get(reject["utterance_id"]):
+            row = by_id.get(reject["utterance_id"])
+            if row and reject["reason"] != REASON:
                 del reject["step"]
                 self.rejects[reject["source_key"], same_audio(row)] = Reject(**reject)
 

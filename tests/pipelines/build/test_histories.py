@@ -164,6 +164,7 @@ class Histories(RuleBasedStateMachine):
         for table in ("utterances", "rejects", "units", "unit_language", "s2t", "t2c", "echo"):
             assert rows(version, table) == rows(fresh, table), table
             assert self.withdrawn.isdisjoint(rows(version, table))
+        assert version.statistics["shared_audio"] == fresh.statistics["shared_audio"]
         assert list(verify(Store.open(version.store), version)) == []
         assert not build(self.config("store"), QUIET).new
         shutil.rmtree(self.home / f"fresh{self.builds}")
