@@ -278,6 +278,26 @@ class Lineage(TypedDict):
     suppressed: NotRequired[UsedSuppression]
 
 
+class GoneCounts(TypedDict):
+    """What a version keeps of a dataset although no source lists it any more.
+
+    Attributes:
+        entries: entries.
+        rejects: rejects among them.
+        utterances: utterances with units.
+        samples: length of these in samples at 16 kHz.
+        frames: their frames.
+        words: their words.
+    """
+
+    entries: int
+    rejects: int
+    utterances: int
+    samples: int
+    frames: int
+    words: int
+
+
 class VersionStatistics(TypedDict):
     """Statistics of a version.
 
@@ -286,12 +306,14 @@ class VersionStatistics(TypedDict):
         datasets: values of `DatasetStatistics.to_dict`, by dataset.
         examples: training examples by stage.
         unused: number of utterances in no example, by reason.
+        gone: what is kept although no source lists it any more, by dataset; missing if there is nothing.
     """
 
     entries: int
     datasets: dict[str, dict[str, object]]
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
+    gone: NotRequired[dict[str, GoneCounts]]
 
 
 class RecordedConfig(TypedDict):

@@ -11,7 +11,7 @@ from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 if TYPE_CHECKING:
     from pipelines.build.commit import Built
     from pipelines.config.build import BuildConfig
-    from pipelines.engine.state import BuildState, EntryChanges
+    from pipelines.engine.state import BuildState
 
 NEEDS_A_LOOK = 3
 """Exit code of a build whose version a person must approve."""
@@ -113,26 +113,14 @@ def _report(built: "Built", out: Terminal) -> None:
     report = leave_report(store, found)
     if built.new:
         Terminal().print(tables(found))
-        counts = f"entries: {_counted(built.changes)}"
-        out.print(f"version {version.number} of {version.store}; {counts}; report: {report}", soft_wrap=True)
+        made = f"version {built.step} of {version.store}; entries: {built.changes}; report: {report}"
+        out.print(made, soft_wrap=True)
     else:
-        kept_out = f"; {built.changes.suppressed:,} suppressed entries" if built.changes.suppressed else ""
-        out.print(f"nothing to do: version {version.number} of {version.store} is up to date{kept_out}", soft_wrap=True)
+        same = f"version {version.number} of {version.store} is up to date; entries: {built.changes}"
+        out.print(f"nothing to do: {same}", soft_wrap=True)
     if found["status"] == "candidate":
         out.print(f"needs a look: {'; '.join(version.review)}; then: echox approve {version.uri}", soft_wrap=True)
         raise typer.Exit(NEEDS_A_LOOK)
-
-
-def _counted(changes: "EntryChanges") -> str:
-    """`5 new, 20 kept`, and what else happened to entries."""
-    rare = {
-        "changed": changes.changed,
-        "removed": changes.removed,
-        "suppressed": changes.suppressed,
-        "gone from the sources but kept": changes.gone,
-    }
-    counts = {"new": changes.new, **{name: count for name, count in rare.items() if count}, "kept": changes.kept}
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 COMMAND = Command(

@@ -46,10 +46,14 @@ def verify(
 
 def _verify_absent(place: str, ids: Collection[str] | None) -> None:
     """Search a store for some ids, or for all that is suppressed in it."""
+    from pipelines.errors import UserError
     from pipelines.forget.absent import said_by_others, search
     from pipelines.forget.traces import Traces
     from storage.store import Store
+    from storage.uris import split_version
 
+    if split_version(place)[1] is not None:
+        raise UserError(f"{place}: all files of the store are searched, those of all versions; name the store alone")
     store = Store.open(place)
     traces = Traces.of(store, ids)
     traces = traces.besides(said_by_others(store, traces))

@@ -21,7 +21,8 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
-from storage.collecting.marks import Unfinished, at_work
+from storage.collecting.marks import Holder, at_work
+from storage.versions import contents_of
 from unitlang.registry import nearest
 
 
@@ -41,7 +42,7 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
     """
     if is_job_server(ray_address):
         return _build_by_jobs(config, console, ray_address)
-    with _begun(config, console, ray_address, "after an error") as state:
+    with _begun(config, console, ray_address) as (state, _):
         for step in steps().values():
             step.run(state)
         return finish(state)
@@ -66,28 +67,35 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
         raise UserError(f"--until {last}: no such step; {nearest(last, steps())}")
     if is_job_server(ray_address):
         raise UserError(f"--ray {ray_address}: --until does not run as a job; give HOST:PORT of the Ray cluster")
-    with _begun(config, console, ray_address, "always") as state:
+    with _begun(config, console, ray_address) as (state, mark):
         for name, step in steps().items():
             step.run(state)
             if name == last:
                 break
+        mark.unfinished = "always" if _has_news(state) else "never"
         return state
 
 
+def _has_news(state: BuildState) -> bool:
+    """Whether the steps so far made anything that the parent version does not refer to."""
+    made = contents_of(state.steps, state.artifacts.values())
+    known = state.parent.contents if state.parent else contents_of({}, ())
+    return bool({*made.receipts} - {*known.receipts}) or any(ref not in known.artifacts for ref in made.artifacts)
+
+
 @contextmanager
-def _begun(
-    config: BuildConfig, console: Console, ray_address: str | None, unfinished: Unfinished
-) -> Generator[BuildState]:
-    """Yield the state of a build before its first step."""
+def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[tuple[BuildState, Holder]]:
+    """Yield the state of a build before its first step, and the mark that it leaves in the store while it runs."""
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    with at_work(store, unfinished):
+    with at_work(store) as mark:
         given = take(config, store, parent)
         with Session(store, config.run, ray_address, console) as session:
-            yield BuildState(
+            state = BuildState(
                 given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
             )
+            yield state, mark
 
 
 def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:

@@ -6,7 +6,7 @@ from importlib.metadata import version as package_version
 from types import MappingProxyType
 from typing import Any, cast
 
-from pipelines.build.accounts import check_accounts
+from pipelines.build.accounts import check_accounts, gone_counts, settled
 from pipelines.build.gates import needs_look
 from pipelines.build.statistics import (
     ByDataset,
@@ -19,13 +19,12 @@ from pipelines.build.statistics import (
 )
 from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
-from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
 from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
-from storage.approvals import last_accepted
+from storage.approvals import last_accepted, status
 from storage.artifacts import ArtifactRef
 from storage.collecting.marks import at_work
 from storage.errors import CommitConflict
@@ -51,29 +50,48 @@ class Built:
     new: bool
     changes: EntryChanges
 
+    @property
+    def step(self) -> str:
+        """Numbers of the version before and of this one, for instance `1 -> 2`."""
+        parent = self.version.parent
+        return f"{self.version.number}" if parent is None or not self.new else f"{parent} -> {self.version.number}"
+
 
 def finish(build: BuildState) -> Built:
     """Check that every utterance is accounted for, then commit, unless nothing changed since the parent version.
 
     Raises:
-        UserError: the ratio of rejects is above `max_reject_ratio`.
         CommitConflict: another build committed first.
         StorageError: the store cannot be read or written.
         AssertionError: a step lost or duplicated an utterance.
     """
     parent = build.parent
     sweep(build.session.store)
-    if parent and (parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)) == (
+    changes = settled(build)
+    same = parent and (parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)) == (
         build.steps,
         build.artifacts,
         build.specs,
         build.suppression,
-    ):
-        return Built(parent, False, build.changes)
+    )
+    if parent and same and not _judged_otherwise(build, parent):
+        return Built(parent, False, changes)
     check_accounts(build.steps)
-    check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
     with build.session.console.status("statistics and commit"):
-        return Built(_commit(build), True, build.changes)
+        return Built(_commit(build), True, changes)
+
+
+def _judged_otherwise(build: BuildState, parent: Version) -> bool:
+    """Return whether the gates judge the same tables otherwise, because the sources list other entries than before.
+
+    Then a new version records that, so that a person sees it, and can approve it once.
+    """
+    gone = sum(map(len, build.gone.values()))
+    if gone == sum(counts["entries"] for counts in parent.statistics.get("gone", {}).values()):
+        return False
+    store, gates = build.session.store, build.config.gates
+    tripped = bool(needs_look(gates, last_accepted(store, parent), assemble(build)))
+    return tripped or status(store, parent) == "candidate"
 
 
 def _commit(build: BuildState) -> Version:
@@ -105,6 +123,8 @@ def assemble(build: BuildState) -> Version:
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
     statistics = version_statistics(steps, datasets)
+    if gone := gone_counts(build):
+        statistics["gone"] = gone
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},

@@ -70,6 +70,8 @@ class _State:
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
     suppression: list[str] = field(default_factory=list[str])
+    gone: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    retried: dict[str, str] = field(default_factory=dict[str, str])
 
 
 _STATE = TypeAdapter(_State)
@@ -119,6 +121,8 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         taken=build.taken,
         origins=build.origins,
         suppression=build.suppression,
+        gone=build.gone,
+        retried=build.retried,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -153,13 +157,15 @@ def _load(handover: Handover, session: Session) -> BuildState:
         config,
         session,
         parent,
-        state.steps,
-        state.artifacts,
-        state.specs,
-        state.changes,
-        state.taken,
-        state.origins,
-        state.suppression,
+        steps=state.steps,
+        artifacts=state.artifacts,
+        specs=state.specs,
+        changes=state.changes,
+        taken=state.taken,
+        origins=state.origins,
+        suppression=state.suppression,
+        gone=state.gone,
+        retried=state.retried,
     )
 
 

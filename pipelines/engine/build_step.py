@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import PayloadT, Step, WorkUnit
 from pipelines.records import Receipts
@@ -94,7 +95,11 @@ class TableStep(Step[PayloadT], BuildStep):
 
     @classmethod
     def run(cls, build: BuildState) -> None:
-        """See `BuildStep.run`."""
+        """See `BuildStep.run`.
+
+        Raises:
+            UserError: with the rejects of this step, their ratio is above `max_reject_ratio`.
+        """
         plan = cls.plan(build)
         made = build.session.run(
             plan.step,
@@ -105,6 +110,14 @@ class TableStep(Step[PayloadT], BuildStep):
         )
         build.steps[cls.name] = [*plan.kept, *made]
         cls.check(build)
+        cls._check_rejects(build)
+
+    @classmethod
+    def _check_rejects(cls, build: BuildState) -> None:
+        """Stop before the next step if there are too many; what is committed is not refused later."""
+        receipts = build.steps[cls.name]
+        if receipts != [*build.parent_receipts(cls.name)] and any(receipt.rejects for receipt in receipts):
+            check_rejects(build.session.store, build.steps, cls.name, build.config.max_reject_ratio)
 
 
 class FitStep(BuildStep):

@@ -19,23 +19,51 @@ SettingsT = TypeVar("SettingsT", bound=FrozenConfig)
 
 @dataclass
 class EntryChanges:
-    """Numbers of entries of a new version, compared with its parent.
+    """Numbers of entries of a build, compared with the parent version.
+
+    An entry that the sources list is counted once, as new, changed, mended, healed or kept.
 
     Attributes:
         new: entries that the parent lacks.
-        changed: entries with other audio, or of which other things are said.
-        removed: entries of the parent that the new version lacks.
+        changed: entries with other audio: other bytes, another segment or another channel.
+        mended: entries with the same audio, of which other things are said.
+        healed: entries that the parent rejected and this build does not.
         gone: entries that no source lists any more and that stay.
+        removed: entries of the parent that are left out.
         kept: unchanged entries, without those that are gone.
         suppressed: entries that were withdrawn, and so are neither rows nor rejects.
+        rejected: rejects among the entries that the sources list; each of them is also one of the others.
     """
 
     new: int = 0
     changed: int = 0
-    removed: int = 0
+    mended: int = 0
+    healed: int = 0
     gone: int = 0
+    removed: int = 0
     kept: int = 0
     suppressed: int = 0
+    rejected: int = 0
+
+    @property
+    def words(self) -> dict[str, int]:
+        """The counts by what people call them."""
+        return {
+            "new": self.new,
+            "changed": self.changed,
+            "mended": self.mended,
+            "healed": self.healed,
+            "removed": self.removed,
+            "gone from the sources but kept": self.gone,
+            "kept": self.kept,
+            "suppressed": self.suppressed,
+            "rejected": self.rejected,
+        }
+
+    def __str__(self) -> str:
+        """For people: `2 new, 1 mended, 20 kept`; numbers of zero are left out, except those of new and kept."""
+        shown = {name: count for name, count in self.words.items() if count or name in ("new", "kept")}
+        return ", ".join(f"{count:,} {name}" for name, count in shown.items())
 
 
 @dataclass
@@ -54,6 +82,8 @@ class BuildState:
         origins: origins of the artifacts that were taken from another store, by kind; None = not recorded there.
         suppression: names of the suppression lists that `ingest` used.
         listed: whether the sources are listed; otherwise only what is suppressed goes.
+        gone: keys of the entries that no source lists any more and that stay, by dataset.
+        retried: what differs (`changed` or `mended`) of entries that the parent version rejected, by their new keys.
     """
 
     config: "BuildConfig"
@@ -67,6 +97,8 @@ class BuildState:
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
     suppression: list[str] = field(default_factory=list[str])
     listed: bool = True
+    gone: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    retried: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:

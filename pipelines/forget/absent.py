@@ -130,8 +130,6 @@ def _in_file(path: str, data: bytes, traces: Traces) -> Iterable[str]:
     """The traces in a file that is no table."""
     if traces.in_bytes(data):
         yield "audio"
-    if any(name.encode() in data for name in traces.ids):
-        yield "id"
     for values in _values(path, data):
         yield from traces.in_values(values)
 

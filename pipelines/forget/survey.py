@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.forget.wanted import Wanted
 from pipelines.records import UtteranceRow, statistics_of
+from pipelines.steps.entries import Signature
 from pipelines.steps.holdings import READERS, Line, read_listing
 from pipelines.steps.ingest import normalise_text
 from pipelines.steps.screen import content_of
@@ -159,7 +160,7 @@ def entries_of(store: Store, receipt: Receipt) -> tuple[list[Line], dict[str, in
     return lines, {line["key"]: _size(line, signed) for line, signed in zip(lines, signatures, strict=True)}
 
 
-def _size(line: Line, signed: tuple[int | None, int | None] | None) -> int | None:
+def _size(line: Line, signed: Signature | None) -> int | None:
     """Bytes of the file of an entry's audio; None for audio inside a table."""
     inside = "#row=" in (line["item"].get("uri") or "")
     return None if inside or signed is None else signed[0]

@@ -12,7 +12,7 @@ from storage.store import Store
 from storage.suppression.lists import Suppressed, digest_of, list_names, read_list
 from storage.suppression.merged import Suppression
 
-PARTS = re.compile(r"[^\s\"'<>,;()\[\]{}]+")
+PARTS = re.compile(r"[^\s\"'<>,;()\[\]{}=|&]+")
 """Parts of a longer text that may be an id, for instance in a message."""
 ROLE = re.compile(r"^\w+: ", re.MULTILINE)
 """Beginning of a turn in the prompt of a dialogue."""
@@ -24,13 +24,13 @@ class Traces:
 
     Attributes:
         digests: what the suppression lists say of it.
-        ids: its ids, if a person named them; they are also looked for inside of other texts.
+        odd_ids: ids that a person named and that no part of a longer text can be, because of a space for instance.
         since: when the newest of its lists was written, UTC, ISO 8601; empty without a list.
         said_by_others: digests of those of its texts that others say too, which therefore prove nothing.
     """
 
     digests: Suppression
-    ids: frozenset[str] = frozenset()
+    odd_ids: frozenset[str] = frozenset()
     since: str = ""
     said_by_others: frozenset[str] = frozenset()
 
@@ -54,7 +54,8 @@ class Traces:
             of_list = [one for one in held.utterances if wanted is None or one.id in wanted]
             found += of_list
             since = max(since, held.created) if of_list else since
-        return cls(Suppression(tuple(lists), tuple(found)), frozenset(ids or ()), since)
+        odd = frozenset(name for name in ids or () if not PARTS.fullmatch(name))
+        return cls(Suppression(tuple(lists), tuple(found)), odd, since)
 
     def besides(self, said_by_others: Collection[str]) -> "Traces":
         """The traces without the texts that others say too."""
@@ -62,12 +63,15 @@ class Traces:
 
     def in_text(self, text: str) -> Iterator[str]:
         """Yield `id` and `text` if a text is one or holds one."""
-        if any(digest_of(part) in self.digests.ids for part in self._parts(text)) or any(
-            name in text for name in self.ids
-        ):
+        if self._names(text):
             yield "id"
         if self.says(text):
             yield "text"
+
+    def _names(self, text: str) -> bool:
+        """Whether a text, or a part of it, is an id."""
+        whole = any(digest_of(part) in self.digests.ids for part in self._parts(text))
+        return whole or any(name in text for name in self.odd_ids)
 
     def _parts(self, text: str) -> Iterator[str]:
         yield text

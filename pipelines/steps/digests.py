@@ -131,12 +131,12 @@ def digests_of(lines: Sequence[Line], renamed: Mapping[str, str] = MappingProxyT
     for group in entry_dialogues(from_line(line) for line in lines):
         of_group = lines[first : first + len(group)]
         bad = all(line["kind"] == "bad" for line in of_group)
-        name = identity(_renamed(group[0], renamed))
+        name = identity(renamed_entry(group[0], renamed))
         yield GroupDigest(name, stated(line["item"] for line in of_group), len(group), bad)
         first += len(group)
 
 
-def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:
+def renamed_entry(entry: Entry, renamed: Mapping[str, str]) -> Entry:
     """The entry with the new name of its dataset."""
     name = renamed.get(entry.dataset)
     if name is None:

@@ -25,7 +25,7 @@ from pipelines.steps.entries import (
     to_line,
     without_rights,
 )
-from pipelines.steps.holdings import READERS, Held, Holdings, Lines
+from pipelines.steps.holdings import READERS, Held, Holdings, Line, Lines, name_of
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
 from pipelines.steps.screen import Screen
@@ -35,13 +35,25 @@ SHOWN = 3
 """Examples of gone entries in a message."""
 
 
+CONTENT = ("offset_samples", "num_samples", "native", "channel")
+"""What is said about an entry that decides, with the bytes of its file, what its audio is."""
+UNKNOWN = (None, (None, None))
+"""Signatures of files that cannot be looked at."""
+
+
 @dataclass(frozen=True)
 class Look:
-    """A group about which nothing else is said than before, but whose files may have been replaced."""
+    """A group whose files may have been replaced.
+
+    Attributes:
+        held: where the version holds it.
+        group: the group as its source lists it.
+        said: nothing else is said about it than before.
+    """
 
     held: Held
     group: Group
-    signatures: Sequence[Signature | None]
+    said: bool
 
 
 class Following:
@@ -55,7 +67,10 @@ class Following:
         retries: rejects that are tried again.
 
     Attributes:
-        changes: counts of entries.
+        changes: counts of entries; those that the version rejects count as `healed` if anything about them differs.
+        gone: keys of the entries that no source lists any more and that stay, by their dataset in the version.
+        retried: what differs of the entries that count as `healed` (`changed`, `mended`, or
+            `kept` if they are only tried again), by their new keys.
     """
 
     def __init__(
@@ -68,6 +83,8 @@ class Following:
         retries: Retries | None = None,
     ) -> None:
         self.changes = EntryChanges()
+        self.gone: dict[str, list[str]] = {}
+        self.retried: dict[str, str] = {}
         self._holdings = holdings
         self._missing = dict(holdings.groups)
         self._roots = roots
@@ -92,13 +109,13 @@ class Following:
             elif held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
-            elif not self._says_the_same(held, group, rights):
-                self.changes.changed += len(lines.lines)
-                self._replace(held, lines)
-            else:
-                self.changes.kept += held.count
+            elif self._says_the_same(held, group, rights):
                 if not self._retry(held, lines.signatures):
                     self._compare_signatures(held, group, lines.signatures)
+            elif self._has_the_same_files(held, lines):
+                self._replace(held, lines, [False] * len(lines.lines))
+            else:
+                self._looks.append(Look(held, group, said=False))
 
     def _retry(self, held: Held, signatures: Sequence[Signature | None]) -> bool:
         """Plan a group with rejects anew if they are tried again; return whether there are any."""
@@ -107,9 +124,13 @@ class Following:
             return False
         old = self._holdings.lines(held)
         again = self._retries.again(old)
-        if again == old:
+        tried = [json.loads(new)["key"] for new, line in zip(again, old, strict=True) if new != line]
+        if not tried:
             return False
-        self._replace(held, Lines(again, signatures, chunk.rights))
+        chunk.changed[held] = Lines(again, signatures, chunk.rights)
+        self.retried |= dict.fromkeys(tried, "kept")
+        self.changes.healed += len(tried)
+        self.changes.kept += held.count - len(tried)
         return True
 
     def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None]]:
@@ -131,7 +152,7 @@ class Following:
     def _suppress(self, held: Held | None) -> None:
         """Remove a group of which all that the source lists now is suppressed."""
         if held is not None:
-            self._replace(held, None)
+            self._holdings.chunks[held.chunk].changed[held] = None
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
         marks = marks or [None] * len(group.entries)
@@ -161,8 +182,48 @@ class Following:
         """Compare with what is stored in the form of a program that took sizes for a part of what is said."""
         return held.stated == stated(entry.stated() for entry in entries)
 
-    def _replace(self, held: Held, lines: Lines | None) -> None:
+    def _has_the_same_files(self, held: Held, lines: Lines) -> bool:
+        """Return whether each entry of a group is known to have the file that it had, without reading any."""
+        before = self._holdings.files(held)
+        for text, now in zip(lines.lines, lines.signatures, strict=True):
+            item = json.loads(text)["item"]
+            uri, signed = before.get(name_of(item), (None, None))
+            if uri is not None and (
+                self._rehash or now in UNKNOWN or uri != item.get("uri") or not same_file(signed, now)
+            ):
+                return False
+        return True
+
+    def _replace(self, held: Held, lines: Lines, other_bytes: Sequence[bool]) -> None:
+        """Replace a group, and count its entries by what differs.
+
+        Args:
+            held: where the version holds it.
+            lines: its new lines.
+            other_bytes: of each line, whether its file has other bytes than before.
+        """
         self._holdings.chunks[held.chunk].changed[held] = lines
+        before = self._holdings.lines_by_name(held)
+        for text, other in zip(lines.lines, other_bytes, strict=True):
+            line = json.loads(text)
+            old = before.pop(name_of(line["item"]), None)
+            if old is None:
+                self.changes.new += 1
+            else:
+                self._count(held, old, line, other)
+        self.changes.removed += len(before)
+
+    def _count(self, held: Held, old: Line, line: Line, other_bytes: bool) -> None:
+        """Count an entry of a replaced group."""
+        content = other_bytes or any(old["item"].get(name) != line["item"].get(name) for name in CONTENT)
+        if not content and old["item"] == line["item"]:
+            self.changes.kept += 1
+            return
+        what = "changed" if content else "mended"
+        if line["kind"] == "item" and self._holdings.rejects(held, old):
+            self.retried[line["key"]] = what
+            what = "healed"
+        setattr(self.changes, what, getattr(self.changes, what) + 1)
 
     def _compare_signatures(self, held: Held, group: Group, signatures: Sequence[Signature | None]) -> None:
         older = self._holdings.chunks[held.chunk].older and not self._rehash
@@ -173,14 +234,16 @@ class Following:
         ):
             self._holdings.sign(held, signatures)  # the size was a part of what is said
         elif self._rehash or not all(map(same_file, before, signatures)):
-            self._looks.append(Look(held, group, signatures))
+            self._looks.append(Look(held, group, said=True))
+            return
         elif before != list(signatures):
             self._holdings.sign(held, signatures)
+        self.changes.kept += held.count
 
     def look(self) -> None:
         """Read the files that may have been replaced; entries whose audio has other contents are replaced.
 
-        A file that cannot be read is that of a gone entry: its row stays.
+        A file that cannot be read is that of a gone entry: its row stays, unless something else is said about it.
         """
         known: dict[int, dict[str, str]] = {}
         reads = (partial(contents, look.group.entries) for look in self._looks)
@@ -188,21 +251,46 @@ class Following:
             number = look.held.chunk
             if number not in known:
                 known = {number: self._holdings.checksums(self._holdings.chunks[number])}
-            lines = [json.loads(line) for line in self._holdings.lines(look.held)]
-            before = [line.get("content") or known[number].get(line["key"]) for line in lines]
-            marks = [old if now is None else now for old, now in zip(before, found, strict=True)]
-            if marks == before:
-                self._holdings.sign(look.held, look.signatures)
-                continue
-            self.changes.kept -= look.held.count
-            self.changes.changed += look.held.count
-            self._replace(look.held, self._replaced(look.group, marks))
+            if look.said:
+                self._compare_contents(look, found, known[number])
+            else:
+                self._compare_all(look, found, known[number])
 
-    def _replaced(self, group: Group, marks: Sequence[str | None]) -> Lines | None:
-        """The lines of a group with other audio; None if all of it is suppressed."""
-        heard = self._screen.heard(group)
-        mark_of = {id(entry): mark for entry, mark in zip(group.entries, marks, strict=True)}
-        return self._lines(heard, [mark_of[id(entry)] for entry in heard.entries]) if heard.entries else None
+    def _compare_contents(self, look: Look, found: Sequence[str | None], known: Mapping[str, str]) -> None:
+        """Replace a group if a file has other bytes.
+
+        Args:
+            look: the group, about which nothing else is said.
+            found: SHA-256 of each file; None if it cannot be read.
+            known: those of the version, by the keys of their lines.
+        """
+        lines = [json.loads(line) for line in self._holdings.lines(look.held)]
+        before = [line.get("content") or known.get(line["key"]) for line in lines]
+        marks = [old if now is None else now for old, now in zip(before, found, strict=True)]
+        if marks == before:
+            self.changes.kept += look.held.count
+            self._holdings.sign(look.held, [signature(entry) for entry in look.group.entries])
+        else:
+            self._replace_heard(look, marks, [mark != old for mark, old in zip(marks, before, strict=True)])
+
+    def _replace_heard(self, look: Look, marks: Sequence[str | None], other_bytes: Sequence[bool]) -> None:
+        """Replace a group with other audio by what of it is not suppressed; all arguments are by its entries."""
+        heard = self._screen.heard(look.group)
+        if not heard.entries:
+            self._suppress(look.held)
+            return
+        pairs = zip(marks, other_bytes, strict=True)
+        facts = dict(zip(map(id, look.group.entries), pairs, strict=True))
+        marked = [facts[id(entry)] for entry in heard.entries]
+        self._replace(look.held, self._lines(heard, [mark for mark, _ in marked]), [other for _, other in marked])
+
+    def _compare_all(self, look: Look, found: Sequence[str | None], known: Mapping[str, str]) -> None:
+        """Replace a group about which other things are said; arguments as of `_compare_contents`."""
+        before = self._holdings.lines_by_name(look.held)
+        lines = self._lines(look.group)
+        old = [before.get(name_of(json.loads(line)["item"]), {"key": ""}) for line in lines.lines]
+        contents_before = [line.get("content") or known.get(line["key"]) for line in old]
+        self._replace(look.held, lines, [now != was for now, was in zip(found, contents_before, strict=True)])
 
     def leave_out(self, policies: Mapping[str, Gone], default: Gone, ids: set[bytes]) -> None:
         """Decide what becomes of the groups that no source lists any more; broken entries go in any case.
@@ -218,7 +306,8 @@ class Following:
         failing: Counter[str] = Counter()
         examples: list[str] = []
         for held in self._missing.values():
-            items = [json.loads(line)["item"] for line in self._holdings.lines(held)]
+            lines = [json.loads(line) for line in self._holdings.lines(held)]
+            items = [line["item"] for line in lines]
             dataset = self._holdings.renamed.get(items[0]["dataset"], items[0]["dataset"])
             names = [item["utterance_id"] for item in items if item["utterance_id"]]
             policy = "remove" if held.bad else policies.get(dataset, default)
@@ -227,9 +316,10 @@ class Following:
                 examples += names[:1]
             elif policy == "keep" and not any(digest16(name) in ids for name in names):
                 self.changes.gone += held.count
+                self.gone.setdefault(items[0]["dataset"], []).extend(line["key"] for line in lines)
             else:
                 self.changes.removed += held.count
-                self._replace(held, None)
+                self._holdings.chunks[held.chunk].changed[held] = None
         if failing:
             raise UserError(_are_gone(failing, examples, policies))
 

@@ -1,15 +1,16 @@
 """The entries that a version holds: in which work unit of `ingest`, what they say, and how their files looked."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of
+from pipelines.records import Receipts, utterance_files
+from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line
-from storage.errors import NotFound
+from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
@@ -93,6 +94,7 @@ class Holdings:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
+        later: receipts of the later steps for the rows of a work unit, by its fingerprint.
         digests: valid digests of work units, whose entries need not be read.
 
     Raises:
@@ -104,6 +106,7 @@ class Holdings:
         store: Store,
         receipts: Sequence[Receipt],
         renamed: Mapping[str, str] = MappingProxyType({}),
+        later: Mapping[str, Sequence[Receipt]] = MappingProxyType({}),
         digests: Mapping[str, Digest] = MappingProxyType({}),
     ) -> None:
         self.store = store
@@ -111,7 +114,9 @@ class Holdings:
         self.groups: dict[bytes, Held] = {}
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
+        self._later = later
         self._entries = lru_cache(RECENT)(self._read_entries)
+        self._rejected = lru_cache(RECENT)(self._read_rejected)
         names = Names()
         reads = (partial(self._read, receipt, digests.get(receipt.fingerprint)) for receipt in receipts)
         for number, (chunk, groups) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
@@ -144,6 +149,36 @@ class Holdings:
     def lines(self, held: Held) -> list[str]:
         """The lines of a group."""
         return self.entries(self.chunks[held.chunk])[held.first : held.end]
+
+    def lines_by_name(self, held: Held) -> dict[str, Line]:
+        """The lines of a group by the names that their entries have now, in order."""
+        lines = [json.loads(line) for line in self.lines(held)]
+        return {self._name(line): line for line in lines}
+
+    def files(self, held: Held) -> dict[str, tuple[str, Signature | None]]:
+        """URI and signature of each file of a group, by the names that their entries have now."""
+        pairs = zip(self.lines(held), self.signatures(held), strict=True)
+        lines = [(json.loads(line), signature) for line, signature in pairs]
+        return {
+            self._name(line): (line["item"]["uri"], signature) for line, signature in lines if line["item"].get("uri")
+        }
+
+    def _name(self, line: Line) -> str:
+        return name_of(asdict(renamed_entry(from_line(line), self.renamed)))
+
+    def rejects(self, held: Held, line: Line) -> bool:
+        """Return whether the version rejects an entry of a group.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
+        return line["kind"] == "bad" or line["key"] in self._rejected(held.chunk)
+
+    def _read_rejected(self, number: int) -> set[str]:
+        """Keys of the entries of a work unit that were rejected in any step."""
+        receipt = self.chunks[number].receipt
+        keys = rejected_keys(self.store, (receipt, *self._later.get(receipt.fingerprint, ())))
+        return {key.hex() for key in keys}
 
     def signatures(self, held: Held) -> list[Signature | None]:
         """The signatures of a group, as of the last look at its files; None = unknown or no file."""
@@ -194,6 +229,43 @@ class Holdings:
         for first, group in _groups([json.loads(line) for line in made.lines]):
             end = first + len(group)
             yield Lines(made.lines[first:end], made.signatures[first:end], made.rights)
+
+
+def name_of(item: Mapping[str, Any]) -> str:
+    """What identifies an entry within its group: its id, or the place of a broken entry without one."""
+    return item.get("utterance_id") or item["source"]
+
+
+def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> Iterator[bytes]:
+    """Yield the key of each reject of these work units; missing and damaged files are passed over.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    files = [file for receipt in receipts for file in receipt.files if file.table == "rejects"]
+    for keys in run_ahead((partial(_keys, store, file.path) for file in files), threads=READERS, depth=2 * READERS):
+        yield from (key for key in keys if key is not None)
+
+
+def _keys(store: Store, path: str) -> list[bytes | None]:
+    try:
+        return read_table(store, path, ["source_key"])["source_key"].to_pylist()
+    except (NotFound, CorruptStore):
+        return []
+
+
+def later_receipts(steps: Receipts) -> dict[str, list[Receipt]]:
+    """Receipts of the later steps for the rows of each work unit of `ingest`, by its fingerprint.
+
+    These steps have one work unit for each file of utterances, in their order.
+    """
+    of_files = [receipt.fingerprint for receipt in steps.get("ingest", ()) for _ in utterance_files([receipt])]
+    found: dict[str, list[Receipt]] = {}
+    for step, receipts in steps.items():
+        if step != "ingest" and len(receipts) == len(of_files):
+            for name, receipt in zip(of_files, receipts, strict=True):
+                found.setdefault(name, []).append(receipt)
+    return found
 
 
 def put_entries(store: Store, fingerprint: str, made: Lines) -> str:

@@ -33,6 +33,7 @@ from pipelines.steps.taking_over import TakenRows
 from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store
+from storage.suppression.lists import list_path
 from storage.suppression.merged import Suppression
 from storage.versions import Version
 from unitlang.audio.playback import no_channel
@@ -89,6 +90,7 @@ class Ingest(TableStep[IngestPayload]):
         planner = Planner(store, step.identity(), config.work_units.items, roots)
         screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
         build.suppression = list(screen.suppression.lists)
+        _check_lists(build)
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
             build.changes = cls._changes(build, planner, screen)
@@ -102,13 +104,14 @@ class Ingest(TableStep[IngestPayload]):
     @classmethod
     def _changes(cls, build: BuildState, planner: Planner, screen: Screen) -> EntryChanges:
         """Plan what differs from the parent version."""
-        receipts = build.parent_receipts(cls.name)
         if build.listed:
             retries, digests = Retries.of(build), read_digests(planner.store, build.parent)
-            cleared = {*build.suppression} <= {*build.parent_suppression}
-            changes = follow(planner, build.config, receipts, screen, retries, digests, cleared=cleared).changes
+            cleared = build.suppression == list(build.parent_suppression)
+            steps = build.parent.steps if build.parent else {}
+            following = follow(planner, build.config, steps, screen, retries, digests, cleared=cleared)
+            build.gone, build.retried, changes = following.gone, following.retried, following.changes
         else:
-            changes = clear(planner, receipts, screen)
+            changes = clear(planner, build.parent_receipts(cls.name), screen)
         changes.suppressed = len(screen.left_out)
         return changes
 
@@ -143,6 +146,15 @@ class Ingest(TableStep[IngestPayload]):
     def crash_rejects(self, store: Store, payload: IngestPayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [_crash_reject(entry) for entry in _entries(store, payload)]
+
+
+def _check_lists(build: BuildState) -> None:
+    """Refuse to go on without a suppression list of the parent version."""
+    if lost := sorted({*build.parent_suppression} - {*build.suppression}):
+        raise UserError(
+            f"{build.session.store.url(list_path(lost[0]))} is missing: the last version was made with this "
+            "suppression list, and without it withdrawn speech would come back; restore it from a copy"
+        )
 
 
 def _entries(store: Store, payload: IngestPayload) -> list[dict[str, Any]]:

@@ -10,12 +10,12 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
-from pipelines.records import IngestPayload
+from pipelines.records import IngestPayload, Receipts
 from pipelines.steps.audio_files import contents
 from pipelines.steps.digests import Digest
 from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
-from pipelines.steps.holdings import Holdings, Lines, put_entries, read_listing
+from pipelines.steps.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
 from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute
 from pipelines.steps.screen import Screen
@@ -121,7 +121,7 @@ def _joined(groups: Iterable[Lines]) -> Lines:
 def follow(
     planner: Planner,
     config: "BuildConfig",
-    receipts: Sequence[Receipt],
+    steps: Receipts,
     screen: Screen,
     retries: Retries,
     digests: Mapping[str, Digest] = MappingProxyType({}),
@@ -133,7 +133,7 @@ def follow(
     Args:
         planner: makes the work units.
         config: of the build.
-        receipts: of `ingest` of the parent version.
+        steps: receipts of the parent version; those of the later steps tell what they rejected.
         screen: leaves out what is suppressed.
         retries: rejects that are tried again.
         digests: valid digests of work units of the parent version.
@@ -144,7 +144,7 @@ def follow(
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, receipts, renamed, digests)
+    planner.holdings = Holdings(planner.store, steps.get("ingest", ()), renamed, later_receipts(steps), digests)
     if not cleared:
         screen.clear(planner.holdings)
     following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)

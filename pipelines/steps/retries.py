@@ -3,16 +3,12 @@
 import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from typing import Self
 
 from pipelines.engine.state import BuildState
 from pipelines.steps.entries import to_line
-from pipelines.steps.holdings import READERS
-from storage.store import Store
-from storage.tables import read_table
-from unitlang.ahead import run_ahead
+from pipelines.steps.holdings import rejected_keys
 
 
 @dataclass(frozen=True)
@@ -36,11 +32,9 @@ class Retries:
         """
         if build.parent is None or not build.config.run.retry_rejects:
             return cls()
-        files = (file for receipt in chain.from_iterable(build.parent.steps.values()) for file in receipt.files)
-        reads = (partial(_keys, build.session.store, file.path) for file in files if file.table == "rejects")
-        return cls(
-            build.parent.number, frozenset(chain.from_iterable(run_ahead(reads, threads=READERS, depth=2 * READERS)))
-        )
+        receipts = chain.from_iterable(build.parent.steps.values())
+        keys = rejected_keys(build.session.store, receipts)
+        return cls(build.parent.number, frozenset(key.hex() for key in keys))
 
     def again(self, lines: Iterable[str]) -> list[str]:
         """Lines of entries; rejected ones get another key, so that no step takes over what it made of them."""
@@ -51,7 +45,3 @@ class Retries:
         if values["kind"] == "bad" or values["key"] not in self.keys:
             return line
         return to_line(values["item"], values.get("content"), self.after, without=values.get("without", ()))
-
-
-def _keys(store: Store, path: str) -> list[str]:
-    return [key.hex() for key in read_table(store, path, ["source_key"])["source_key"].to_pylist() if key]

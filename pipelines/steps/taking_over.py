@@ -153,16 +153,18 @@ def taken_flacs(
     Raises:
         StorageError: the store does not answer.
     """
-    contents = {same_audio(row): name for name, row in wanted.items()}
-    old: dict[str, str] = {}
+    contents: dict[Content, list[str]] = {}
+    for name, row in wanted.items():
+        contents.setdefault(same_audio(row), []).append(name)  # several utterances may be the same audio
+    old: dict[str, list[str]] = {}
     for path in utterances:
         for row in spoken_rows(_rows(store, path)):
-            if name := contents.get(same_audio(row)):
-                old[row["utterance_id"]] = name
+            if names := contents.get(same_audio(row)):
+                old[row["utterance_id"]] = names
     found: dict[str, bytes] = {}
     for path in shards:
-        for name, audio in _examples(store, path, {*old} - {*found}):
-            found.setdefault(old[name], audio)
+        for name, audio in _examples(store, path, {name for name in old if not found.keys() >= {*old[name]}}):
+            found |= dict.fromkeys(old[name], audio)
     return found
 
 

@@ -90,9 +90,11 @@ class Holder:
     Args:
         store: the store.
         kind: what the program does.
+        unfinished: when it leaves work that a later program goes on with.
     """
 
-    def __init__(self, store: Store, kind: Kind) -> None:
+    def __init__(self, store: Store, kind: Kind, unfinished: Unfinished = "never") -> None:
+        self.unfinished = unfinished
         self.path = f"{FOLDER}/{kind}-{uuid4().hex}.json"
         self._store = store
         self._lease = LEASES[kind]
@@ -153,8 +155,10 @@ class Holder:
 
 
 @contextmanager
-def at_work(store: Store, unfinished: Unfinished = "after an error") -> Generator[None]:
+def at_work(store: Store, unfinished: Unfinished = "after an error") -> Generator[Holder]:
     """Keep `echox gc` from removing anything while the program inside adds to a store; wait for one that runs.
+
+    It yields the mark, whose `unfinished` the program may change.
 
     Args:
         store: the store.
@@ -163,23 +167,23 @@ def at_work(store: Store, unfinished: Unfinished = "after an error") -> Generato
     Raises:
         StorageError: the store does not answer or refuses.
     """
-    holder = Holder(store, "work")
+    holder = Holder(store, "work", unfinished)
     holder.put()
     try:
         _wait_for_gc(store, holder)
         holder.keep()
-        yield
+        yield holder
     except BaseException:
         holder.stop()
         with suppress(StorageError):  # another error is under way; the mark of a dead process does not count either
-            holder.take_back() if unfinished == "never" else holder.leave()
+            holder.take_back() if holder.unfinished == "never" else holder.leave()
         raise
     holder.stop()
-    if unfinished == "always":
+    if holder.unfinished == "always":
         holder.leave()
     else:
         holder.take_back()
-    if unfinished == "after an error":
+    if holder.unfinished == "after an error":
         _sweep(store)
 
 

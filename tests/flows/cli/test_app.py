@@ -27,6 +27,7 @@ COMMANDS = {
     "diff",
     "export",
     "gc",
+    "forget",
 }
 
 

@@ -18,6 +18,7 @@ from pipelines.build.verify import verify
 from pipelines.config.build import check_config
 from pipelines.engine.session import Session
 from pipelines.steps import computations
+from storage.approvals import approve
 from storage.collecting.garbage import Garbage
 from storage.collecting.marks import FOLDER, at_work
 from storage.copying.copy import copy_versions
@@ -258,6 +259,29 @@ def test_gc_refuses_while_a_build_runs(growing: Config, run_build: RunBuild) -> 
     assert list(store.list(FOLDER)) == []
 
 
+@pytest.mark.parametrize("place", ["local"], indirect=True)
+@pytest.mark.parametrize("lost", ["data/units", "data/items", "training/s2t", "artifacts/unit_language"])
+def test_a_version_that_lacks_a_file_is_not_committed(
+    growing: Config, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """As if a build slept so long that its mark did not count any more, and `gc` ran meanwhile."""
+    root = Path(growing["store"])
+    monkeypatch.setattr("pipelines.build.commit.needs_look", lambda *_: lose(root / lost))
+    with pytest.raises(StorageError, match=rf"{lost}/.* was removed while this build was running \(1 such files\)"):
+        run_build(growing)
+    monkeypatch.undo()
+    assert version_numbers(Store.open(root)) == []
+    made = run_build(growing)
+    assert list(verify(Store.open(root), made.version)) == []
+
+
+def lose(folder: Path) -> list[str]:
+    """Remove one thing, as `gc` does; there are no points of a review."""
+    path = next(iter(sorted(folder.iterdir())))
+    (path / "card.json" if path.is_dir() else path).unlink()
+    return []
+
+
 def test_the_newest_version_stays(growing: Config, run_build: RunBuild) -> None:
     run_build(growing)
     run_build(other_words(growing))
@@ -273,3 +297,15 @@ def test_the_newest_version_stays(growing: Config, run_build: RunBuild) -> None:
     assert to_expire(store, 2, None) == []
     assert to_expire(store, None, 0) == [1]
     assert to_expire(store, 1, 3600) == []
+
+
+def test_the_version_that_builds_are_compared_with_stays(growing: Config, run_build: RunBuild) -> None:
+    """The two newest versions need a look; until one is approved, gates compare builds with the first."""
+    run_build(growing)
+    for words in (50, 45):
+        run_build({**growing, "unit_language": {"vocab_size": words}, "gates": {"compression": 0.0}})
+    store = Store.open(growing["store"])
+    assert [bool(load(store, number).review) for number in (1, 2, 3)] == [False, True, True]
+    assert to_expire(store, 1, None) == [2]
+    approve(store, load(store, 2))
+    assert to_expire(store, 1, None) == [1]

@@ -15,7 +15,7 @@ from pipelines.build.verify import verify
 from pipelines.config.build import check_config
 from pipelines.diff.compare import compare
 from pipelines.steps import audio_files
-from pipelines.steps.holdings import listing_path
+from storage.receipts import signatures_path
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version
@@ -109,7 +109,7 @@ def older(config: Config, manifest: Path, run_build: RunBuild) -> Version:
     version = run_build(config).version
     store = Store.open(version.store)
     for receipt in version.steps["ingest"]:
-        path = listing_path(receipt.fingerprint)
+        path = signatures_path(receipt.fingerprint)
         values = json.loads(store.get(path))
         del values["rights"]
         store.put(path, json.dumps(values).encode())

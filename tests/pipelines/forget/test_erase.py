@@ -172,6 +172,8 @@ def test_a_trace_in_any_file_is_found(config: Config, run_build: RunBuild, forge
     }
     opened.put(place, made[place])
     assert [file.path for file in traces(config["store"])] == [place]
+    ids = {"clips/clip00", "clips/clip004", "lip004.wav"}
+    assert traces(config["store"], ids) == [], "these only occur inside of other ids"
 
 
 def test_versions_without_the_speech_stay(

@@ -368,3 +368,36 @@ def test_an_unfinished_build_before_the_withdrawal_brings_nothing_back(
     version = latest(Store.open(config["store"]))
     assert version is not None
     assert {row["speaker_id"] for row in rows(version, "utterances").values()} == {"ann", "eve"}
+
+
+def test_a_licence_is_forgotten(
+    config: Config, spoken: Path, run_build: RunBuild, forgetting: Forgetting, tmp_path: Path
+) -> None:
+    rows_ = [json.loads(line) for line in spoken.read_text().splitlines()]
+    for number, row in enumerate(rows_):
+        row["licence"] = ("CC-BY-4.0", "CC-BY-NC-4.0")[number % 4 == 0]
+    spoken.write_text("".join(json.dumps(row) + "\n" for row in rows_))
+    run_build(config)
+    found = forgetting(config["store"], licence="CC-BY-NC-4.0")
+    assert found.utterances == 3
+    assert {row["licence"] for row in rows(found.built.version, "utterances").values()} == {"CC-BY-4.0"}
+    found = forgetting(config["store"], licence="CC-BY-4.0", speaker="bob")
+    assert found.utterances == 3, "an utterance must meet all that is given"
+    is_sound(found.built.version)
+    assert not run_build(config).new
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged"])
+def test_no_build_goes_on_without_a_list(
+    config: Config, run_build: RunBuild, forgetting: Forgetting, fault: str
+) -> None:
+    run_build(config)
+    name = forgetting(config["store"], speaker="bob").new_list
+    path = Path(config["store"]) / "suppressed" / f"{name}.json"
+    data = path.read_bytes()
+    path.unlink() if fault == "missing" else path.write_bytes(data.replace(b"a letter", b"b letter"))
+    with pytest.raises(ValueError, match=f"{name}.json") as raised:
+        run_build(config)
+    assert "restore it from a copy" in str(raised.value)
+    path.write_bytes(data)
+    assert not run_build(config).new

@@ -238,7 +238,7 @@ def planned_units(store: Store, step: Ingest, sources: Sequence[Reader], size: i
     """The work units of a first build."""
     planner = Planner(store, step.identity(), size, roots_of(sources))
     config = BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None)
-    follow(planner, config, (), Screen(Suppression(), lambda _item: ()), Retries(), cleared=True)
+    follow(planner, config, {}, Screen(Suppression(), lambda _item: ()), Retries(), cleared=True)
     return planner.new
 
 
