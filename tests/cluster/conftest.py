@@ -58,7 +58,7 @@ def moto(log: Path) -> Iterator[str]:
     kill(process)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The servers; every process that a test starts inherits what leads to them."""
     folder = tmp_path_factory.mktemp("site")
@@ -78,12 +78,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         prefect.kill()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def speech(site: Site) -> Path:
     return write_speech(site.folder / "speech", 40)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def values(speech: Path) -> Config:
     """A build of some fifteen work units; its longest step, `quantize`, runs on Ray."""
     return {
@@ -96,7 +96,7 @@ def values(speech: Path) -> Config:
     }
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def start(site: Site, values: Config) -> Start:
     """Starts `echox build` into a store, with its steps as jobs of a cluster; `changes` are those of `--set`."""
     numbers = count()
@@ -113,7 +113,7 @@ def start(site: Site, values: Config) -> Start:
     return begin
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def undisturbed(site: Site, start: Start) -> Files:
     """The files of a corpus that nothing disturbed: one process made it, on a disk, without a cluster."""
     store = str(site.folder / "undisturbed")
@@ -122,7 +122,7 @@ def undisturbed(site: Site, start: Start) -> Files:
     return files(store)
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def worker(site: Site) -> Iterator[psutil.Popen]:
     """A Prefect worker of the pool `echox`."""
     command = [sys.executable, "-m", "prefect"]

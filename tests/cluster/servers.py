@@ -3,6 +3,7 @@
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -117,6 +118,7 @@ def ray_cluster() -> Iterator[RayCluster]:
         "temp_dir": str(ray),
     }
     # Jobs look for their cluster's address in its own folder; where it is not, they take any cluster of the machine.
+    handler = signal.getsignal(signal.SIGTERM)  # a node sets its own
     with patch.dict(os.environ, RAY_TMPDIR=str(folder)):
         nodes = Cluster(initialize_head=True, head_node_args=head)
         cluster = RayCluster(nodes, str(nodes.address), f"http://127.0.0.1:{head['dashboard_port']}")
@@ -124,6 +126,7 @@ def ray_cluster() -> Iterator[RayCluster]:
         cluster.add_worker()
         yield cluster
         nodes.shutdown()
+    signal.signal(signal.SIGTERM, handler)
     shutil.rmtree(folder, ignore_errors=True)
 
 
