@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command import Command, Terminal
+from flows.command import Command, Terminal, print_json
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
@@ -37,6 +37,11 @@ Until = Annotated[
 ]
 
 
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show what the build would do, and how much work that is; nothing is written."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="With --dry-run: print the answer as JSON.")]
 Rehash = Annotated[
     bool,
     typer.Option("--rehash", help="Read all known files again, to find those replaced without another size or time."),
@@ -50,6 +55,8 @@ def build(
     ray: RayAddress = None,
     until: Until = None,
     rehash: Rehash = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date. Finished work is skipped.
 
@@ -57,12 +64,37 @@ def build(
     """
     from pipelines.config.build import load_config
 
+    _check_options(until, dry_run=dry_run, as_json=as_json)
     out = Terminal(stderr=True)
     values = load_config(config, [*(changes or ()), *(["run.rehash=true"] if rehash else ())], store)
-    if until is not None:
+    if dry_run:
+        _show_outlook(values, ray, as_json=as_json)
+    elif until is not None:
         _run_until(values, out, until, ray)
     else:
         _report(_build(values, out, ray), out)
+
+
+def _check_options(until: str | None, *, dry_run: bool, as_json: bool) -> None:
+    from pipelines.errors import UserError
+
+    if as_json and not dry_run:
+        raise UserError("--json: only --dry-run prints JSON; `echox inspect STORE --json` has the facts of a version")
+    if dry_run and until is not None:
+        raise UserError("--until: --dry-run always shows all steps; leave one of them out")
+
+
+def _show_outlook(config: "BuildConfig", ray: str | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from flows.report.outlook import outlook_tables
+    from pipelines.outlook.outlook import outlook
+
+    found = outlook(config, ray)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        Terminal().print(outlook_tables(found))
 
 
 def _run_until(config: "BuildConfig", out: Terminal, step: str, ray: str | None) -> None:
@@ -118,7 +150,10 @@ def _report(built: "Built", out: Terminal) -> None:
 
 def _counted(changes: "EntryChanges") -> str:
     """`5 new, 20 kept`, and what else happened to entries."""
-    rare = {"changed": changes.changed, "removed": changes.removed, "gone from the sources but kept": changes.gone}
+    details = {"mended": changes.mended, "rejects before": changes.healed}
+    of_changed = ", ".join(f"{count:,} {name}" for name, count in details.items() if count)
+    changed = f"changed ({of_changed})" if of_changed else "changed"
+    rare = {changed: changes.changed, "removed": changes.removed, "gone from the sources but kept": changes.gone}
     counts = {"new": changes.new, **{name: count for name, count in rare.items() if count}, "kept": changes.kept}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 

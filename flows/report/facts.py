@@ -166,7 +166,9 @@ def learnt_from(version: Version, samples: int, sample_hours: float) -> LearntFr
         "hours": min(sample_hours, came["samples"] / SAMPLE_RATE / 3600),
         "hours_added_since": max(0, samples - known) / SAMPLE_RATE / 3600,
     }
-    return learnt | {"corpus": came["corpus"]} if elsewhere else learnt
+    if elsewhere:
+        learnt["corpus"] = came["corpus"]
+    return learnt
 
 
 def compression_note(hours: float, learnt: LearntFrom | None) -> str:

@@ -21,6 +21,7 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
+from storage.versions import Version
 from unitlang.registry import nearest
 
 
@@ -79,11 +80,20 @@ def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Ge
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    given = take(config, store, parent)
     with Session(store, config.run, ray_address, console) as session:
-        yield BuildState(
-            given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
-        )
+        yield first_state(config, session, parent)
+
+
+def first_state(config: BuildConfig, session: Session, parent: Version | None) -> BuildState:
+    """The state of a build before its first step.
+
+    Raises:
+        UserError, StorageError: as `pipelines.build.given.take`.
+    """
+    given = take(config, session.store, parent)
+    return BuildState(
+        given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
+    )
 
 
 def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:

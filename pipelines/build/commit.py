@@ -58,18 +58,23 @@ def finish(build: BuildState) -> Built:
         StorageError: the store cannot be read or written.
         AssertionError: a step lost or duplicated an utterance.
     """
-    parent = build.parent
     sweep(build.session.store)
-    if parent and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
-        build.steps,
-        build.artifacts,
-        build.specs,
-    ):
-        return Built(parent, False, build.changes)
+    if build.parent is not None and is_up_to_date(build):
+        return Built(build.parent, False, build.changes)
     check_accounts(build.steps)
     check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
     with build.session.console.status("statistics and commit"):
         return Built(_commit(build), True, build.changes)
+
+
+def is_up_to_date(build: BuildState) -> bool:
+    """Whether a build after its last step has made nothing that its parent version lacks."""
+    parent = build.parent
+    return parent is not None and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
+        build.steps,
+        build.artifacts,
+        build.specs,
+    )
 
 
 def _commit(build: BuildState) -> Version:

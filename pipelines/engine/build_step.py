@@ -6,6 +6,7 @@ A `TableStep` computes tables by work units; a `FitStep` fits an artifact to a s
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from pipelines.engine.state import BuildState
@@ -135,4 +136,4 @@ class FitStep(BuildStep):
             return
         same = build.matches_parent(cls.artifact, cls.spec(build))
         kept = build.parent.artifacts.get(cls.artifact) if build.parent and same and not build.config.refit else None
-        build.artifacts[cls.artifact] = kept or cls.fit(build)
+        build.artifacts[cls.artifact] = kept or build.session.fitted(cls.artifact, partial(cls.fit, build))

@@ -1,7 +1,7 @@
 """Run the work units of steps: few in this process, many as Ray Data jobs in one Ray session."""
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from types import TracebackType
@@ -20,6 +20,7 @@ from pipelines.engine.step import Step, WorkUnit
 from pipelines.engine.worker import Worker, pack
 from pipelines.errors import USER_ERRORS
 from pipelines.interruption import interruption
+from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 from unitlang.ahead import run_ahead
@@ -101,6 +102,19 @@ class Session:
                     progress.advance(todo[receipt.fingerprint].seconds)
         return [receipts[work_unit.fingerprint] for work_unit in work_units]
 
+    def fitted(self, kind: str, fit: Callable[[], ArtifactRef]) -> ArtifactRef:
+        """The artifact that `fit` makes.
+
+        Args:
+            kind: kind of the artifact.
+            fit: fits it, unless the store has it already.
+
+        Raises:
+            UserError, StorageError: as `fit`.
+        """
+        del kind
+        return fit()
+
     def _finished(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]]) -> dict[str, Receipt]:
         """Receipts that an unfinished build left in the store."""
         if not work_units:
@@ -134,10 +148,13 @@ class Session:
     def _execute(
         self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
     ) -> Iterator[Receipt | Crash]:
-        cpu_seconds = sum(work_unit.seconds for work_unit in todo) / speed
-        if cpu_seconds < self.config.ray_above_seconds:
+        if not self.needs_ray(todo, speed):
             return map(Computation(step, self.store, self.config.on_crash), todo)
         return self._on_ray(step, todo, speed, gpu)
+
+    def needs_ray(self, todo: Sequence[WorkUnit[Any]], speed: float) -> bool:
+        """Whether work units are computed on Ray, by the CPU seconds that they are estimated to take."""
+        return sum(work_unit.seconds for work_unit in todo) / speed >= self.config.ray_above_seconds
 
     def _on_ray(
         self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool

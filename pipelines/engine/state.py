@@ -1,7 +1,7 @@
 """The state of a build between its steps."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
@@ -27,6 +27,9 @@ class EntryChanges:
         removed: entries of the parent that the new version lacks.
         gone: entries that no source lists any more and that stay.
         kept: unchanged entries, without those that are gone.
+        mended: those of the changed entries whose audio is as before.
+        healed: those of the changed entries that were rejects and are tried again.
+        rejected: those of the new and changed entries that their source shows to be broken.
     """
 
     new: int = 0
@@ -34,6 +37,12 @@ class EntryChanges:
     removed: int = 0
     gone: int = 0
     kept: int = 0
+    mended: int = 0
+    healed: int = 0
+    rejected: int = 0
+
+    def __add__(self, other: "EntryChanges") -> "EntryChanges":
+        return EntryChanges(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass
@@ -48,6 +57,7 @@ class BuildState:
         artifacts: artifacts by kind.
         specs: fingerprint by artifact or step; the result of the parent version is kept while it is unchanged.
         changes: entries against those of the parent version.
+        by_dataset: the same by dataset; known in the process that runs `ingest`.
         taken: work units of `ingest` of the parent version that a new one replaces, by fingerprint.
         origins: origins of the artifacts that were taken from another store, by kind; None = not recorded there.
     """
@@ -61,6 +71,7 @@ class BuildState:
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
+    by_dataset: dict[str, EntryChanges] = field(default_factory=dict[str, EntryChanges])
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:

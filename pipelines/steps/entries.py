@@ -8,11 +8,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
-from pipelines.steps.roots import relative
+from pipelines.steps.roots import Roots, relative
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
@@ -40,11 +41,14 @@ class Admission:
     """Decides what the entries of all sources become: ids are unique, and an entry that its source repeats is a reject.
 
     What it decides depends on the listings alone.
+
+    Args:
+        roots: roots of the datasets.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, roots: Roots = MappingProxyType({})) -> None:
         self.ids: set[bytes] = set()
-        self.names = Names()
+        self.names = Names(roots)
         self._listed: dict[bytes, int] = {}
         self._source = 0
 
@@ -76,15 +80,21 @@ class Names:
     """Names of groups: digests of the dialogue, of the utterance id, or of the place of a broken entry.
 
     The second group that has the same one, the third and so on, have names of their own.
+
+    Args:
+        roots: roots of the datasets, which places start from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, roots: Roots) -> None:
+        self._roots = roots
         self._times: Counter[bytes] = Counter()
 
     def name(self, first: Entry) -> bytes:
         """The name of the next group, by its first entry."""
         dialogue = dialogue_of(first)
-        place = dialogue or first.utterance_id or (first.source if isinstance(first, BadItem) else None)
+        place = dialogue or first.utterance_id
+        if place is None and isinstance(first, BadItem):
+            place = relative(first.source, self._roots.get(first.dataset))
         name = digest16(json.dumps(place))
         self._times[name] += 1
         times = self._times[name]

@@ -5,20 +5,22 @@ make new work units.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
-from pipelines.readers.base import Gone, digest16
+from pipelines.readers.base import BadItem, Gone, digest16
 from pipelines.steps.audio_files import contents
 from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line
 from pipelines.steps.holdings import READERS, Held, Holdings, Lines
 from pipelines.steps.roots import Roots
 from unitlang.ahead import run_ahead
 
+AUDIO = ("uri", "offset_samples", "num_samples", "native", "channel")
+"""Fields of an entry that say which audio it has."""
 SHOWN = 3
 """Examples of gone entries in a message."""
 
@@ -41,30 +43,36 @@ class Following:
         rehash: read all audio files again, whatever their signatures say.
 
     Attributes:
-        changes: counts of entries.
+        by_dataset: counts of entries.
     """
 
     def __init__(self, holdings: Holdings, roots: Roots, *, rehash: bool = False) -> None:
-        self.changes = EntryChanges()
+        self.by_dataset = defaultdict[str, EntryChanges](EntryChanges)
         self._holdings = holdings
         self._missing = dict(holdings.groups)
         self._roots = roots
         self._rehash = rehash
         self._looks: list[Look] = []
 
+    @property
+    def changes(self) -> EntryChanges:
+        """Counts of all entries."""
+        return sum(self.by_dataset.values(), EntryChanges())
+
     def new(self, groups: Iterable[Group]) -> Iterator[Lines]:
         """Yield the lines of groups that the version does not hold; note which others differ."""
         for group in groups:
             held = self._missing.pop(group.name, None)
             lines = self._lines(group)
+            changes = self.by_dataset[_dataset(group)]
             if held is None:
-                self.changes.new += len(lines.lines)
+                changes.new += len(lines.lines)
+                changes.rejected += _broken(group)
                 yield lines
             elif not self._says_the_same(held, group):
-                self.changes.changed += len(lines.lines)
-                self._replace(held, lines)
+                self._change(held, group, lines, same_audio=self._has_the_same_audio(held, lines))
             else:
-                self.changes.kept += held.count
+                changes.kept += held.count
                 self._compare_signatures(held, group, lines.signatures)
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
@@ -82,6 +90,22 @@ class Following:
             stated(map(self._described, group.entries)),
             stated(entry.stated() for entry in group.entries),
         )
+
+    def _change(self, held: Held, group: Group, lines: Lines, *, same_audio: bool) -> None:
+        """Replace a group by what its source says now, and count its entries."""
+        changes = self.by_dataset[_dataset(group)]
+        changes.changed += len(lines.lines)
+        changes.rejected += _broken(group)
+        if rejected := 0 if _broken(group) else self._holdings.rejected(held):
+            changes.healed += min(rejected, len(lines.lines))
+        elif same_audio:
+            changes.mended += len(lines.lines)
+        self._replace(held, lines)
+
+    def _has_the_same_audio(self, held: Held, lines: Lines) -> bool:
+        """Whether the new lines name the same audio as the old ones, in files that look the same."""
+        before, after = ([_audio(line) for line in of] for of in (self._holdings.lines(held), lines.lines))
+        return before == after and self._holdings.signatures(held) == list(lines.signatures)
 
     def _replace(self, held: Held, lines: Lines | None) -> None:
         self._holdings.chunks[held.chunk].changed[held] = lines
@@ -110,9 +134,8 @@ class Following:
             if marks == before:
                 self._holdings.sign(look.held, look.signatures)
                 continue
-            self.changes.kept -= look.held.count
-            self.changes.changed += look.held.count
-            self._replace(look.held, self._lines(look.group, marks))
+            self.by_dataset[_dataset(look.group)].kept -= look.held.count
+            self._change(look.held, look.group, self._lines(look.group, marks), same_audio=False)
 
     def leave_out(self, policies: Mapping[str, Gone], default: Gone, ids: set[bytes]) -> None:
         """Decide what becomes of the groups that no source lists any more; broken entries go in any case.
@@ -130,18 +153,34 @@ class Following:
         for held in self._missing.values():
             items = [json.loads(line)["item"] for line in self._holdings.lines(held)]
             dataset = self._holdings.renamed.get(items[0]["dataset"], items[0]["dataset"])
+            changes = self.by_dataset[dataset]
             names = [item["utterance_id"] for item in items if item["utterance_id"]]
             policy = "remove" if held.bad else policies.get(dataset, default)
             if policy == "fail":
                 failing[dataset] += held.count
                 examples += names[:1]
             elif policy == "keep" and not any(digest16(name) in ids for name in names):
-                self.changes.gone += held.count
+                changes.gone += held.count
             else:
-                self.changes.removed += held.count
+                changes.removed += held.count
                 self._replace(held, None)
         if failing:
             raise UserError(_are_gone(failing, examples, policies))
+
+
+def _dataset(group: Group) -> str:
+    return group.entries[0].dataset
+
+
+def _broken(group: Group) -> int:
+    """Number of entries that their source shows to be broken."""
+    return sum(isinstance(entry, BadItem) for entry in group.entries)
+
+
+def _audio(line: str) -> tuple[object, ...]:
+    """What a line says about the audio of its entry."""
+    item = json.loads(line)["item"]
+    return tuple(item.get(name) for name in AUDIO)
 
 
 def _are_gone(failing: Counter[str], examples: Sequence[str], policies: Mapping[str, Gone]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipelines.readers.base import Item
 from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
+from pipelines.steps.roots import Roots
 from storage.errors import NotFound
 from storage.receipts import Receipt
 from storage.records import to_json
@@ -90,13 +91,20 @@ class Holdings:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
+        roots: roots of the datasets, by their new names.
+        rejects: files of rejects by fingerprint of the work unit of `ingest` that their entries are in.
 
     Raises:
         StorageError: the lists of entries cannot be read.
     """
 
     def __init__(
-        self, store: Store, receipts: Sequence[Receipt], renamed: Mapping[str, str] = MappingProxyType({})
+        self,
+        store: Store,
+        receipts: Sequence[Receipt],
+        renamed: Mapping[str, str] = MappingProxyType({}),
+        roots: Roots = MappingProxyType({}),
+        rejects: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.store = store
         self.renamed = renamed
@@ -104,7 +112,9 @@ class Holdings:
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
         self._entries = lru_cache(RECENT)(self._read_entries)
-        names = Names()
+        self._rejects = rejects
+        self._rejected = lru_cache(RECENT)(self._read_rejected)
+        names = Names(roots)
         reads = (partial(self._read, receipt) for receipt in receipts)
         for number, (chunk, lines) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
             self.chunks.append(chunk)
@@ -157,6 +167,19 @@ class Holdings:
             pairs = zip(table["source_key"].to_pylist(), table["checksum"].to_pylist(), strict=True)
             found |= {key.hex(): checksum for key, checksum in pairs if checksum}
         return found
+
+    def rejected(self, held: Held) -> int:
+        """Number of entries of a group that are rejects."""
+        keys = self._rejected(self.chunks[held.chunk].receipt.fingerprint)
+        lines = [json.loads(line) for line in self.lines(held)]
+        return sum(line["kind"] == "bad" or line["key"] in keys for line in lines)
+
+    def _read_rejected(self, fingerprint: str) -> set[str]:
+        paths = self._rejects.get(fingerprint, ())
+        found = [
+            key for path in paths for key in read_table(self.store, path, ["source_key"])["source_key"].to_pylist()
+        ]
+        return {key.hex() for key in found if key is not None}
 
     def replaced(self, chunk: Chunk) -> Lines:
         """The lines and signatures of a work unit after its changes."""

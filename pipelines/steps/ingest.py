@@ -26,7 +26,7 @@ from pipelines.steps.audio_files import FileFacts
 from pipelines.steps.holdings import entries_path
 from pipelines.steps.planning import Planner, follow, left_out
 from pipelines.steps.roots import Roots, absolute, roots_of
-from pipelines.steps.taking_over import TakenRows
+from pipelines.steps.taking_over import TakenRows, rejects_of
 from storage.schemas import table_of
 from storage.store import Store
 from storage.versions import Version
@@ -83,8 +83,8 @@ class Ingest(TableStep[IngestPayload]):
         planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
         same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
         with build.session.console.status("listing the sources"):
-            following = follow(planner, config, build.parent_receipts(cls.name))
-            build.changes = following.changes
+            following = follow(planner, config, build.parent_receipts(cls.name), rejects_of(build))
+            build.changes, build.by_dataset = following.changes, dict(following.by_dataset)
             keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
             if following.changes.gone and not keeps_rows:
                 raise UserError(left_out(following.changes.gone))

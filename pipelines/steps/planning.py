@@ -1,8 +1,9 @@
 """Plan the work units of `ingest`: chunks of entries, of which only those that differ are computed."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
@@ -112,17 +113,28 @@ def _joined(groups: Iterable[Lines]) -> Lines:
     return Lines(lines, signatures)
 
 
-def follow(planner: Planner, config: "BuildConfig", receipts: Sequence[Receipt]) -> Following:
+def follow(
+    planner: Planner,
+    config: "BuildConfig",
+    receipts: Sequence[Receipt],
+    rejects: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
+
+    Args:
+        planner: plans the work units.
+        config: configuration of the build.
+        receipts: the work units of the parent version.
+        rejects: files of rejects by the fingerprint of each of them.
 
     Raises:
         UserError: a source cannot be read, or entries are gone that must not be.
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, receipts, renamed)
+    planner.holdings = Holdings(planner.store, receipts, renamed, planner.roots, rejects)
     following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
-    admission = Admission()
+    admission = Admission(planner.roots)
     for position, source in enumerate(config.sources):
         planner.add(following.new(admission.groups(read_source(source, position))))
     following.look()

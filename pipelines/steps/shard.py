@@ -132,6 +132,7 @@ class EarlierShards:
     """The shards of the parent version: which work units they hold, and what can be taken from them.
 
     A shard of an older program does not say what it holds; all of them together hold the work units that no other does.
+    A shard may name files of a still earlier version, where a work unit was written anew with the same contents.
     """
 
     def __init__(self, build: BuildState) -> None:
@@ -140,7 +141,8 @@ class EarlierShards:
         files = utterance_files(build.parent_receipts("ingest"))
         words = [receipt.files[0].path for receipt in build.parent_receipts("encode")]
         everything = {(file.path, path) for file, path in zip(files, words, strict=True)}
-        stated = {receipt.fingerprint: _stated(receipt) for receipt in self._receipts}
+        now = {_contents(path): path for path, _ in everything}
+        stated = {receipt.fingerprint: _stated(receipt, now) for receipt in self._receipts}
         rest = everything - {paths for held in stated.values() for paths in held or ()}
         self._holds = {name: rest if held is None else held for name, held in stated.items()}
         self._shards: dict[str, list[Receipt]] = {}
@@ -184,9 +186,15 @@ class EarlierShards:
         return Spoken(utterances=list(paths), shards=files)
 
 
-def _stated(receipt: Receipt) -> set[Paths] | None:
+def _stated(receipt: Receipt, now: Mapping[str, str]) -> set[Paths] | None:
+    """The work units that a shard says it holds; `now` has the paths of the version by `_contents`."""
     held = statistics_of(receipt).get("holds")
-    return None if held is None else {(utterances, words) for utterances, words in held}
+    return None if held is None else {(now.get(_contents(path), path), words) for path, words in held}
+
+
+def _contents(path: str) -> str:
+    """The checksums in the name of a file, without the name of its work unit."""
+    return path.rpartition("/")[2].partition("-")[2] or path
 
 
 def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:

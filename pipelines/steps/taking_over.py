@@ -57,6 +57,19 @@ def units_files(build: BuildState) -> dict[str, UnitsFiles]:
     }
 
 
+def rejects_of(build: BuildState) -> dict[str, list[str]]:
+    """Files of the rejects of each work unit of `ingest` of the parent version, by its fingerprint.
+
+    They are those of `ingest` and of `quantize`.
+    """
+    quantized = {path: files["rejects"] for path, files in units_files(build).items()}
+    found: dict[str, list[str]] = {}
+    for receipt in build.parent_receipts("ingest"):
+        paths = [_rejects(receipt), *(quantized.get(file.path) for file in utterance_files([receipt]))]
+        found[receipt.fingerprint] = [path for path in paths if path is not None]
+    return found
+
+
 def _rejects(receipt: Receipt) -> str | None:
     return next((file.path for file in receipt.files if file.table == "rejects"), None)
 
