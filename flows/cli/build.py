@@ -37,6 +37,15 @@ Until = Annotated[
 ]
 
 
+Recompute = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recompute",
+        metavar="STEP",
+        autocompletion=_complete,
+        help="Do the work of this step again where an earlier revision of the program did it. Repeatable.",
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Show what the build would do, and how much work that is; nothing is written."),
@@ -55,6 +64,7 @@ def build(
     ray: RayAddress = None,
     until: Until = None,
     rehash: Rehash = False,
+    recompute: Recompute = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -66,7 +76,8 @@ def build(
 
     _check_options(until, dry_run=dry_run, as_json=as_json)
     out = Terminal(stderr=True)
-    values = load_config(config, [*(changes or ()), *(["run.rehash=true"] if rehash else ())], store)
+    asked = [*(["run.rehash=true"] if rehash else ()), *([f"recompute={recompute}"] if recompute else ())]
+    values = load_config(config, [*(changes or ()), *asked], store)
     if dry_run:
         _show_outlook(values, ray, as_json=as_json)
     elif until is not None:

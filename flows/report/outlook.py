@@ -78,6 +78,12 @@ def _lines(found: Outlook) -> Iterator[str]:
         yield f"the lengths of {found.estimated:,} entries are estimated by the mean of their dataset"
     if found.fits:
         yield f"fits anew: {', '.join(found.fits)}"
+    for work in found.earlier:
+        yield (
+            f"{work.step}: {work.work_units:,} work units ({work.hours:,.3f} h) stay as an earlier revision made them, "
+            f"this program has revision {work.revision}; --recompute {work.step} makes them again, in about "
+            f"{work.core_hours:,.3f} core hours"
+        )
     if found.known_rejects > found.max_rejects:
         yield (
             f"max_reject_ratio: {found.known_rejects:,} rejects are known so far, {found.max_rejects:,} are allowed; "

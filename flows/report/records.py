@@ -99,7 +99,8 @@ class SourceFacts(TypedDict):
 class Lineage(TypedDict):
     """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages.
 
-    `not_run` names the steps that did not exist when the version was built.
+    `not_run` names the steps that did not exist when the version was built. `revisions` counts the work units of each
+    step by the revision that made them, or by `not recorded`.
     """
 
     artifacts: dict[str, str]
@@ -109,6 +110,7 @@ class Lineage(TypedDict):
     sources: list[SourceFacts]
     work_units: dict[str, int]
     not_run: list[str]
+    revisions: dict[str, dict[str, int]]
     packages: dict[str, str]
 
 

@@ -180,4 +180,4 @@ def came_with(
 
 def recorded_config(config: BuildConfig) -> dict[str, Any]:
     """The fields of the config that affect the corpus, as JSON values."""
-    return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio", "gates"})
+    return config.model_dump(mode="json", exclude={"store", "run", "refit", "recompute", "max_reject_ratio", "gates"})

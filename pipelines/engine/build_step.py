@@ -4,7 +4,7 @@ A `TableStep` computes tables by work units; a `FitStep` fits an artifact to a s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -97,15 +97,26 @@ class TableStep(Step[PayloadT], BuildStep):
     def run(cls, build: BuildState) -> None:
         """See `BuildStep.run`."""
         plan = cls.plan(build)
-        made = build.session.run(
-            plan.step,
-            plan.work_units,
-            speed=plan.speed,
-            known=build.parent_receipts(cls.name),
-            gpu=plan.gains_by_gpu,
-        )
-        build.steps[cls.name] = [*plan.kept, *made]
+        parent = build.parent_receipts(cls.name)
+        older = {} if build.recomputes(cls.name) else made_earlier(plan.work_units, parent)
+        stays = [unit for unit in plan.work_units if unit.fingerprint in older]
+        build.session.tell_earlier(plan.step, stays, plan.speed)
+        todo = [unit for unit in plan.work_units if unit.fingerprint not in older]
+        made = build.session.run(plan.step, todo, speed=plan.speed, known=parent, gpu=plan.gains_by_gpu)
+        found = older | {unit.fingerprint: receipt for unit, receipt in zip(todo, made, strict=True)}
+        build.steps[cls.name] = [*plan.kept, *(found[unit.fingerprint] for unit in plan.work_units)]
         cls.check(build)
+
+
+def made_earlier(work_units: Iterable[WorkUnit[Any]], receipts: Iterable[Receipt]) -> dict[str, Receipt]:
+    """Receipts of the work units that only an earlier revision of the step has done, by their present fingerprints."""
+    known = {receipt.fingerprint: receipt for receipt in receipts}
+    found: dict[str, Receipt] = {}
+    for unit in work_units:
+        name = next((name for name in (unit.fingerprint, *unit.earlier) if name in known), unit.fingerprint)
+        if name != unit.fingerprint:
+            found[unit.fingerprint] = known[name]
+    return found
 
 
 class FitStep(BuildStep):

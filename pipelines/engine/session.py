@@ -25,6 +25,8 @@ from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 from unitlang.ahead import run_ahead
 
+log = logging.getLogger(__name__)
+
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
 CLUSTER_PATIENCE_SECONDS = 900
@@ -114,6 +116,27 @@ class Session:
         """
         del kind
         return fit()
+
+    def tell_earlier(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]], speed: float) -> None:
+        """Say which work units stay as an earlier revision of the step made them, and what the present one would cost.
+
+        Args:
+            step: the step.
+            work_units: those that stay.
+            speed: approximate seconds of audio that one core processes per second.
+        """
+        if work_units:
+            hours = sum(work_unit.seconds for work_unit in work_units) / 3600
+            log.warning(
+                "%s: %s work units (%.3f h) stay as an earlier revision made them, this program has revision %s; "
+                "--recompute %s makes them again, in about %.3f core hours",
+                step.name,
+                f"{len(work_units):,}",
+                hours,
+                step.revision,
+                step.name,
+                hours / speed,
+            )
 
     def _finished(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]]) -> dict[str, Receipt]:
         """Receipts that an unfinished build left in the store."""

@@ -12,7 +12,7 @@ from pipelines.build.parent import parent_of
 from pipelines.config.build import BuildConfig
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.outlook.overlay import overlaid
-from pipelines.outlook.prediction import Prediction, StepOutlook
+from pipelines.outlook.prediction import EarlierWork, Prediction, StepOutlook
 from pipelines.steps import steps
 from storage.store import Store
 from storage.uris import parse_uri
@@ -32,6 +32,7 @@ class Outlook:
         max_rejects: number of rejects from which the build would commit nothing.
         fits: kinds of the artifacts that would be fitted; the time of that is not counted.
         steps: the steps that would have work.
+        earlier: work that stays as an earlier revision of the program did it.
         estimated: number of new and changed entries whose length is that of the mean of their dataset.
     """
 
@@ -44,6 +45,7 @@ class Outlook:
     max_rejects: int
     fits: list[str]
     steps: list[StepOutlook]
+    earlier: list[EarlierWork]
     estimated: int
 
 
@@ -83,6 +85,7 @@ def _of(config: BuildConfig, state: BuildState, session: Prediction) -> Outlook:
         max_rejects=int(config.max_reject_ratio * entries),
         fits=session.fits,
         steps=session.steps,
+        earlier=session.earlier,
         estimated=session.lengths.estimated,
     )
 

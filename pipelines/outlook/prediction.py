@@ -69,6 +69,25 @@ class StepOutlook:
     ray: RayRequest | None
 
 
+@dataclass(frozen=True)
+class EarlierWork:
+    """Work that stays as an earlier revision of a step did it.
+
+    Attributes:
+        step: name of the step.
+        revision: its revision in this program.
+        work_units: number of work units that stay.
+        hours: their audio.
+        core_hours: time that one core would take to do them again, roughly.
+    """
+
+    step: str
+    revision: int
+    work_units: int
+    hours: float
+    core_hours: float
+
+
 class Prediction(Session):
     """Predicts the work of the steps of a build.
 
@@ -80,6 +99,7 @@ class Prediction(Session):
 
     Attributes:
         steps: the steps that have work.
+        earlier: the steps of which an earlier revision did some of the work that stays.
         fits: kinds of the artifacts that would be fitted.
         rejects: known rejects of `ingest` in the work units to compute.
         lengths: lengths of entries.
@@ -88,6 +108,7 @@ class Prediction(Session):
     def __init__(self, store: Store, config: BuildConfig, ray_address: str | None, parent: Version | None) -> None:
         super().__init__(store, config.run, ray_address, Console(quiet=True))
         self.steps: list[StepOutlook] = []
+        self.earlier: list[EarlierWork] = []
         self.fits: list[str] = []
         self.rejects = 0
         self.lengths = Lengths(parent.steps["ingest"] if parent else ())
@@ -103,6 +124,12 @@ class Prediction(Session):
         receipts = super().run(step, work_units, **how)
         self._rows |= {file.path: file.rows for file in _files(receipts)}
         return receipts
+
+    @override
+    def tell_earlier(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]], speed: float) -> None:
+        if work_units:
+            hours = sum(work_unit.seconds for work_unit in work_units) / 3600
+            self.earlier.append(EarlierWork(step.name, step.revision, len(work_units), hours, hours / speed))
 
     @override
     def fitted(self, kind: str, fit: Callable[[], ArtifactRef]) -> ArtifactRef:

@@ -81,13 +81,15 @@ class Ingest(TableStep[IngestPayload]):
         """
         step, config = cls.configured(build), build.config
         planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
-        same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
+        spec, *earlier = specs_of(step, config.work_units.items)
+        same = build.matches_parent(cls.name, spec, earlier)
         with build.session.console.status("listing the sources"):
             following = follow(planner, config, build.parent_receipts(cls.name), rejects_of(build))
             build.changes, build.by_dataset = following.changes, dict(following.by_dataset)
-            keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
+            anew = build.recomputes(cls.name)
+            keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent, anew=anew))
             if following.changes.gone and not keeps_rows:
-                raise UserError(left_out(following.changes.gone))
+                raise UserError(left_out(following.changes.gone, recompute=anew))
             work_units = [*(planner.changed() if same else planner.regrouped(keeps_rows)), *planner.new]
         build.taken = {unit.fingerprint: list(unit.payload.get("taken", ())) for unit in work_units}
         return Plan(step, work_units, SPEED, kept=planner.kept() if same else ())
@@ -312,8 +314,19 @@ def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
-def keeps_rows_of(step: Ingest, parent: Version) -> bool:
-    """Return whether the rows of a version are those of this step, although it groups them in another way."""
+def keeps_rows_of(step: Ingest, parent: Version, *, anew: bool) -> bool:
+    """Return whether the rows of a version are those of this step, although it groups them in another way.
+
+    Args:
+        step: the configured step.
+        parent: the version.
+        anew: rows of earlier revisions of the step do not count.
+    """
     minutes, items = (parent.config["work_units"][name] for name in ("minutes", "items"))
-    spec = fingerprint(*replace(step, minutes=minutes).identity(), items)
-    return parent.lineage["specs"].get(step.name) == spec
+    specs = specs_of(replace(step, minutes=minutes), items)
+    return parent.lineage["specs"].get(step.name) in (specs[:1] if anew else specs)
+
+
+def specs_of(step: Ingest, items: int) -> list[str]:
+    """Fingerprints of the configuration of this step and its earlier revisions; `items` is the size of a chunk."""
+    return [fingerprint(*identity, items) for identity in (step.identity(), *step.earlier_identities())]

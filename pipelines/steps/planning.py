@@ -144,9 +144,10 @@ def follow(
     return following
 
 
-def left_out(count: int) -> str:
+def left_out(count: int, *, recompute: bool) -> str:
     """The message of a build that would have to read files that are gone."""
+    anew = "recompute: ingest reads" if recompute else "features: with another frame grid, ingest reads"
     return (
-        f"features: with another frame grid all speech is ingested anew, but the sources no longer list {count} "
-        "entries of the corpus; bring them back, or set `gone: remove`"
+        f"{anew} all speech again, but the sources no longer list {count} entries of the corpus; bring them back, "
+        "or set `gone: remove`"
     )

@@ -58,6 +58,7 @@ class Quantize(TableStep[QuantizePayload]):
         roots, sources = roots_of(build.config.sources), sources_of(build)
         parent = build.parent
         same = parent is not None and parent.artifacts["quantizer"].fingerprint == step.quantizer
+        takes = same and not build.recomputes(cls.name)
         before = units_files(build)
         work_units = [
             step.work_unit(
@@ -65,7 +66,7 @@ class Quantize(TableStep[QuantizePayload]):
                 QuantizePayload(
                     path=file.path,
                     roots=roots,
-                    taken=[before[source.path] for source in sources[file.path] if source != file and same],
+                    taken=[before[source.path] for source in sources[file.path] if source != file and takes],
                 ),
                 file.seconds,
             )

@@ -83,8 +83,11 @@ class Shard(TableStep[ShardPayload]):
         """See `TableStep.plan`; shards of the parent version stay while all that they hold stays."""
         step = cls(build.config.shards.model_dump(mode="json"))
         language = build.artifacts["unit_language"].fingerprint
-        _, revision, values = step.identity()
-        same = build.matches_parent(cls.name, fingerprint(build.specs["ingest"], revision, values, language))
+        spec, *older = (
+            fingerprint(build.specs["ingest"], revision, values, language)
+            for _, revision, values in (step.identity(), *step.earlier_identities())
+        )
+        same = build.matches_parent(cls.name, spec, older)
         earlier = EarlierShards(build)
         words = [receipt.files[0] for receipt in build.steps["encode"]]
         parts = shuffled([Part(*pair) for pair in zip(build.utterance_files, words, strict=True)], step)
@@ -94,7 +97,8 @@ class Shard(TableStep[ShardPayload]):
         new = without(todo, {part.paths for group in mended for part in group})
         groups = [*mended, *plan(step, new)]
         roots = roots_of(build.config.sources)
-        work_units = [step.work_unit_of(group, roots, earlier.spoken(group)) for group in groups]
+        anew = build.recomputes(cls.name) and not same
+        work_units = [step.work_unit_of(group, roots, earlier.spoken(() if anew else group)) for group in groups]
         return Plan(step, work_units, SPEED, kept=kept)
 
     def work_unit_of(self, parts: Sequence["Part"], roots: Roots, taken: Spoken) -> WorkUnit[ShardPayload]:
