@@ -4,13 +4,15 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from echox.errors import EchoxError
 from unitlang.urls import redacted
 
 if TYPE_CHECKING:
+    from echox.data.corpus import Corpus
     from echox.recipes.folder import RunFolder
+    from echox.recipes.stage import Stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +58,21 @@ def check(request: TrainingRequest) -> None:
         EchoxError: stage, settings, architecture, data or source models do not fit; names the field and the remedy.
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
+    from echox.recipes.folder import open_sources
+
+    stage, corpus = check_without_sources(request)
+    check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
+
+
+def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, Any, Any]], Corpus]":
+    """Check all of a request but its source models, which may not be trained yet; return its stage and corpus.
+
+    Raises:
+        EchoxError: stage, settings, architecture or data do not fit; names the field and the remedy.
+        StorageError: there is no such corpus, or it is a candidate that nobody approved.
+    """
     from echox.architectures import load_architecture
     from echox.data.corpus import Corpus, hold_out
-    from echox.recipes.folder import open_sources
     from echox.recipes.settings import load_settings
     from echox.stages import stage_class
     from storage.approvals import check_trainable
@@ -69,8 +83,8 @@ def check(request: TrainingRequest) -> None:
     load_architecture(request.architecture)
     corpus = Corpus.open(request.corpus)
     check_trainable(corpus.store, corpus.version)
-    hold_out(corpus, stage.table, config.data.valid_fraction)
-    check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
+    hold_out(corpus, stage.table, config.data.valid_fraction, stage.fed_by)
+    return stage, corpus
 
 
 def _check_no_secret(request: TrainingRequest) -> None:

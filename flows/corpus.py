@@ -8,11 +8,12 @@ import httpx
 from prefect import flow, task
 from prefect.cache_policies import INPUTS, RUN_ID
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed
+from prefect.states import Cancelled
 from prefect.tasks import Task
 
-from flows.artifacts import publish_artifacts
+from flows.artifacts import changes_of, in_words, publish_artifacts, publish_failure
 from flows.cancellation import cancellation_watched, owner, stop_jobs
 from flows.command import Terminal
 from flows.relay import errors_shown, relayed
@@ -46,7 +47,8 @@ class Summary(TypedDict):
     Attributes:
         corpus: STORE@VERSION.
         new: whether this build made the version.
-        changes: numbers of entries against the version before: new, changed, removed, gone, kept.
+        changes: numbers of entries against the version before: new, changed, mended, healed, gone, removed, kept,
+            rejected.
         version: number of the version.
         store: URI of the store.
         status: `accepted`, `candidate` or `approved`.
@@ -80,7 +82,11 @@ def worth_trying_again(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) 
 def run_step(step: str, handover: Values, run: RunStep) -> Values:
     """Run one step of a build. A flow run that is started again skips the finished steps."""
     with relayed():
-        return run(Handover(**handover), step).to_dict()
+        try:
+            return run(Handover(**handover), step).to_dict()
+        except USER_ERRORS as error:
+            publish_failure(step, error)
+            raise
 
 
 def run_build(config: BuildConfig, ray: str | None) -> Built:
@@ -98,11 +104,12 @@ def run_build(config: BuildConfig, ray: str | None) -> Built:
 
 
 @task(name="report")
-def publish(done: Built) -> Summary:
-    """Write the report into the store, and publish the artifacts in the UI."""
+def publish(done: Built, config: BuildConfig) -> Summary:
+    """Write the report into the store, say what has changed, and publish the artifacts in the UI."""
     store = Store.open(done.version.store)
-    found = facts(store, done.version)
-    publish_artifacts(found, leave_report(store, found))
+    found, changes = facts(store, done.version), changes_of(done, config)
+    publish_artifacts(found, leave_report(store, found), changes)
+    get_run_logger().info("%s", in_words(changes))
     return {
         "corpus": done.version.uri,
         "new": done.new,
@@ -121,7 +128,7 @@ def publish(done: Built) -> Summary:
     on_cancellation=[stop_jobs],
     on_crashed=[stop_jobs],
 )
-def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Summary]:
+def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State[Any]:
     """Build a corpus, or bring it up to date. A version that fails a gate ends in the state `NeedsALook`.
 
     Args:
@@ -134,10 +141,42 @@ def build_corpus(config: BuildConfig, ray: str | None = None) -> Summary | State
     """
     with errors_shown():
         checked = check_config(config.model_dump(mode="json", exclude_unset=True), "parameters", Path.cwd())
-        summary = publish(run_build(checked, ray))
+        summary = publish(run_build(checked, ray), checked)
     if summary["status"] == "candidate":
-        return Completed(name=NEEDS_A_LOOK, message=shown("; ".join(summary["review"])), data=summary)
+        return needs_a_look(HeldBack(shown("; ".join(summary["review"])), summary))
     return summary
+
+
+class HeldBack(UserError):  # noqa: N818 - reads as what it says
+    """A build whose version a person must approve.
+
+    Args:
+        message: what to look at.
+        summary: what the build made.
+    """
+
+    def __init__(self, message: str, summary: Summary) -> None:
+        super().__init__(message)
+        self.summary = summary
+
+
+def needs_a_look(held: HeldBack) -> State[Any]:
+    """The state of a run that waits for a person.
+
+    The UI colours states by their type. A build that is held back is neither green as `Completed` nor red as `Failed`.
+    Prefect raises what such a state holds, so it is an error.
+    """
+    return Cancelled(name=NEEDS_A_LOOK, message=str(held), data=held)
+
+
+def summary_of(state: State[Any]) -> Summary | HeldBack:
+    """The summary of a build that has ended, or that it is held back.
+
+    Raises:
+        Exception: the error that the build ended with.
+    """
+    found: Any = state.result(raise_on_failure=state.name != NEEDS_A_LOOK)
+    return found
 
 
 def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
@@ -148,7 +187,8 @@ def build_as_flow(config: BuildConfig, ray: str | None) -> Built:
     """
     check_server()
     state: State[Any] = build_corpus(config, ray, return_state=True)
-    summary: Summary = state.result()
+    found = summary_of(state)
+    summary = found.summary if isinstance(found, HeldBack) else found
     version = resolve(summary["corpus"])[1]
     return Built(version, summary["new"], EntryChanges(**summary["changes"]))
 

@@ -5,12 +5,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
 from flows.cancellation import cancellation_watched, owner, stop_jobs
-from flows.corpus import NEEDS_A_LOOK, Summary, build_corpus, worth_trying_again
-from flows.relay import relayed
-from pipelines.cluster.training import TrainingConfig, train_stage
+from flows.corpus import HeldBack, Summary, build_corpus, needs_a_look, summary_of, worth_trying_again
+from flows.relay import errors_shown, relayed
+from pipelines.cluster.training import TrainingConfig, check_training, train_stage
 from pipelines.config.build import BuildConfig
 
 RETRY_SECONDS = 60
@@ -33,7 +32,12 @@ def train_echox(corpus: str, training: TrainingConfig, ray: str | None = None) -
         training: which stages, how and where.
         ray: `http://HOST:PORT` of a Ray cluster's job server, or `HOST:PORT` of the cluster; otherwise a Ray of the
             machine that this flow runs on.
+
+    Raises:
+        EchoxError, StorageError: as `check_training`, before anything is trained.
     """
+    with errors_shown():
+        check_training(training, corpus)
     runs = [train_one(training, stage, corpus, ray) for stage in training.stages]
     rows = [{"run": run["name"], "steps": run["steps"], **run["metrics"]} for run in runs]
     create_table_artifact(rows, key="training", description=f"Last validation of each stage on {corpus}")
@@ -41,7 +45,7 @@ def train_echox(corpus: str, training: TrainingConfig, ray: str | None = None) -
 
 
 @flow(name="refresh", flow_run_name="refresh {config.store}")
-def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = None) -> Summary | State[Summary]:
+def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = None) -> Summary | State[Any]:
     """Build; train if a new version came out that no person needs to look at.
 
     Args:
@@ -50,9 +54,9 @@ def refresh(config: BuildConfig, training: TrainingConfig, ray: str | None = Non
         ray: as of `build-corpus` and `train-echox`.
     """
     state: State[Any] = build_corpus(config, ray, return_state=True)
-    summary: Summary = state.result()
-    if state.name == NEEDS_A_LOOK:
-        return Completed(name=NEEDS_A_LOOK, message=state.message, data=summary)
+    summary = summary_of(state)
+    if isinstance(summary, HeldBack):
+        return needs_a_look(summary)
     if summary["new"]:
         train_echox(summary["corpus"], training, ray)
     return summary

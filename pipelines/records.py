@@ -3,6 +3,7 @@
 `storage.schemas` describes the tables. Names state whether lengths are in samples (at 16 kHz), frames or seconds.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypeVar, cast
@@ -32,6 +33,7 @@ class UtteranceRow(TypedDict):
 
     Attributes:
         channel: of the audio, from 0; None or missing: all channels, mixed.
+        licence: of the recording; None or missing: not known. So are attribution, consent and source_url.
     """
 
     utterance_id: str
@@ -51,6 +53,10 @@ class UtteranceRow(TypedDict):
     checksum: str | None
     source_key: bytes
     channel: NotRequired[int | None]
+    licence: NotRequired[str | None]
+    attribution: NotRequired[str | None]
+    consent: NotRequired[str | None]
+    source_url: NotRequired[str | None]
 
 
 class SpokenRow(UtteranceRow):
@@ -127,10 +133,12 @@ class QuantizePayload(FilePayload):
     """Payload of `quantize`.
 
     Attributes:
+        duplicates: ids of utterances to reject because another one, whose id is the value, has the same audio.
         taken: files of earlier work units whose units are taken over where the audio is the same.
     """
 
     taken: NotRequired[Sequence[UnitsFiles]]
+    duplicates: NotRequired[Mapping[str, str]]
 
 
 class SampledFile(FilePayload):
@@ -170,10 +178,12 @@ class ShardPayload(AudioPayload):
     Attributes:
         units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
         taken: earlier shards.
+        kept: fields of the `DataFile`s of an earlier shard of the same utterances that stay; without them, all is made.
     """
 
     units: list[ShardFiles]
     taken: NotRequired[Spoken]
+    kept: NotRequired[Sequence[Mapping[str, Any]]]
 
 
 class DatasetCounts(TypedDict):
@@ -188,6 +198,7 @@ class StepStatistics(TypedDict):
 
     Attributes:
         datasets: counts by dataset (ingest, quantize).
+        licences: samples by dataset and licence, for utterances whose licence is known, if there are any (quantize).
         seconds: seconds of audio in each file of utterances (ingest).
         examples: training examples by stage (shard).
         unused: number of utterances in no example, by reason (shard).
@@ -198,6 +209,7 @@ class StepStatistics(TypedDict):
     """
 
     datasets: NotRequired[dict[str, DatasetCounts]]
+    licences: NotRequired[dict[str, dict[str, int]]]
     seconds: NotRequired[list[float]]
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
@@ -228,6 +240,15 @@ def count_datasets(rows: Iterable[SpokenRow]) -> dict[str, DatasetCounts]:
     return totals
 
 
+def count_licences(rows: Iterable[SpokenRow]) -> dict[str, dict[str, int]]:
+    """Count the samples of each known licence of each dataset."""
+    totals: dict[str, Counter[str]] = {}
+    for row in rows:
+        if licence := row.get("licence"):
+            totals.setdefault(row["dataset"], Counter())[licence] += row["num_samples"]
+    return {dataset: dict(sorted(counts.items())) for dataset, counts in totals.items()}
+
+
 class CameWith(TypedDict):
     """The version in which an artifact first appeared, and the speech of that version in samples.
 
@@ -240,6 +261,13 @@ class CameWith(TypedDict):
     corpus: NotRequired[str]
 
 
+class UsedSuppression(TypedDict):
+    """The suppression lists that a version was made with, and the number of entries that they kept out of it."""
+
+    lists: list[str]
+    left_out: int
+
+
 class Lineage(TypedDict):
     """Origin of a version.
 
@@ -247,11 +275,47 @@ class Lineage(TypedDict):
         specs: fingerprint of the requested configuration, by artifact or step.
         versions: versions of the packages that affect the values.
         came_with: origin of each artifact; missing in versions written before 0.1.
+        suppressed: missing in stores without suppression lists.
     """
 
     specs: dict[str, str]
     versions: dict[str, str]
     came_with: NotRequired[dict[str, CameWith]]
+    suppressed: NotRequired[UsedSuppression]
+
+
+class GoneCounts(TypedDict):
+    """What a version keeps of a dataset although no source lists it any more.
+
+    Attributes:
+        entries: entries.
+        rejects: rejects among them.
+        utterances: utterances with units.
+        samples: length of these in samples at 16 kHz.
+        frames: their frames.
+        words: their words.
+    """
+
+    entries: int
+    rejects: int
+    utterances: int
+    samples: int
+    frames: int
+    words: int
+
+
+class SharedAudio(TypedDict):
+    """Utterances whose audio another utterance has too.
+
+    Attributes:
+        datasets: two names; if they are equal, utterances of one dataset beyond the first one of each audio.
+        utterances: number of utterances; of two datasets, those of the one that has fewer of an audio.
+        samples: their length.
+    """
+
+    datasets: list[str]
+    utterances: int
+    samples: int
 
 
 class VersionStatistics(TypedDict):
@@ -262,12 +326,16 @@ class VersionStatistics(TypedDict):
         datasets: values of `DatasetStatistics.to_dict`, by dataset.
         examples: training examples by stage.
         unused: number of utterances in no example, by reason.
+        gone: what is kept although no source lists it any more, by dataset; missing if there is nothing.
+        shared_audio: utterances with equal audio, by pairs of datasets.
     """
 
     entries: int
     datasets: dict[str, dict[str, object]]
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
+    gone: NotRequired[dict[str, GoneCounts]]
+    shared_audio: NotRequired[list[SharedAudio]]
 
 
 class RecordedConfig(TypedDict):
@@ -299,6 +367,16 @@ def check_made(store: Store, version: Version) -> Version:
     parts = {"config": version.config, "lineage": version.lineage, "statistics": version.statistics}
     typed(_MADE, parts, store.url(version_path(version.number)), REMEDY)
     return version
+
+
+def left_out_of(version: Version) -> int:
+    """Number of entries that the suppression lists kept out of a version."""
+    return cast(Lineage, version.lineage).get("suppressed", {}).get("left_out", 0)
+
+
+def suppression_of(version: Version) -> Sequence[str]:
+    """Names of the suppression lists that a version was made with."""
+    return cast(Lineage, version.lineage).get("suppressed", {}).get("lists", ())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,19 @@ from storage.errors import AlreadyExists, StorageError
 
 LEFTOVER_SECONDS = 24 * 3600
 """Age of the unfinished file of a killed writer; no writer is at work on one file for a day."""
-FOLDERS = ("approvals", "artifacts", "builds", "data", "failures", "manifests", "reports", "runs", "training")
+FOLDERS = (
+    "approvals",
+    "artifacts",
+    "builds",
+    "data",
+    "failures",
+    "lists",
+    "manifests",
+    "reports",
+    "running",
+    "runs",
+    "training",
+)
 """Folders of a store; other folders beside them are not the store's."""
 _PROBE = ".echox-probe#"
 _TEMPORARY = re.compile(r".+\.(html|json|jsonl|model|parquet|safetensors|txt)#\d{1,20}")
@@ -75,17 +87,32 @@ def remove_leftovers(store: Path, min_age_seconds: float) -> int:
     Raises:
         StorageError: the disk refuses.
     """
-    youngest, removed = time.time() - min_age_seconds, 0
-    try:
-        for path in _unfinished(store):
-            if path.lstat().st_mtime <= youngest:
-                path.unlink(missing_ok=True)
-                removed += 1
-    except FileNotFoundError:
-        return removed  # another build removes them at the same time
-    except OSError as error:
-        raise StorageError(f"cannot remove an unfinished file in {store}: {error.strerror}") from error
+    removed = 0
+    for path, _ in leftovers(store, min_age_seconds):
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove an unfinished file in {store}: {error.strerror}") from error
+        removed += 1
     return removed
+
+
+def leftovers(store: Path, min_age_seconds: float) -> Iterator[tuple[Path, int]]:
+    """Yield path and size in bytes of the unfinished files of killed writers that are old enough.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    youngest = time.time() - min_age_seconds
+    for path in _unfinished(store):
+        try:
+            found = path.lstat()
+        except FileNotFoundError:
+            continue  # another build removes them at the same time
+        except OSError as error:
+            raise StorageError(f"cannot look at {path}: {error.strerror}") from error
+        if found.st_mtime <= youngest:
+            yield path, found.st_size
 
 
 def _unfinished(store: Path) -> Iterator[Path]:

@@ -43,7 +43,7 @@ class Receipt:
     Attributes:
         fingerprint: hash of everything that the output depends on.
         step: name of the step.
-        files: in the order of writing.
+        files: in the order of writing; then those of earlier work units that belong to the output as they are.
         rows_in: rows of the work unit.
         rows_out: rows that were not rejected.
         rejects: number of rejected rows by reason.
@@ -86,9 +86,24 @@ def data_path(table: str, fingerprint: str, data: bytes) -> str:
     return f"{folder}/{checked_name(fingerprint, data)}"
 
 
+def receipt_folder(step: str) -> str:
+    """Folder of the receipts of a step."""
+    return f"data/receipts/{step}"
+
+
 def receipt_path(step: str, fingerprint: str) -> str:
     """Path of the receipt of a work unit."""
-    return f"data/receipts/{step}/{fingerprint}.json"
+    return f"{receipt_folder(step)}/{fingerprint}.json"
+
+
+def entries_path(fingerprint: str) -> str:
+    """Path of the listed entries of a work unit of `ingest`; the receipt does not name it."""
+    return f"data/items/{fingerprint}.jsonl"
+
+
+def signatures_path(fingerprint: str) -> str:
+    """Path of the signatures of these entries; they change while entries and contents stay."""
+    return f"data/listings/{fingerprint}.json"
 
 
 def write_output(
@@ -101,6 +116,7 @@ def write_output(
     rows_out: int,
     rejects: Mapping[str, int],
     stats: Mapping[str, Any],
+    kept: Sequence[DataFile] = (),
 ) -> Receipt:
     """Write the tables of a work unit, one file each, and the receipt last.
 
@@ -115,6 +131,7 @@ def write_output(
         rows_out: rows that were not rejected.
         rejects: number of rejected rows by reason.
         stats: JSON facts to keep.
+        kept: files in the store that belong to the output as they are.
 
     Returns:
         The receipt.
@@ -129,7 +146,7 @@ def write_output(
         path = data_path(name, fingerprint, data)
         store.put(path, data)
         files.append(DataFile(name, path, table.num_rows, len(data), sha256))
-    receipt = Receipt(fingerprint, step, tuple(files), rows_in, rows_out, dict(rejects), dict(stats))
+    receipt = Receipt(fingerprint, step, (*files, *kept), rows_in, rows_out, dict(rejects), dict(stats))
     store.put(receipt_path(step, fingerprint), sealed({"format": RECEIPT_FORMAT, **receipt.to_dict()}))
     return receipt
 
@@ -148,7 +165,7 @@ def read_receipt(store: Store, step: str, fingerprint: str) -> Receipt | None:
         data = store.get(path)
     except NotFound:
         return None
-    receipt = _parse(data, store, path)
+    receipt = parse_receipt(data, store, path)
     if receipt is None or (receipt.step, receipt.fingerprint) != (step, fingerprint):
         return None
     return receipt if _intact(store, receipt.files) else None
@@ -160,11 +177,12 @@ def list_receipts(store: Store, step: str) -> set[str]:
     Raises:
         StorageError: the store does not answer or refuses.
     """
-    names = (path.rpartition("/")[2] for path in store.list(f"data/receipts/{step}"))
+    names = (path.rpartition("/")[2] for path in store.list(receipt_folder(step)))
     return {name.removesuffix(".json") for name in names if name.endswith(".json")}
 
 
-def _parse(data: bytes, store: Store, path: str) -> Receipt | None:
+def parse_receipt(data: bytes, store: Store, path: str) -> Receipt | None:
+    """The receipt that a file holds; None if it is damaged or of another format."""
     url = store.url(path)
     try:
         values = read_sealed(data, url, _FIELDS)

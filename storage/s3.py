@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from uuid import uuid4
 
 import obstore
@@ -45,6 +45,15 @@ GIVEN_UP = "Error performing"
 """Part of the client's message if a request failed as often as `RETRIES` allows, or was refused."""
 
 
+class Listed(NamedTuple):
+    """A file in a listing: its path in the store, size in bytes, time of the last change, and ETag."""
+
+    path: str
+    bytes: int
+    modified: datetime
+    etag: str | None
+
+
 def connect(bucket: Bucket, *, retries: int = RETRIES) -> S3Store:
     """Create a client of the prefix; credentials, region and endpoint come from the `AWS_*` variables.
 
@@ -74,8 +83,8 @@ def open_bucket(bucket: Bucket, *, create: bool) -> S3Store:
     return connect(bucket)
 
 
-def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> Iterator[tuple[str, int]]:
-    """Yield path and size of all objects under a folder, with one page of the listing in memory at a time.
+def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> Iterator[Listed]:
+    """Yield all objects under a folder, with one page of the listing in memory at a time.
 
     A listing that breaks is continued once for each page that came.
 
@@ -89,7 +98,7 @@ def list_objects(objects: LocalStore | S3Store, url: str, folder: str = "") -> I
             with explained(url):
                 for page in obstore.list(objects, folder or None, offset=last):  # pyright: ignore[reportUnknownMemberType]
                     for entry in page:
-                        yield entry["path"], entry["size"]
+                        yield Listed(entry["path"], entry["size"], entry["last_modified"], entry["e_tag"])
                         last, broken = entry["path"], False
                 return
         except Unavailable as error:

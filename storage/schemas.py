@@ -110,7 +110,13 @@ SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("di
 """Blocks of frames x dims in half precision, of the sample that k-means learns from; not part of the corpus."""
 
 OPTIONAL: dict[str, list[pa.Field]] = {
-    "utterances": [pa.field("channel", pa.int32())],  # of the audio, from 0; null: all, mixed
+    "utterances": [
+        pa.field("channel", pa.int32()),  # of the audio, from 0; null: all, mixed
+        pa.field("licence", _TEXT),  # these four as the source states them; null: not known
+        pa.field("attribution", _TEXT),
+        pa.field("consent", _TEXT),
+        pa.field("source_url", _TEXT),
+    ],
 }
 """Columns that a file has after the others if one of its rows has a value; readers take a missing one as null."""
 

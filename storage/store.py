@@ -1,7 +1,8 @@
 """A store: files under a folder or a bucket's prefix, each written whole or not at all."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -9,9 +10,9 @@ import obstore
 from obstore.store import LocalStore, S3Store
 
 from storage.errors import NotFound
-from storage.local import LEFTOVER_SECONDS, open_folder, remove_leftovers, write_file
+from storage.local import LEFTOVER_SECONDS, leftovers, open_folder, remove_leftovers, sync_folder, write_file
 from storage.ranges import RangeReader
-from storage.s3 import answered, connect, create_object, explained, list_objects, open_bucket
+from storage.s3 import Listed, answered, connect, create_object, explained, list_objects, open_bucket
 from storage.uris import Bucket, parse_uri
 
 SAFE_PATH = re.compile(r"(?!\.\.?(/|$))[\w.=+-]+(/(?!\.\.?(/|$))[\w.=+-]+)*", re.ASCII)
@@ -140,7 +141,7 @@ class Store:
         Raises:
             StorageError: the store does not answer or refuses.
         """
-        return (path for path, _ in self.sizes(prefix))
+        return (file.path for file in self.listed(prefix))
 
     def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """Yield path and size in bytes of all files that `list` yields.
@@ -148,7 +149,23 @@ class Store:
         Raises:
             StorageError: the store does not answer or refuses.
         """
+        return ((file.path, file.bytes) for file in self.listed(prefix))
+
+    def listed(self, prefix: str = "") -> Iterator[Listed]:
+        """Yield all files that `list` yields with their sizes and times.
+
+        Raises:
+            StorageError: the store does not answer or refuses.
+        """
         return list_objects(self._objects, self.url(prefix) if prefix else self.uri, prefix)
+
+    def leftovers(self, min_age_seconds: float) -> Iterator[tuple[Path, int]]:
+        """Yield place and size in bytes of the files that `remove_leftovers` removes.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        return leftovers(self._place, min_age_seconds) if isinstance(self._place, Path) else iter(())
 
     def remove_leftovers(self, min_age_seconds: float = LEFTOVER_SECONDS) -> int:
         """Remove the unfinished files of killed writers; return their number. Buckets have none.
@@ -172,6 +189,17 @@ class Store:
                 obstore.delete(self._objects, path)
         except NotFound:
             return
+
+    def settle(self, folders: Iterable[str]) -> None:
+        """Make deletions in these folders durable; in a bucket they are.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        if isinstance(self._place, Path):
+            for url in map(self.url, folders):
+                with explained(url), suppress(FileNotFoundError):
+                    sync_folder(Path(url))
 
 
 def reopen(place: Path | Bucket) -> Store:

@@ -10,8 +10,9 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.artifacts import get_artifact
+from storage.artifacts import get_artifact, has_artifact
 from storage.errors import NotFound, StorageError, damaged, remedy
+from storage.lists.files import checked_list
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.versions import Version
@@ -25,19 +26,44 @@ THREADS = 8
 def verify_files(store: Store, version: Version) -> Iterator[str]:
     """Check all files and artifacts of a version; yield one line per problem.
 
-    Checks existence, size, SHA-256 and number of rows of every file, the checksums of the artifacts, and that no file
-    is listed twice. Memory: as many files as there are threads.
+    Checks existence, size, SHA-256 and number of rows of every file, the checksums of lists and artifacts, and that no
+    file with rows is listed twice: work units of which nothing is left share their later files. Memory: as many files
+    as there are threads.
     """
-    files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
-    for path, count in Counter(file.path for file in files).items():
+    files = version.contents.tables
+    for path, count in Counter(file.path for file in files if file.rows).items():
         if count > 1:
             yield f"{store.url(path)}: named {count} times by version {version.number}"
-    for artifact in version.artifacts.values():
+    checks = [partial(checked_list, store, name) for name in version.lists]
+    checks += [partial(get_artifact, store, of.kind, of.fingerprint) for of in version.artifacts.values()]
+    for check in checks:
         try:
-            get_artifact(store, artifact.kind, artifact.fingerprint)
+            check()
         except StorageError as error:
             yield str(error)
     yield from (problem for _, problem in broken_files(store, files))
+
+
+def check_complete(store: Store, version: Version) -> None:
+    """Refuse to commit a version that refers to files that are not there; nothing may remove files meanwhile.
+
+    Raises:
+        StorageError: somebody removed files while the version was built.
+    """
+    contents = version.contents
+    sizes: dict[str, int | None] = {file.path: file.bytes for file in contents.tables}
+    sizes |= dict.fromkeys(contents.entries)
+    folders = sorted({path.rpartition("/")[0] for path in sizes})
+    there = {path: size for folder in folders for path, size in store.sizes(folder) if path in sizes}
+    lost = [path for path, size in sizes.items() if path not in there or size not in (None, there[path])]
+    lost += [
+        artifact.path for artifact in contents.artifacts if not has_artifact(store, artifact.kind, artifact.fingerprint)
+    ]
+    if lost:
+        raise StorageError(
+            f"{store.url(lost[0])} was removed while this build was running ({len(lost)} such files); nothing was "
+            "committed: build again, what is left is kept"
+        )
 
 
 def check_present(store: Store, version: Version) -> None:
@@ -49,7 +75,7 @@ def check_present(store: Store, version: Version) -> None:
         NotFound: a file is missing; the message names it and the remedy.
         CorruptStore: a file has another size, or an artifact is damaged; the message names it and the remedy.
     """
-    files = {file.path: file for receipts in version.steps.values() for receipt in receipts for file in receipt.files}
+    files = {file.path: file for file in version.contents.tables}
     folders = sorted({path.rpartition("/")[0] for path in files})
     sizes = {path: size for folder in folders for path, size in store.sizes(folder) if path in files}
     for path, file in files.items():

@@ -1,7 +1,10 @@
-"""Corpus versions: numbered, immutable JSON files; writing one is the only way to commit."""
+"""Corpus versions: numbered, immutable JSON files; writing one is the only way to commit.
+
+A version names its work units by lists of receipts that it shares with other versions (`storage.lists`).
+"""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -13,13 +16,17 @@ from typing_extensions import TypedDict
 
 from storage.artifacts import ArtifactRef
 from storage.errors import RESTORE, AlreadyExists, CommitConflict, CorruptStore, NotFound, StorageError
-from storage.receipts import DataFile, Receipt
+from storage.lists.files import Layout, list_path
+from storage.lists.steps import ListedSteps, put_steps
+from storage.receipts import DataFile, Receipt, entries_path, receipt_folder, receipt_path, signatures_path
 from storage.records import read_object, read_sealed, sealed, typed
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.uris import split_version
 
-VERSION_FORMAT = 1
+VERSION_FORMAT = 2
+WHOLE = 1
+"""Format of versions that hold all their receipts in their file; older programs wrote it."""
 NAMED_VERSION = re.compile(r"(.+)@[^/@]+", re.DOTALL)
 """A store followed by `@` and something that is not a version number, or a store whose name contains an `@`."""
 REMEDY = (
@@ -32,7 +39,8 @@ such as data/units/*.parquet or training/s2t/*.parquet mixes them silently. The 
 
     echox files STORE@VERSION TABLE
 
-and in manifests/, which has one file for each version. Nothing here is ever changed in place.
+and in manifests/, which has one file for each version, with the lists of files in lists/. Nothing here is ever
+changed in place.
 """
 """What a store says to a person who looks into its folder of tables."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
@@ -42,6 +50,53 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+@dataclass(frozen=True)
+class Contents:
+    """What a version, or a build that may yet commit one, refers to. `copy`, `verify` and `gc` go by this alone.
+
+    Attributes:
+        tables: data and training files, in the order of steps and receipts.
+        receipts: paths of the receipts of its work units.
+        entries: paths of the listed entries of each work unit of `ingest`.
+        signatures: paths of the signatures of these entries; stores of older programs have none.
+        artifacts: quantizer and unit language.
+        lists: names of the lists of receipts and of digests of entries.
+    """
+
+    tables: list[DataFile]
+    receipts: list[str]
+    entries: list[str]
+    signatures: list[str]
+    artifacts: list[ArtifactRef]
+    lists: Sequence[str] = ()
+
+    def paths(self) -> Iterator[str]:
+        """Yield the paths of all files but those of the artifacts, of which each has a folder."""
+        yield from (file.path for file in self.tables)
+        yield from self.receipts
+        yield from self.read_by_builds()
+        yield from map(list_path, self.lists)
+
+    def read_by_builds(self) -> Iterator[str]:
+        """Yield the paths of what later builds read: entries, signatures, and the receipts of `ingest`."""
+        yield from self.entries
+        yield from self.signatures
+        yield from (path for path in self.receipts if path.startswith(f"{receipt_folder('ingest')}/"))
+
+
+def contents_of(steps: Mapping[str, Iterable[Receipt]], artifacts: Iterable[ArtifactRef]) -> Contents:
+    """What these work units and artifacts consist of."""
+    receipts = [receipt for of_step in steps.values() for receipt in of_step]
+    ingested = [receipt.fingerprint for receipt in steps.get("ingest", ())]
+    return Contents(
+        tables=[file for receipt in receipts for file in receipt.files],
+        receipts=[receipt_path(receipt.step, receipt.fingerprint) for receipt in receipts],
+        entries=[entries_path(name) for name in ingested],
+        signatures=[signatures_path(name) for name in ingested],
+        artifacts=list(artifacts),
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Version:
     """One version of a corpus.
@@ -49,25 +104,28 @@ class Version:
     Attributes:
         number: number from 1.
         parent: number of the version before; None for the first.
-        steps: receipts of all work units by step, those of earlier versions first.
+        steps: receipts of all work units by step, those of earlier versions first. A version that was read from a store
+            reads those of a step when they are asked for first.
         artifacts: quantizer and unit language by name.
         config: configuration of the build.
         lineage: sources and tools of the version.
         statistics: numbers to show.
         review: points that a person should look at before training on the version; empty for most.
         created: UTC, ISO 8601.
+        entries: where the digests of its entries are, which the next build reads; None in versions of older programs.
         store: URI of the store that it was read from or committed to; not part of the file.
     """
 
     number: int
     parent: int | None
-    steps: dict[str, list[Receipt]]
+    steps: Mapping[str, list[Receipt]]
     artifacts: dict[str, ArtifactRef]
     config: dict[str, Any]
     lineage: dict[str, Any]
     statistics: dict[str, Any]
     review: list[str] = field(default_factory=list[str])
     created: str = field(default_factory=_now)
+    entries: Layout | None = None
     store: str = ""
 
     def artifact(self, kind: str) -> ArtifactRef:
@@ -85,31 +143,46 @@ class Version:
         """`<store>@<version>`, as `resolve` accepts it."""
         return f"{self.store}@{self.number}"
 
+    @property
+    def contents(self) -> Contents:
+        """Everything that the version refers to."""
+        return replace(contents_of(self.steps, self.artifacts.values()), lists=self.lists)
+
     def files(self, table: str, step: str | None = None) -> list[DataFile]:
         """Files of a table in the order of the receipts, of all steps or of one.
 
         Raises:
             StorageError: a corpus has no table of that name; the message lists the tables.
+            CorruptStore: a list of receipts is missing or damaged.
         """
         if table not in SCHEMAS:
             raise StorageError(f"no table {table!r}; there are {', '.join(sorted(SCHEMAS))}")
-        steps = self.steps if step is None else {step: self.steps.get(step, [])}
-        receipts = (receipt for name in sorted(steps) for receipt in steps[name])
+        receipts = (receipt for name in sorted(self.steps) if step in (None, name) for receipt in self.steps[name])
         return [file for receipt in receipts for file in receipt.files if file.table == table]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The file of the version, as JSON values."""
-        values = asdict(self)
-        del values["store"]
-        return {"format": VERSION_FORMAT, "version": values.pop("number"), **values}
+    @property
+    def lists(self) -> list[str]:
+        """Names of the lists that the version needs; those of older programs hold all receipts in their file."""
+        layouts = [*self.steps.layouts.values()] if isinstance(self.steps, ListedSteps) else []
+        return sorted({name for layout in (*layouts, self.entries) if layout for name in layout.lists})
 
 
 class _Format(TypedDict):
     format: int
 
 
+class _Whole(TypedDict):
+    steps: dict[str, list[Receipt]]
+
+
+class _Lists(TypedDict):
+    steps: dict[str, Layout]
+
+
 _VERSION = TypeAdapter(Version)
 _FORMAT = TypeAdapter(_Format)
+_WHOLE = TypeAdapter(_Whole)
+_LISTS = TypeAdapter(_Lists)
 _FIELDS = {"format", "version", *(field.name for field in fields(Version))} - {"number", "store"}
 
 
@@ -165,18 +238,25 @@ def parsed(data: bytes, store: Store, number: int) -> Version:
     if written > VERSION_FORMAT:
         raise StorageError(f"{where} has format {written}, this program reads up to {VERSION_FORMAT}; upgrade echox")
     values = read_sealed(data, where, _FIELDS, REMEDY)
-    version = typed(_VERSION, {**values, "number": values.get("version")}, where, REMEDY)
+    if written == WHOLE:
+        steps = typed(_WHOLE, values, where, REMEDY)["steps"]
+    else:
+        steps = ListedSteps(store, typed(_LISTS, values, where, REMEDY)["steps"])
+    version = typed(_VERSION, {**values, "number": values.get("version"), "steps": {}}, where, REMEDY)
     if version.number != number:
         raise CorruptStore(f"{where} says that it is version {version.number}")
-    return replace(version, store=store.uri)
+    return replace(version, steps=steps, store=store.uri)
 
 
-def commit(store: Store, version: Version) -> Version:
+def commit(store: Store, version: Version, parent: Version | None = None) -> Version:
     """Make a version of the corpus visible to all readers, whole and at once; it is durable when this returns.
+
+    Its lists of receipts are written before its file. Those of its parent are shared as far as they are the same.
 
     Args:
         store: the target.
         version: the next version; its parent is the last one.
+        parent: the parent as `load` returned it, so that its receipts are not read twice.
 
     Returns:
         The version as `load` returns it.
@@ -191,13 +271,24 @@ def commit(store: Store, version: Version) -> Version:
         raise StorageError(f"{store.uri} has no version {version.parent} to build on")
     if version.parent is None:
         store.put(NOTE_PATH, NOTE)
+    elif parent is None or (parent.store, parent.number) != (store.uri, version.parent):
+        parent = load(store, version.parent)
+    listed = put_steps(store, version.steps, parent.steps if parent else {})
     try:
-        store.create(version_path(version.number), sealed(version.to_dict()))
+        store.create(version_path(version.number), sealed(_file_of(version, listed)))
     except AlreadyExists as error:
         raise CommitConflict(
             f"another build committed version {version.number} of {store.uri} first; build again, finished work is kept"
         ) from error
-    return replace(version, store=store.uri)
+    return replace(version, steps=ListedSteps(store, listed, version.steps), store=store.uri)
+
+
+def _file_of(version: Version, listed: Mapping[str, Layout]) -> dict[str, Any]:
+    """The file of a version, as JSON values."""
+    values = asdict(replace(version, steps={}))
+    values["steps"] = {step: asdict(of_step) for step, of_step in listed.items()}
+    del values["store"]
+    return {"format": VERSION_FORMAT, "version": values.pop("number"), **values}
 
 
 def resolve(uri: str | Path) -> tuple[Store, Version]:

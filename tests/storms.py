@@ -24,8 +24,9 @@ Victim = Literal["driver", "group", "worker", "raylet"]
 """Who is struck; `group` is the driver and all processes of its group, as Ctrl-C in a terminal does."""
 CLI = [sys.executable, "-c", "from flows.cli import main; main()"]
 SECONDS_TO_END = 900
-SECONDS_TO_GO = 30
-"""Processes of a Ray whose driver was killed notice it within this time."""
+SECONDS_TO_GO = 120
+"""Processes of a Ray whose driver was killed end within this time: an agent first tries for a minute to tell the GCS,
+which is gone as well."""
 BUSY = "The current node timed out during startup"
 """Ray gives up starting on a machine that is busy for half a minute; the build is then run once more."""
 MARK = "ECHOX_STORM"

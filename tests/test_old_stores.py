@@ -10,10 +10,16 @@ import pytest
 from rich.console import Console
 
 from pipelines.build.build import build
+from pipelines.build.collect import collect
 from pipelines.build.commit import Built
 from pipelines.build.statistics import from_version
 from pipelines.build.verify import verify
 from pipelines.config.build import load_config
+from pipelines.forget.absent import said_by_others, search
+from pipelines.forget.erase import erase
+from pipelines.forget.forget import forget
+from pipelines.forget.traces import Traces
+from pipelines.forget.wanted import Wanted
 from pipelines.steps import computations, steps, table_steps
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
@@ -99,6 +105,23 @@ def test_it_grows_by_what_is_new(config: Path) -> None:
     assert built.version.parent == 1
 
 
+def test_it_is_whole_and_up_to_date_after_gc(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no signatures of entries; what it refers to stays, with the receipts of its work units."""
+    store = Store.open(HOME / "store")
+    before = contents(HOME / "store")
+    version = latest(store)
+    assert version is not None
+    removed = {file.path for phase in collect(store, grace_seconds=0).phases for file in phase}
+    assert removed == {path for path in before if "/sample_features/" in path}
+    assert list(verify(store, version)) == []
+    known = {name: step for name, step in steps().items() if name in version.steps or name not in table_steps()}
+    monkeypatch.setattr("pipelines.build.build.steps", lambda: known)
+    for step in computations().values():
+        monkeypatch.setattr(step, "open", refuse)
+    built = rebuild(config)
+    assert (built.new, built.changes.kept, built.changes.new) == (False, 8, 0)
+
+
 def test_sources_that_moved_are_matched_by_their_audio(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An older program stored absolute paths; they are replaced once, and nothing is decoded."""
     old = latest(Store.open(HOME / "store"))
@@ -113,7 +136,7 @@ def test_sources_that_moved_are_matched_by_their_audio(config: Path, monkeypatch
     )
     monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
     built = rebuild(config)
-    assert (built.changes.new, built.changes.changed, built.changes.kept) == (0, 8, 0)
+    assert (built.changes.new, built.changes.mended, built.changes.kept) == (0, 8, 0)
     assert list(verify(Store.open(HOME / "store"), built.version)) == []
     assert [row["units"] for row in rows_of(built.version, "units")] == [row["units"] for row in rows_of(old, "units")]
     assert not rebuild(config).new
@@ -170,3 +193,21 @@ def rows_of(version: Version, table: str) -> list[dict[str, Any]]:
 def audio(root: str, row: dict[str, Any]) -> dict[str, Any]:
     """The column `audio` with an absolute path."""
     return {"audio": row["audio"] and {**row["audio"], "uri": f"{root}/{row['audio']['uri']}"}}
+
+
+def test_speech_is_forgotten_and_erased(config: Path) -> None:
+    """The list of entries of an old store has absolute paths, and its shards do not say what they hold."""
+    store = Store.open(HOME / "store")
+    before = latest(store)
+    assert before is not None
+    names = [row["utterance_id"] for f in before.files("utterances") for row in read_table(store, f.path).to_pylist()]
+    found = forget(store.uri, Wanted(ids=frozenset({names[0], names[-1]})), "a letter", QUIET)
+    assert (found.utterances, found.versions, found.built.version.number) == (2, [before.number], before.number + 1)
+    assert {file.table for file in before.files("s2t")} <= {path.split("/")[1] for path in found.shards}
+    assert list(verify(store, found.built.version)) == []
+    assert not rebuild(config).new
+    erase(store.uri)
+    sought = Traces.of(store)
+    sought = sought.besides(said_by_others(store, sought))
+    assert [file for file in search(store, sought) if file.found] == []
+    assert not rebuild(config).new

@@ -94,13 +94,14 @@ class Holdout:
         return split in TRAIN_SPLITS and not self.is_valid(example_id, split)
 
 
-def hold_out(corpus: Corpus, table: str, share: float) -> Holdout:
+def hold_out(corpus: Corpus, table: str, share: float, fed_by: str = "speech") -> Holdout:
     """Return which rows of a table are held out; reads its ids and splits.
 
     Args:
         corpus: the corpus.
         table: a training table.
         share: fraction to hold out where the corpus itself has no rows for validation.
+        fed_by: what the table's examples are made from, for the message.
 
     Raises:
         EchoxError: the table has not one row to train on and one to validate on.
@@ -116,7 +117,7 @@ def hold_out(corpus: Corpus, table: str, share: float) -> Holdout:
         ]
     if len(ids) < 2:
         problem = f"table {table!r} has {len(ids)} examples; training needs two, one of them to validate on"
-        raise EchoxError(f"{corpus.version.uri}: {problem}; build the corpus from more speech")
+        raise EchoxError(f"{corpus.version.uri}: {problem}; build the corpus from more {fed_by}")
     lowest = min(ids, key=_hash)
     return Holdout(share, None if _hash(lowest) < share else lowest)
 

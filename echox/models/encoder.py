@@ -161,7 +161,8 @@ class WhisperSpeech(SpeechEncoder):
     def _front_end(self, speech: Ragged) -> Tensor:
         """Return (B, T, E), convolved twice and with positions; padding is set to zero before each convolution."""
         mask_B1F = speech.mask[:, None, :]
-        first_BEF = functional.gelu(self.encoder.conv1(speech.values_BL.transpose(1, 2) * mask_B1F))
+        frames_BMF = speech.values_BL.to(self.encoder.conv1.weight.dtype).transpose(1, 2)
+        first_BEF = functional.gelu(self.encoder.conv1(frames_BMF * mask_B1F))
         second_BET = functional.gelu(self.encoder.conv2(first_BEF * mask_B1F))
         return second_BET.transpose(1, 2) + self.encoder.embed_positions.weight[: second_BET.size(2)]
 
@@ -203,7 +204,8 @@ class WaveformSpeech(SpeechEncoder):
 
     def encode(self, speech: Ragged) -> Ragged:
         """Return states of waveforms (B, N), of at least 400 samples each."""
-        states = [self.encoder(waveform_N[None]).last_hidden_state[0] for waveform_N in speech.rows()]
+        dtype = self.encoder.feature_extractor.conv_layers[0].conv.weight.dtype
+        states = [self.encoder(waveform_N[None].to(dtype)).last_hidden_state[0] for waveform_N in speech.rows()]
         lengths_B = torch.tensor([len(state_TE) for state_TE in states], device=speech.lengths_B.device)
         return Ragged(nn.utils.rnn.pad_sequence(states, batch_first=True), lengths_B)
 

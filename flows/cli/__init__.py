@@ -1,18 +1,47 @@
 """The `echox` command. Every module of this package is one of its commands, found by being there."""
 
 import logging
+from collections.abc import Generator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.metadata import version
 from pkgutil import iter_modules
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.logging import RichHandler
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from flows.command import PANELS, Command, LogFormat, Terminal
 from pipelines.boundary import guarded
+from unitlang.printing import shown_lines
 
 NAME = "echox"
+
+
+class ShownErrors(TyperGroup):
+    """The command with messages of its usage errors that are fit for people, because they repeat what was typed."""
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        """Parse the command line up to the subcommand."""
+        with _shown():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Parse the rest of the command line, and run the subcommand."""
+        with _shown():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _shown() -> Generator[None]:
+    try:
+        yield
+    except TyperException as error:
+        text = shown_lines(error.format_message())
+        error.format_message = lambda: text
+        raise
 
 
 def main() -> None:
@@ -29,6 +58,7 @@ def app() -> typer.Typer:
     """The command with all its subcommands."""
     made = typer.Typer(
         name=NAME,
+        cls=ShownErrors,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",

@@ -11,7 +11,7 @@ from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 if TYPE_CHECKING:
     from pipelines.build.commit import Built
     from pipelines.config.build import BuildConfig
-    from pipelines.engine.state import BuildState, EntryChanges
+    from pipelines.engine.state import BuildState
 
 NEEDS_A_LOOK = 3
 """Exit code of a build whose version a person must approve."""
@@ -55,6 +55,10 @@ Rehash = Annotated[
     bool,
     typer.Option("--rehash", help="Read all known files again, to find those replaced without another size or time."),
 ]
+RetryRejects = Annotated[
+    bool,
+    typer.Option("--retry-rejects", help="Try all rejected entries again, although nothing about them has changed."),
+]
 
 
 def build(
@@ -64,6 +68,7 @@ def build(
     ray: RayAddress = None,
     until: Until = None,
     rehash: Rehash = False,
+    retry_rejects: RetryRejects = False,
     recompute: Recompute = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -76,8 +81,12 @@ def build(
 
     _check_options(until, dry_run=dry_run, as_json=as_json)
     out = Terminal(stderr=True)
-    asked = [*(["run.rehash=true"] if rehash else ()), *([f"recompute={recompute}"] if recompute else ())]
-    values = load_config(config, [*(changes or ()), *asked], store)
+    asked = {
+        "run.rehash=true": rehash,
+        "run.retry_rejects=true": retry_rejects,
+        f"recompute={recompute}": bool(recompute),
+    }
+    values = load_config(config, [*(changes or ()), *(change for change, wanted in asked.items() if wanted)], store)
     if dry_run:
         _show_outlook(values, ray, as_json=as_json)
     elif until is not None:
@@ -150,23 +159,14 @@ def _report(built: "Built", out: Terminal) -> None:
     report = leave_report(store, found)
     if built.new:
         Terminal().print(tables(found))
-        counts = f"entries: {_counted(built.changes)}"
-        out.print(f"version {version.number} of {version.store}; {counts}; report: {report}", soft_wrap=True)
+        made = f"version {built.step} of {version.store}; entries: {built.changes}; report: {report}"
+        out.print(made, soft_wrap=True)
     else:
-        out.print(f"nothing to do: version {version.number} of {version.store} is up to date", soft_wrap=True)
+        same = f"version {version.number} of {version.store} is up to date; entries: {built.changes}"
+        out.print(f"nothing to do: {same}", soft_wrap=True)
     if found["status"] == "candidate":
         out.print(f"needs a look: {'; '.join(version.review)}; then: echox approve {version.uri}", soft_wrap=True)
         raise typer.Exit(NEEDS_A_LOOK)
-
-
-def _counted(changes: "EntryChanges") -> str:
-    """`5 new, 20 kept`, and what else happened to entries."""
-    details = {"mended": changes.mended, "rejects before": changes.healed}
-    of_changed = ", ".join(f"{count:,} {name}" for name, count in details.items() if count)
-    changed = f"changed ({of_changed})" if of_changed else "changed"
-    rare = {changed: changes.changed, "removed": changes.removed, "gone from the sources but kept": changes.gone}
-    counts = {"new": changes.new, **{name: count for name, count in rare.items() if count}, "kept": changes.kept}
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 COMMAND = Command(

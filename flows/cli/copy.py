@@ -30,15 +30,18 @@ def copy(
     from rich.filesize import decimal
 
     from pipelines.engine.progress import BytesProgress, bar
+    from storage.collecting.marks import at_work
     from storage.copying.copy import copy_versions
     from storage.copying.plan import asked_for, open_target, plan_copy
     from storage.versions import described
 
     source, numbers = asked_for(corpus)
-    plan = plan_copy(source, numbers, open_target(target, source))
-    with bar("copy", plan.bytes, Console(stderr=True), BytesProgress) as shown:
-        for file in copy_versions(plan):
-            shown.advance(file.bytes)
+    copied_to = open_target(target, source)
+    with at_work(copied_to):
+        plan = plan_copy(source, numbers, copied_to)
+        with bar("copy", plan.bytes, Console(stderr=True), BytesProgress) as shown:
+            for file in copy_versions(plan):
+                shown.advance(file.bytes)
     copied = f"{plan.files} tables copied ({decimal(plan.bytes)}), {plan.files_there} were there"
     print(f"{plan.target.uri}: version{'s' * (len(numbers) > 1)} {described(numbers)}; {copied}")  # noqa: T201
 

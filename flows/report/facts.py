@@ -16,11 +16,12 @@ from flows.report.records import (
     LearntFrom,
     Lineage,
     QuantizerFacts,
+    SharedAudioFacts,
     VersionSummary,
 )
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
-from pipelines.records import check_made, statistics_of
+from pipelines.records import SharedAudio, check_made, left_out_of, statistics_of
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
@@ -68,6 +69,7 @@ def facts(store: Store, version: Version) -> Facts:
         "reject_examples": reject_examples(store, version),
         "examples": version.statistics.get("examples", {}),
         "unused": version.statistics.get("unused", {}),
+        "shared_audio": shared_audio(version),
         "lineage": lineage(version),
     }
 
@@ -129,10 +131,11 @@ def _card(store: Store, version: Version, card: tuple[str, TypeAdapter[T]]) -> T
 
 
 def dataset_facts(statistics: DatasetStatistics) -> DatasetFacts:
-    """Return hours, utterances, rejects and compression of a dataset."""
+    """Return hours, utterances, licences, rejects and compression of a dataset."""
     return {
         "hours": statistics.hours,
         "utterances": statistics.utterances,
+        "licences": statistics.licence_hours,
         "rejects": dict(sorted(statistics.rejects.items())),
         "compression": _compression_facts(statistics.compression),
     }
@@ -171,7 +174,7 @@ def learnt_from(version: Version, samples: int, sample_hours: float) -> LearntFr
         "hours": min(sample_hours, came["samples"] / SAMPLE_RATE / 3600),
         "hours_added_since": max(0, samples - known) / SAMPLE_RATE / 3600,
     }
-    if elsewhere:
+    if "corpus" in came:
         learnt["corpus"] = came["corpus"]
     return learnt
 
@@ -194,6 +197,21 @@ def compression_note(hours: float, learnt: LearntFrom | None) -> str:
     return f"{measured} {source}. {unknown}"
 
 
+def shared_audio(version: Version) -> list[SharedAudioFacts] | None:
+    """Return the utterances with equal audio by pairs of datasets; None where an old version does not record them."""
+    pairs: list[SharedAudio] | None = version.statistics.get("shared_audio")
+    if pairs is None:
+        return None
+    return [
+        {
+            "datasets": pair["datasets"],
+            "utterances": pair["utterances"],
+            "hours": pair["samples"] / SAMPLE_RATE / 3600,
+        }
+        for pair in pairs
+    ]
+
+
 def reject_examples(store: Store, version: Version) -> dict[str, list[dict[str, str]]]:
     """Return some rejects of every reason.
 
@@ -214,6 +232,7 @@ def lineage(version: Version) -> Lineage:
         "unit_language": version.config["unit_language"],
         "sources": version.config["sources"],
         "work_units": {step: len(receipts) for step, receipts in sorted(version.steps.items())},
+        "suppressed": left_out_of(version),
         "not_run": [name for name in table_steps() if name not in version.steps],
         "revisions": {step: _revisions(receipts) for step, receipts in sorted(version.steps.items())},
         "packages": dict(sorted(version.lineage["versions"].items())),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flows.report.records import CompressionFacts, DatasetFacts, Definition, Facts
+from pipelines.build.statistics import UNKNOWN_LICENCE
 from storage.schemas import TRAINING
 from unitlang.frames import SAMPLE_RATE
 
@@ -26,6 +27,8 @@ class Column:
     folds: bool = False
 
 
+SHOWN_LICENCES = 20
+"""Licences of a dataset in the tables; `echox inspect --json` has all."""
 DATASET = Column("dataset", number=False, folds=True)
 
 
@@ -125,6 +128,41 @@ def _by_dataset(title: str, measures: Sequence[_Measure], facts: Facts, note: st
     return Grid(title, columns, [[name, *(m.cell(values) for m in measures)] for name, values in rows], note)
 
 
+def licences_grid(facts: Facts) -> Grid:
+    """Return the hours by dataset and licence, and by licence of all where there are several datasets."""
+    parts: list[tuple[str, DatasetFacts]] = list(facts["datasets"].items())
+    if len(parts) > 1:
+        parts.append(("all", facts))
+    columns = (DATASET, Column("licence", "as the sources and the config state it", number=False), Column("hours"))
+    rows = [
+        [name, licence, f"{hours:,.3f}"]
+        for name, values in parts
+        for licence, hours in _most_hours(values["licences"]).items()
+    ]
+    return Grid("Licences", columns, rows)
+
+
+def _most_hours(licences: dict[str, float]) -> dict[str, float]:
+    """The licences with the most hours, and the sum of the others if there are many."""
+    names = sorted(licences, key=lambda name: (name != UNKNOWN_LICENCE, -licences[name]))
+    if len(names) <= SHOWN_LICENCES:
+        return licences
+    shown = names[:SHOWN_LICENCES]
+    rest = sum(licences[name] for name in names[SHOWN_LICENCES:])
+    return {name: licences[name] for name in shown} | {f"{len(names) - len(shown):,} others": rest}
+
+
+def shared_audio_grid(facts: Facts) -> Grid:
+    """Return the utterances with equal audio by pairs of datasets."""
+    other = Column("and dataset", "the other dataset, or the same one", number=False, folds=True)
+    count = Column("utterances", "of the one that has fewer of an audio; of one dataset, all but the first")
+    rows = [
+        [*pair["datasets"], f"{pair['utterances']:,}", f"{pair['hours']:,.3f}"] for pair in facts["shared_audio"] or ()
+    ]
+    note = "`duplicates: reject` in the config keeps one utterance of each audio."
+    return Grid("Same audio under several ids", (DATASET, other, count, Column("hours")), rows, note)
+
+
 def rejects_grid(facts: Facts) -> Grid:
     """Return the rejects by dataset and reason."""
     columns = (DATASET, Column("reason", number=False), Column("rejects"))
@@ -170,6 +208,8 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
         by = f" by {facts['approved_by']}" if facts["approved_by"] else ""
         yield "status", f"{facts['status']}{by}: {'; '.join(facts['review'])}"
     yield "entries", f"{facts['entries']:,}"
+    if suppressed := facts["lineage"]["suppressed"]:
+        yield "suppressed", f"{suppressed:,} entries are kept out, because somebody withdrew them"
     yield from definition_rows(facts)
     for source in facts["lineage"]["sources"]:
         yield f"source {source['dataset']}", f"{source['kind']} {source['path']}"

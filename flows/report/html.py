@@ -6,8 +6,10 @@ from flows.report.grids import (
     compression_grid,
     corpus_grid,
     examples_grid,
+    licences_grid,
     lineage_rows,
     rejects_grid,
+    shared_audio_grid,
     word_lengths,
 )
 from flows.report.records import Facts
@@ -43,6 +45,8 @@ def page(facts: Facts) -> str:
         facts=facts,
         compression=compression_grid(facts),
         corpus=corpus_grid(facts),
+        licences=licences_grid(facts),
+        shared_audio=shared_audio_grid(facts),
         rejects=rejects_grid(facts),
         word_lengths=word_lengths(facts),
         training=examples_grid(facts),

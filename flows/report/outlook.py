@@ -1,21 +1,20 @@
 """What a build would do, as tables for a terminal."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict
 
 from rich.console import Group, RenderableType
 from rich.filesize import decimal
 from rich.padding import Padding
 from rich.text import Text
 
-from flows.report.grids import DATASET, Column, Grid
+from flows.report.grids import Column, Grid
 from flows.report.terminal import TextTable
-from pipelines.engine.state import EntryChanges
 from pipelines.outlook.outlook import Outlook
 from pipelines.outlook.prediction import RayRequest, StepOutlook
 from unitlang.printing import shown
 
-ENTRIES = "mended: same audio, other facts; healed: was a reject and is tried again; both count as changed too"
+ENTRIES = "mended: same audio, other facts; healed: was a reject and is tried again; rejected: those known so far"
 STEPS = "hours: audio at most; core hours and size are rough, and what is fitted is not counted"
 
 
@@ -28,15 +27,8 @@ def outlook_tables(found: Outlook) -> Group:
 
 
 def _entries_grid(found: Outlook) -> Grid:
-    names = [field.name for field in fields(EntryChanges)]
-    rows = [[dataset, *_counts(changes)] for dataset, changes in found.datasets.items()]
-    if len(rows) > 1:
-        rows.append(["all", *_counts(found.entries)])
-    return Grid("Entries", (DATASET, *map(Column, names)), rows, ENTRIES)
-
-
-def _counts(changes: EntryChanges) -> list[str]:
-    return [f"{getattr(changes, field.name):,}" for field in fields(changes)]
+    counts = asdict(found.entries)
+    return Grid("Entries", [*map(Column, counts)], [[f"{count:,}" for count in counts.values()]], ENTRIES)
 
 
 def _steps_grid(found: Outlook) -> Grid:

@@ -22,12 +22,21 @@ class CompressionFacts(TypedDict):
 
 
 class DatasetFacts(TypedDict):
-    """Facts of a dataset, or of all together. `rejects` counts by reason."""
+    """Facts of a dataset, or of all together. `rejects` counts by reason, `licences` has hours by licence."""
 
     hours: float
     utterances: int
+    licences: dict[str, float]
     rejects: dict[str, int]
     compression: CompressionFacts
+
+
+class SharedAudioFacts(TypedDict):
+    """Utterances of a dataset whose audio the other one has too; of one dataset, those beyond the first of each."""
+
+    datasets: list[str]
+    utterances: int
+    hours: float
 
 
 class GridFacts(TypedDict):
@@ -100,7 +109,8 @@ class Lineage(TypedDict):
     """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages.
 
     `not_run` names the steps that did not exist when the version was built. `revisions` counts the work units of each
-    step by the revision that made them, or by `not recorded`.
+    step by the revision that made them, or by `not recorded`. `suppressed` is the number of entries that were kept out
+    because somebody withdrew them.
     """
 
     artifacts: dict[str, str]
@@ -111,6 +121,7 @@ class Lineage(TypedDict):
     work_units: dict[str, int]
     not_run: list[str]
     revisions: dict[str, dict[str, int]]
+    suppressed: int
     packages: dict[str, str]
 
 
@@ -132,6 +143,8 @@ class Facts(DatasetFacts):
     reject_examples: dict[str, list[dict[str, str]]]
     examples: dict[str, int]
     unused: dict[str, int]
+    shared_audio: list[SharedAudioFacts] | None
+    """None where an old version does not record it."""
     lineage: Lineage
 
 

@@ -21,8 +21,10 @@ from flows.report.grids import (
     compression_grid,
     corpus_grid,
     examples_grid,
+    licences_grid,
     lineage_rows,
     rejects_grid,
+    shared_audio_grid,
     word_lengths,
 )
 from flows.report.records import Facts
@@ -37,10 +39,13 @@ GAP = 2
 
 def tables(facts: Facts) -> Group:
     """Return the tables of `echox inspect`."""
-    shown: list[TextTable | Table] = [TextTable(compression_grid(facts)), TextTable(corpus_grid(facts))]
-    rejects = rejects_grid(facts)
-    if rejects.rows:
-        shown.append(TextTable(rejects))
+    shown: list[TextTable | Table] = [
+        TextTable(compression_grid(facts)),
+        TextTable(corpus_grid(facts)),
+        TextTable(licences_grid(facts)),
+    ]
+    rare = (shared_audio_grid(facts), rejects_grid(facts))
+    shown += [TextTable(grid) for grid in rare if grid.rows]
     shown += [word_length_table(word_lengths(facts)), TextTable(examples_grid(facts))]
     return Group(*(Padding(table, (0, 0, 1, 0)) for table in shown), lineage_table(facts))
 

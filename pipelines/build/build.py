@@ -21,7 +21,8 @@ from pipelines.engine.session import Session
 from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
-from storage.versions import Version
+from storage.collecting.marks import Holder, at_work
+from storage.versions import Version, contents_of
 from unitlang.registry import nearest
 
 
@@ -41,7 +42,7 @@ def build(config: BuildConfig, console: Console, ray_address: str | None = None)
     """
     if is_job_server(ray_address):
         return _build_by_jobs(config, console, ray_address)
-    with _begun(config, console, ray_address) as state:
+    with _begun(config, console, ray_address) as (state, _):
         for step in steps().values():
             step.run(state)
         return finish(state)
@@ -66,22 +67,32 @@ def run_until(config: BuildConfig, console: Console, last: str, ray_address: str
         raise UserError(f"--until {last}: no such step; {nearest(last, steps())}")
     if is_job_server(ray_address):
         raise UserError(f"--ray {ray_address}: --until does not run as a job; give HOST:PORT of the Ray cluster")
-    with _begun(config, console, ray_address) as state:
+    with _begun(config, console, ray_address) as (state, mark):
         for name, step in steps().items():
             step.run(state)
             if name == last:
                 break
+        mark.unfinished = "always" if _has_news(state) else "never"
         return state
 
 
+def _has_news(state: BuildState) -> bool:
+    """Whether the steps so far made anything that the parent version does not refer to."""
+    made = contents_of(state.steps, state.artifacts.values())
+    known = state.parent.contents if state.parent else contents_of({}, ())
+    return bool({*made.receipts} - {*known.receipts}) or any(ref not in known.artifacts for ref in made.artifacts)
+
+
 @contextmanager
-def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[BuildState]:
-    """Yield the state of a build before its first step."""
+def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Generator[tuple[BuildState, Holder]]:
+    """Yield the state of a build before its first step, and the mark that it leaves in the store while it runs."""
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    with Session(store, config.run, ray_address, console) as session:
-        yield first_state(config, session, parent)
+    with at_work(store, "never") as mark, Session(store, config.run, ray_address, console) as session:
+        state = first_state(config, session, parent)
+        mark.unfinished = "after an error"
+        yield state, mark
 
 
 def first_state(config: BuildConfig, session: Session, parent: Version | None) -> BuildState:

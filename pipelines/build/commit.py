@@ -6,7 +6,7 @@ from importlib.metadata import version as package_version
 from types import MappingProxyType
 from typing import Any, cast
 
-from pipelines.build.accounts import check_accounts
+from pipelines.build.accounts import check_accounts, gone_counts, settled
 from pipelines.build.gates import needs_look
 from pipelines.build.statistics import (
     ByDataset,
@@ -19,15 +19,18 @@ from pipelines.build.statistics import (
 )
 from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
-from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState, EntryChanges
-from pipelines.records import CameWith, Lineage
+from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
+from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
-from storage.approvals import last_accepted
+from pipelines.steps.roots import roots_of
+from storage.approvals import last_accepted, status
 from storage.artifacts import ArtifactRef
+from storage.collecting.marks import at_work
 from storage.errors import CommitConflict
 from storage.receipts import Receipt
+from storage.verify import check_complete
 from storage.versions import Version, commit, load
 
 PACKAGES = ("echox", "av", "faiss-cpu", "numpy", "pyarrow", "scipy", "sentencepiece", "torch", "torchaudio")
@@ -48,33 +51,51 @@ class Built:
     new: bool
     changes: EntryChanges
 
+    @property
+    def step(self) -> str:
+        """Numbers of the version before and of this one, for instance `1 -> 2`."""
+        parent = self.version.parent
+        return f"{self.version.number}" if parent is None or not self.new else f"{parent} -> {self.version.number}"
+
 
 def finish(build: BuildState) -> Built:
     """Check that every utterance is accounted for, then commit, unless nothing changed since the parent version.
 
     Raises:
-        UserError: the ratio of rejects is above `max_reject_ratio`.
         CommitConflict: another build committed first.
         StorageError: the store cannot be read or written.
         AssertionError: a step lost or duplicated an utterance.
     """
     sweep(build.session.store)
+    changes = settled(build)
     if build.parent is not None and is_up_to_date(build):
-        return Built(build.parent, False, build.changes)
+        return Built(build.parent, False, changes)
     check_accounts(build.steps)
-    check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
     with build.session.console.status("statistics and commit"):
-        return Built(_commit(build), True, build.changes)
+        return Built(_commit(build), True, changes)
+
+
+def _judged_otherwise(build: BuildState, parent: Version) -> bool:
+    """Return whether the gates judge the same tables otherwise, because the sources list other entries than before.
+
+    Then a new version records that, so that a person sees it, and can approve it once.
+    """
+    gone = sum(map(len, build.gone.values()))
+    if gone == sum(counts["entries"] for counts in parent.statistics.get("gone", {}).values()):
+        return False
+    store, gates = build.session.store, build.config.gates
+    tripped = bool(needs_look(gates, last_accepted(store, parent), assemble(build)))
+    return tripped or status(store, parent) == "candidate"
 
 
 def is_up_to_date(build: BuildState) -> bool:
-    """Whether a build after its last step has made nothing that its parent version lacks."""
+    """Whether a build after its last step has nothing to commit: its parent version has all, and is judged the same."""
     parent = build.parent
-    return parent is not None and (parent.steps, parent.artifacts, parent.lineage["specs"]) == (
-        build.steps,
-        build.artifacts,
-        build.specs,
-    )
+    if parent is None:
+        return False
+    before = parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)
+    same = before == (build.steps, build.artifacts, build.specs, build.suppression)
+    return same and not _judged_otherwise(build, parent)
 
 
 def _commit(build: BuildState) -> Version:
@@ -83,7 +104,12 @@ def _commit(build: BuildState) -> Version:
     version = assemble(build)
     review = needs_look(build.config.gates, last_accepted(store, build.parent), version)
     try:
-        return commit(store, replace(version, review=review))
+        with at_work(store, "never"):
+            check_complete(store, version)
+            # What is suppressed since must not stay in lists that are shared.
+            shared = build.parent if {*build.suppression} <= {*build.parent_suppression} else None
+            entries = put_digests(store, version.steps["ingest"], shared, roots_of(build.config.sources))
+            return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
         if (other.steps, other.artifacts) == (version.steps, version.artifacts):
@@ -100,12 +126,17 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(steps, datasets)
+    statistics = version_statistics(build.session.store, steps, datasets)
+    if gone := gone_counts(build):
+        statistics["gone"] = gone
     lineage = Lineage(
         specs=build.specs,
         versions={name: package_version(name) for name in PACKAGES},
         came_with=came_with(parent, build.artifacts, number, overall(datasets).samples, build.origins),
     )
+    if build.suppression:
+        before = left_out_of(parent) if parent and not build.listed else 0
+        lineage["suppressed"] = UsedSuppression(lists=build.suppression, left_out=before + build.changes.suppressed)
     return Version(
         number=number,
         parent=parent.number if parent else None,

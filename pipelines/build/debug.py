@@ -73,5 +73,6 @@ def _planned(store: Store, name: str) -> Iterator[Work]:
         return
     config = BuildConfig.model_validate({**version.config, "store": store.uri})
     with Session(store, ExecutionConfig(), None, Console(quiet=True)) as session:
-        plan = step.plan(BuildState(config, session, None, version.steps, version.artifacts, version.lineage["specs"]))
+        receipts = dict(version.steps)
+        plan = step.plan(BuildState(config, session, None, receipts, version.artifacts, version.lineage["specs"]))
     yield from ((plan.step, work_unit) for work_unit in plan.work_units)

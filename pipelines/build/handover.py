@@ -2,8 +2,10 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
@@ -18,10 +20,11 @@ from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith
 from pipelines.steps import step_names, steps
 from storage.artifacts import ArtifactRef
+from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt
 from storage.records import read_object, to_json, typed
 from storage.store import Store
-from storage.versions import load
+from storage.versions import Contents, contents_of, load
 
 FOLDER = "builds"
 _PATH = re.compile(rf"{FOLDER}/(\d{{8,}})/.*")
@@ -66,6 +69,9 @@ class _State:
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
+    suppression: list[str] = field(default_factory=list[str])
+    gone: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    retried: dict[str, str] = field(default_factory=dict[str, str])
 
 
 _STATE = TypeAdapter(_State)
@@ -114,6 +120,9 @@ def advance(handover: Handover, step: str, session: Session) -> Handover:
         changes=build.changes,
         taken=build.taken,
         origins=build.origins,
+        suppression=build.suppression,
+        gone=build.gone,
+        retried=build.retried,
     )
     facts = step_facts(build.steps.get(step, ()))
     return replace(handover, path=_put(session.store, state), step=step, facts=facts)
@@ -141,12 +150,23 @@ def step_facts(receipts: Sequence[Receipt]) -> dict[str, int]:
 
 def _load(handover: Handover, session: Session) -> BuildState:
     store = session.store
-    url = store.url(handover.path)
-    state = typed(_STATE, read_object(store.get(handover.path), url), url)
+    state = _read(store, handover.path)
     parent = load(session.store, state.parent) if state.parent else None
     config = BuildConfig.model_validate(state.config)
-    kept = (state.steps, state.artifacts, state.specs, state.changes, state.taken, state.origins)
-    return BuildState(config, session, parent, *kept)
+    return BuildState(
+        config,
+        session,
+        parent,
+        steps=state.steps,
+        artifacts=state.artifacts,
+        specs=state.specs,
+        changes=state.changes,
+        taken=state.taken,
+        origins=state.origins,
+        suppression=state.suppression,
+        gone=state.gone,
+        retried=state.retried,
+    )
 
 
 def _values(config: BuildConfig) -> dict[str, Any]:
@@ -159,6 +179,24 @@ def _put(store: Store, state: _State) -> str:
     path = f"{FOLDER}/{state.parent or 0:08d}/{sha256(data).hexdigest()[:32]}.json"
     store.put(path, data)
     return path
+
+
+def pending(store: Store, since: datetime) -> Iterator[Contents]:
+    """Yield what the builds refer to that wrote their state after `since`, and may go on from it.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
+    for file in store.listed(FOLDER):
+        if _PATH.fullmatch(file.path) and file.modified > since:
+            with suppress(NotFound, CorruptStore):
+                state = _read(store, file.path)
+                yield contents_of(state.steps, state.artifacts.values())
+
+
+def _read(store: Store, path: str) -> _State:
+    url = store.url(path)
+    return typed(_STATE, read_object(store.get(path), url), url)
 
 
 def _sweep(store: Store, last: int) -> None:

@@ -38,10 +38,12 @@ def run_steps(arguments: Values) -> Iterator[Values]:
     from pipelines.engine.execution import ExecutionConfig
     from pipelines.engine.ray import THIS_CLUSTER
     from pipelines.engine.session import Session
+    from storage.collecting.marks import at_work
 
     handover = Handover(**arguments["handover"])
     config = ExecutionConfig.model_validate(arguments["run"])
-    with Session(Store.open(handover.store), config, THIS_CLUSTER, Console(quiet=True)) as session:
+    store = Store.open(handover.store)
+    with at_work(store), Session(store, config, THIS_CLUSTER, Console(quiet=True)) as session:
         for step in arguments["steps"]:
             handover = advance(handover, step, session)
             yield handover.to_dict()

@@ -105,7 +105,7 @@ def _strangers(store: Store) -> Iterator[Repair]:
     """Remove the damaged tables that no version refers to; nothing if a version cannot be read."""
     with suppress(CorruptStore):
         versions = [load(store, number) for number in version_numbers(store)]
-        known = {file.path for made in versions for of in made.steps.values() for r in of for file in r.files}
+        known = {file.path for version in versions for file in version.contents.tables}
         for path in [path for folder in FOLDERS for path in store.list(folder) if path not in known]:
             if not is_as_named(store, path):
                 store.delete(path)
@@ -124,10 +124,11 @@ def _states(store: Store, version: Version) -> Iterator[BuildState]:
         try:
             made = check_made(store, load(store, number))
             config = BuildConfig.model_validate({**made.config, "store": store.uri})
+            receipts = dict(made.steps)
         except (StorageError, ValidationError):
             parent = None
             continue
-        yield BuildState(config, session, parent, made.steps, made.artifacts, dict(made.lineage["specs"]))
+        yield BuildState(config, session, parent, receipts, made.artifacts, dict(made.lineage["specs"]))
         parent = made
 
 
@@ -147,12 +148,21 @@ def _tables(
             configured, work_unit = planned[receipt.fingerprint]
             if repr(configured) not in opened:
                 opened[repr(configured)] = configured.open(store)
-            tables = tables_of(configured, opened[repr(configured)](work_unit.payload))
+            output = opened[repr(configured)]({key: work_unit.payload[key] for key in {*work_unit.payload} - {"kept"}})
         except USER_ERRORS as error:
             yield from (Repair(file.path, fault=str(error)) for file in files)
         else:
-            made = {file.path: table for file, (_, table) in zip(receipt.files, tables, strict=False)}
+            made = _by_path(receipt.files, tables_of(configured, output))
             yield from (_written(store, file, made.get(file.path)) for file in files)
+
+
+def _by_path(files: Sequence[DataFile], tables: Sequence[tuple[str, pa.Table]]) -> dict[str, pa.Table]:
+    """The tables of a work unit by the paths of their files; those of one name are in the order of their files."""
+    found: dict[str, pa.Table] = {}
+    for name in {name for name, _ in tables}:
+        paths = (file.path for file in files if file.table == name)
+        found |= dict(zip(paths, (table for other, table in tables if other == name), strict=False))
+    return found
 
 
 def _written(store: Store, file: DataFile, table: pa.Table | None) -> Repair:

@@ -11,6 +11,7 @@ from pipelines.config.build import BuildConfig
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.ray import check_address
 from pipelines.engine.session import Session
+from storage.collecting.marks import at_work
 from storage.store import Store
 
 RunStep = Callable[[Handover, str], Handover]
@@ -43,7 +44,8 @@ def step_runner(
         return
     if ray_address is not None:
         check_address(ray_address)
-    with Session(Store.open(config.store, create=True), config.run, ray_address, console) as session:
+    store = Store.open(config.store, create=True)
+    with at_work(store), Session(store, config.run, ray_address, console) as session:
         yield lambda handover, step: advance(handover, step, session)
 
 

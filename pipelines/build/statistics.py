@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.engine.build_step import TableStep
 from pipelines.records import Receipts, VersionStatistics, statistics_of
 from pipelines.steps import steps as registered
+from pipelines.steps.duplicates import shared_audio
 from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
@@ -25,6 +26,8 @@ from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage
 
+UNKNOWN_LICENCE = "unknown"
+"""Stands for the licence of utterances whose source states none."""
 READERS = 8
 """Number of files read at a time."""
 
@@ -38,17 +41,26 @@ class DatasetStatistics:
         utterances: number of utterances with units.
         samples: length of these utterances in samples at 16 kHz.
         rejects: number of rejects by reason.
+        licences: samples by licence, of the utterances whose licence is known.
     """
 
     compression: CompressionStats
     utterances: int = 0
     samples: int = 0
     rejects: Counter[str] = field(default_factory=Counter[str])
+    licences: Counter[str] = field(default_factory=Counter[str])
 
     @property
     def hours(self) -> float:
         """Hours of speech with units."""
         return self.samples / SAMPLE_RATE / 3600
+
+    @property
+    def licence_hours(self) -> dict[str, float]:
+        """Hours by licence, the most hours first and those of `UNKNOWN_LICENCE` last."""
+        counts = self.licences + Counter({UNKNOWN_LICENCE: self.samples - self.licences.total()})
+        order = sorted(counts, key=lambda name: (name == UNKNOWN_LICENCE, -counts[name], name))
+        return {name: counts[name] / SAMPLE_RATE / 3600 for name in order}
 
     def __add__(self, other: Self) -> "DatasetStatistics":
         return DatasetStatistics(
@@ -56,22 +68,25 @@ class DatasetStatistics:
             self.utterances + other.utterances,
             self.samples + other.samples,
             self.rejects + other.rejects,
+            self.licences + other.licences,
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts as JSON values."""
+        """The counts as JSON values; without licences, where an older program wrote none, if none is known."""
         return {
             "utterances": self.utterances,
             "samples": self.samples,
             "rejects": dict(sorted(self.rejects.items())),
             "compression": self.compression.to_dict(),
+            **({"licences": dict(sorted(self.licences.items()))} if self.licences else {}),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """The statistics from the values of `to_dict`."""
         compression = CompressionStats.from_dict(values["compression"])
-        return cls(compression, values["utterances"], values["samples"], Counter(values["rejects"]))
+        rejects, licences = Counter(values["rejects"]), Counter(values.get("licences", {}))
+        return cls(compression, values["utterances"], values["samples"], rejects, licences)
 
 
 ByDataset = dict[str, DatasetStatistics]
@@ -153,13 +168,14 @@ def recount(store: Store, steps: Receipts, coding: Coding) -> VersionStatistics:
         StorageError: a table cannot be read.
     """
     counted = {name: steps[name] for name in counted_steps(steps)}
-    return version_statistics(steps, gather(store, counted, coding, {}))
+    return version_statistics(store, steps, gather(store, counted, coding, {}))
 
 
-def version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistics:
+def version_statistics(store: Store, steps: Receipts, datasets: ByDataset) -> VersionStatistics:
     """Statistics of a version.
 
     Args:
+        store: the corpus; utterances with equal audio are counted in its tables.
         steps: its receipts; examples and unused utterances are counted in those of `shard`.
         datasets: counts of its tables.
     """
@@ -169,6 +185,7 @@ def version_statistics(steps: Receipts, datasets: ByDataset) -> VersionStatistic
         datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
         examples=_sum(shard.get("examples", {}) for shard in shards),
         unused=_sum(shard.get("unused", {}) for shard in shards),
+        shared_audio=shared_audio(store, steps),
     )
 
 
@@ -199,8 +216,12 @@ def _counted(store: Store, receipts: Iterable[Receipt], coding: Coding) -> Itera
 
 
 def _lengths(receipt: Receipt, coding: Coding) -> ByDataset:
-    totals = statistics_of(receipt).get("datasets", {})
-    return {name: DatasetStatistics(coding.nothing(), **counts) for name, counts in totals.items()}
+    counted = statistics_of(receipt)
+    totals, licences = counted.get("datasets", {}), counted.get("licences", {})
+    return {
+        name: DatasetStatistics(coding.nothing(), **counts, licences=Counter(licences.get(name, {})))
+        for name, counts in totals.items()
+    }
 
 
 def _count_rejects(store: Store, file: DataFile, coding: Coding) -> ByDataset:

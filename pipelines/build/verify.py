@@ -237,7 +237,7 @@ def _statistics(store: Store, version: Version) -> Iterator[str]:
     for name in sorted(counted["datasets"].keys() | recorded.keys()):
         if counted["datasets"].get(name) != recorded.get(name):
             yield f"{place}: the statistics of dataset {name} are not those of its tables"
-    for field in ("entries", "examples", "unused"):
+    for field in ("entries", "examples", "unused", "shared_audio"):
         if field in version.statistics and version.statistics[field] != counted.get(field):
             told, found = version.statistics[field], counted.get(field)
             yield f"{place}: statistics.{field} is {told}, the tables give {found}"

@@ -17,16 +17,17 @@ from typing import Annotated, Any, TypedDict
 
 from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from echox.errors import EchoxError
 from echox.recipes.history import read_metrics
 from echox.renamed import rename_fields
 from echox.stages import check_stage, stage_class, stage_names
-from echox.training import TrainingRequest, TrainingResult, check
+from echox.training import TrainingRequest, TrainingResult, check, check_without_sources
 from pipelines.cluster.environment import code_revision
 from pipelines.cluster.jobs import Job, Jobs, is_job_server
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.ray import connected
 from storage.approvals import check_trainable
-from storage.models import ModelCard, find_model, register
+from storage.models import ModelCard, find_model, model_names, register
 from storage.store import Store
 from storage.versions import resolve
 from unitlang.config import FrozenConfig
@@ -79,6 +80,40 @@ class TrainingConfig(FrozenConfig):
     @classmethod
     def _new_names(cls, values: Any) -> Any:
         return rename_fields(values, "training")
+
+
+def check_training(config: TrainingConfig, corpus: str) -> None:
+    """Check all stages of a config before the first one is trained.
+
+    Args:
+        config: how and where to train.
+        corpus: STORE@VERSION, or STORE.
+
+    Raises:
+        EchoxError: a stage has no examples in the corpus, needs one that is neither trained before it nor in the store,
+            or its settings or architecture do not fit.
+        StorageError: there is no such corpus, or it is a candidate.
+    """
+    store, version = resolve(corpus)
+    for position, stage in enumerate(config.stages):
+        out = str(Path(config.runs).absolute() / run_name(config, stage, version.uri))
+        settings = config.settings.get(stage, ())
+        check_without_sources(
+            TrainingRequest(
+                stage=stage, corpus=version.uri, architecture=config.architecture, out=out, settings=settings
+            )
+        )
+        for source in stage_class(stage).stands_on:
+            if source not in config.stages[:position]:
+                _check_trained(store, run_name(config, source, version.uri), stage, source)
+
+
+def _check_trained(store: Store, name: str, stage: str, source: str) -> None:
+    if name not in model_names(store):
+        raise EchoxError(
+            f"training.stages: {stage} starts from a model of {source}, which is not in {store.uri} for this version, "
+            f"architecture and these settings; put {source} before {stage}"
+        )
 
 
 def plan(config: TrainingConfig, stage: str, corpus: str) -> TrainingRequest:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
@@ -66,6 +66,8 @@ class _BuildConfig(FrozenConfig):
     """Largest changes of a new version against the last one that need no approval by a person."""
     gone: Gone | None = None
     """Entries of datasets that no source has any more: `keep` them, `remove` them, or fail (default)."""
+    duplicates: Literal["keep", "reject"] = "keep"
+    """Utterances that have the audio of another one: `keep` them, or `reject` all but one of each audio."""
     refit: bool = False
     """Fit quantizer and unit language again on all speech, instead of keeping those of the last version."""
     recompute: tuple[str, ...] = ()

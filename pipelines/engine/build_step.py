@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from pipelines.engine.rejects import check_rejects
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import PayloadT, Step, WorkUnit
 from pipelines.records import Receipts
@@ -95,7 +96,11 @@ class TableStep(Step[PayloadT], BuildStep):
 
     @classmethod
     def run(cls, build: BuildState) -> None:
-        """See `BuildStep.run`."""
+        """See `BuildStep.run`.
+
+        Raises:
+            UserError: with the rejects of this step, their ratio is above `max_reject_ratio`.
+        """
         plan = cls.plan(build)
         parent = build.parent_receipts(cls.name)
         older = {} if build.recomputes(cls.name) else made_earlier(plan.work_units, parent)
@@ -106,6 +111,14 @@ class TableStep(Step[PayloadT], BuildStep):
         found = older | {unit.fingerprint: receipt for unit, receipt in zip(todo, made, strict=True)}
         build.steps[cls.name] = [*plan.kept, *(found[unit.fingerprint] for unit in plan.work_units)]
         cls.check(build)
+        cls._check_rejects(build)
+
+    @classmethod
+    def _check_rejects(cls, build: BuildState) -> None:
+        """Stop before the next step if there are too many; what is committed is not refused later."""
+        receipts = build.steps[cls.name]
+        if receipts != [*build.parent_receipts(cls.name)] and any(receipt.rejects for receipt in receipts):
+            check_rejects(build.session.store, build.steps, cls.name, build.config.max_reject_ratio)
 
 
 def made_earlier(work_units: Iterable[WorkUnit[Any]], receipts: Iterable[Receipt]) -> dict[str, Receipt]:

@@ -33,6 +33,8 @@ class ExecutionConfig(FrozenConfig):
     work units of the step, or `reject` it. Too little memory kills too, and is no fault of an utterance."""
     rehash: bool = False
     """Read the audio of all known entries again, to find files that were replaced without a change of size or time."""
+    retry_rejects: bool = False
+    """Try all rejected entries again, although neither their files nor what is said about them have changed."""
     resources: dict[str, dict[str, Annotated[float, Field(gt=0.0, allow_inf_nan=False)]]] = Field(default={})
     """Custom Ray resources that each worker of a step requests, to select nodes: `quantize: {a100: 0.01}`."""
     ray_above_seconds: float = Field(default=60.0, ge=0.0)

@@ -19,12 +19,13 @@ Example = dict[str, str]
 """A reject: values by `COLUMNS`."""
 
 
-def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
-    """Refuse a corpus with too many rejects.
+def check_rejects(store: Store, steps: Receipts, step: str, max_ratio: float) -> None:
+    """Refuse to continue after a step with which there are too many rejects.
 
     Args:
         store: the corpus.
         steps: receipts so far.
+        step: name of the step.
         max_ratio: largest accepted ratio of rejects to entries.
 
     Raises:
@@ -35,7 +36,8 @@ def check_rejects(store: Store, steps: Receipts, max_ratio: float) -> None:
     if not entries or rejects <= max_ratio * entries:
         return
     raise UserError(
-        f"max_reject_ratio: {_described(steps)}; allowed {max_ratio:.1%}\n{_examples(store, steps, SHOWN_REJECTS)}"
+        f"max_reject_ratio: after step {step}, {_described(steps)}; allowed {max_ratio:.1%}\n"
+        f"{_examples(store, steps, SHOWN_REJECTS)}"
         "Nothing was committed. Mend the sources, or raise max_reject_ratio (0 to 1)."
     )
 

@@ -1,11 +1,11 @@
 """The state of a build between its steps."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
-from pipelines.records import CameWith, UtteranceFile, dataset_counts, utterance_files
+from pipelines.records import CameWith, UtteranceFile, dataset_counts, suppression_of, utterance_files
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt
 from storage.versions import Version
@@ -19,30 +19,51 @@ SettingsT = TypeVar("SettingsT", bound=FrozenConfig)
 
 @dataclass
 class EntryChanges:
-    """Numbers of entries of a new version, compared with its parent.
+    """Numbers of entries of a build, compared with the parent version.
+
+    An entry that the sources list is counted once, as new, changed, mended, healed or kept.
 
     Attributes:
         new: entries that the parent lacks.
-        changed: entries with other audio, or of which other things are said.
-        removed: entries of the parent that the new version lacks.
+        changed: entries with other audio: other bytes, another segment or another channel.
+        mended: entries with the same audio, of which other things are said.
+        healed: entries that the parent rejected and this build does not.
         gone: entries that no source lists any more and that stay.
+        removed: entries of the parent that are left out.
         kept: unchanged entries, without those that are gone.
-        mended: those of the changed entries whose audio is as before.
-        healed: those of the changed entries that were rejects and are tried again.
-        rejected: those of the new and changed entries that their source shows to be broken.
+        suppressed: entries that were withdrawn, and so are neither rows nor rejects.
+        rejected: rejects among the entries that the sources list; each of them is also one of the others.
     """
 
     new: int = 0
     changed: int = 0
-    removed: int = 0
-    gone: int = 0
-    kept: int = 0
     mended: int = 0
     healed: int = 0
+    gone: int = 0
+    removed: int = 0
+    kept: int = 0
+    suppressed: int = 0
     rejected: int = 0
 
-    def __add__(self, other: "EntryChanges") -> "EntryChanges":
-        return EntryChanges(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+    @property
+    def words(self) -> dict[str, int]:
+        """The counts by what people call them."""
+        return {
+            "new": self.new,
+            "changed": self.changed,
+            "mended": self.mended,
+            "healed": self.healed,
+            "removed": self.removed,
+            "gone from the sources but kept": self.gone,
+            "kept": self.kept,
+            "suppressed": self.suppressed,
+            "rejected": self.rejected,
+        }
+
+    def __str__(self) -> str:
+        """For people: `2 new, 1 mended, 20 kept`; numbers of zero are left out, except those of new and kept."""
+        shown = {name: count for name, count in self.words.items() if count or name in ("new", "kept")}
+        return ", ".join(f"{count:,} {name}" for name, count in shown.items())
 
 
 @dataclass
@@ -57,9 +78,12 @@ class BuildState:
         artifacts: artifacts by kind.
         specs: fingerprint by artifact or step; the result of the parent version is kept while it is unchanged.
         changes: entries against those of the parent version.
-        by_dataset: the same by dataset; known in the process that runs `ingest`.
         taken: work units of `ingest` of the parent version that a new one replaces, by fingerprint.
         origins: origins of the artifacts that were taken from another store, by kind; None = not recorded there.
+        suppression: names of the suppression lists that `ingest` used.
+        listed: whether the sources are listed; otherwise only what is suppressed goes.
+        gone: keys of the entries that no source lists any more and that stay, by dataset.
+        retried: what differs (`changed` or `mended`) of entries that the parent version rejected, by their new keys.
     """
 
     config: "BuildConfig"
@@ -71,7 +95,10 @@ class BuildState:
     changes: EntryChanges = field(default_factory=EntryChanges)
     taken: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     origins: dict[str, CameWith | None] = field(default_factory=dict[str, "CameWith | None"])
-    by_dataset: dict[str, EntryChanges] = field(default_factory=dict[str, EntryChanges])
+    suppression: list[str] = field(default_factory=list[str])
+    listed: bool = True
+    gone: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    retried: dict[str, str] = field(default_factory=dict[str, str])
 
     @property
     def utterance_files(self) -> list[UtteranceFile]:
@@ -122,3 +149,8 @@ class BuildState:
     def recomputes(self, step: str) -> bool:
         """Whether work that earlier revisions of a step have done is to be done again."""
         return step in self.config.recompute
+
+    @property
+    def parent_suppression(self) -> Sequence[str]:
+        """Names of the suppression lists that the parent version was made with."""
+        return suppression_of(self.parent) if self.parent else ()

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.records import StepStatistics
-from storage.receipts import Receipt, write_output
+from storage.receipts import DataFile, Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from unitlang.errors import AudioError
@@ -63,6 +63,7 @@ class Output:
         rows_out: number of rows that the step could use.
         rejects: the other rows.
         stats: statistics for the receipt.
+        kept: files of earlier work units that belong to the output as they are.
     """
 
     tables: list[tuple[str, pa.Table]]
@@ -70,6 +71,7 @@ class Output:
     rows_out: int
     rejects: list[Reject] = field(default_factory=list[Reject])
     stats: StepStatistics = field(default_factory=StepStatistics)
+    kept: list[DataFile] = field(default_factory=list[DataFile])
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         rows_out=output.rows_out,
         rejects=count_rejects(output.rejects),
         stats={**output.stats, "revision": step.revision},
+        kept=output.kept,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
+from pipelines.export import licences
 from pipelines.export.base import Export
 from unitlang.frames import SAMPLE_RATE
 
@@ -44,6 +45,7 @@ def _front_matter(export: Export) -> dict[str, Any]:
     splits = [{"split": split, "path": f"data/{split}-*.parquet"} for split in split_files(export)]
     return {
         **({"language": languages} if languages else {}),
+        **licences.front_matter(export.plan),
         "pretty_name": title(export),
         "task_categories": ["automatic-speech-recognition", "text-to-speech"],
         "tags": ["audio", "speech", "discrete-units"],
@@ -62,7 +64,7 @@ def _sections(export: Export) -> Iterable[str]:
     yield "Load it with `datasets.load_dataset(FOLDER)`."
     yield "## Splits\n\n" + _splits(export)
     yield "## Languages\n\n" + _languages(export)
-    yield "## Licence\n\nNot recorded in the corpus; the licences of its sources hold."
+    yield "## Licence\n\n" + _licences(export)
     yield "## Compression\n\n" + _compression({**datasets, "all": overall(datasets)})
     yield "## Rejects and omissions\n\n" + _rejects(export, overall(datasets))
     yield "## Lineage\n\n" + _lineage(export)
@@ -82,6 +84,24 @@ def _languages(export: Export) -> str:
     order = sorted(counts, key=lambda name: (name is None, name))
     rows = [(name or "not known", _hours(counts[name])) for name in order]
     return _table(("language", "hours"), rows)
+
+
+def _licences(export: Export) -> str:
+    counts = export.plan.licences
+    if not licences.stated(export.plan):
+        return "Not recorded in the corpus; the licences of its sources hold."
+    order = sorted(counts, key=lambda name: (name is None, name))
+    parts = [_table(("licence", "hours"), [(_cell(name or "not known"), _hours(counts[name])) for name in order])]
+    if None in counts:
+        parts.append("Where no licence is known, the licences of the sources hold.")
+    if named := list(licences.attributions(export.plan)):
+        parts.append("Attribution:\n\n" + "\n".join(named))
+    return "\n\n".join(parts)
+
+
+def _cell(text: str) -> str:
+    """A text of a source as one cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|")
 
 
 def _compression(datasets: dict[str, DatasetStatistics]) -> str:

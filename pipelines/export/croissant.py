@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipelines.errors import UserError
+from pipelines.export import licences
 from pipelines.export.base import Export
 from pipelines.export.card import split_files, title
 
@@ -39,6 +40,7 @@ def metadata(export: Export, columns: Mapping[str, pa.DataType]) -> dict[str, An
         description="Speech with its units and words of a unit language, exported from a corpus version of EchoX.",
         version=f"{export.version.number}.0.0",
         date_published=datetime.fromisoformat(export.version.created),
+        license=[*licences.stated(export.plan)] or None,
         in_language=sorted(name for name in export.plan.languages if name) or None,
         distribution=[_files(split) for split in splits],
         record_sets=[_records(split, columns) for split in splits],

@@ -14,6 +14,8 @@ from storage.versions import Version
 from unitlang.ahead import run_ahead
 from unitlang.frames import SAMPLE_RATE
 
+MOST_ATTRIBUTIONS = 200
+"""Attributions that a card lists; the rows have all."""
 READERS = 8
 """Number of work units whose ids are read at a time."""
 
@@ -73,11 +75,15 @@ class Plan:
     Attributes:
         shards: split by split.
         languages: samples by language; None: not known.
+        licences: samples by licence; None: not known.
+        attributions: whom the licences want named, sorted; at most `MOST_ATTRIBUTIONS` and one more.
         left_out: utterances that are not exported, by reason: `written` (a turn without audio), `rejected`.
     """
 
     shards: tuple[Shard, ...]
     languages: dict[str | None, int]
+    licences: dict[str | None, int]
+    attributions: tuple[str, ...]
     left_out: dict[str, int]
 
     @property
@@ -92,8 +98,10 @@ class _Listed:
 
     tables: WorkUnitFiles
     rows: list[tuple[str | None, int]]
-    languages: Counter[str | None]
-    left_out: Counter[str]
+    languages: Counter[str | None] = field(default_factory=Counter[str | None])
+    licences: Counter[str | None] = field(default_factory=Counter[str | None])
+    attributions: set[str] = field(default_factory=set[str])
+    left_out: Counter[str] = field(default_factory=Counter[str])
 
 
 @dataclass
@@ -150,8 +158,10 @@ def plan(store: Store, version: Version, shard_hours: float) -> Plan:
         drafts[name].end()
     shards = [shard for name, draft in drafts.items() for shard in _numbered(name, draft)]
     languages = sum((work_unit.languages for work_unit in listed), Counter[str | None]())
+    licences = sum((work_unit.licences for work_unit in listed), Counter[str | None]())
+    attributions = sorted({name for work_unit in listed for name in work_unit.attributions})[: MOST_ATTRIBUTIONS + 1]
     left_out = sum((work_unit.left_out for work_unit in listed), Counter[str]())
-    return Plan(tuple(shards), dict(languages), dict(sorted(left_out.items())))
+    return Plan(tuple(shards), dict(languages), dict(licences), tuple(attributions), dict(sorted(left_out.items())))
 
 
 def _numbered(split: str, draft: _Draft) -> Iterator[Shard]:
@@ -176,11 +186,13 @@ def _path(receipt: Receipt, table: str) -> str:
 def _list(store: Store, tables: WorkUnitFiles) -> _Listed:
     columns = ["utterance_id", "split", "num_samples", "language", "checksum"]
     quantized = set(read_table(store, tables.units, ["utterance_id"])["utterance_id"].to_pylist())
-    listed = _Listed(tables, [], Counter(), Counter())
-    for row in read_table(store, tables.utterances, columns).to_pylist():
+    listed = _Listed(tables, [])
+    for row in read_table(store, tables.utterances, columns, optional=("licence", "attribution")).to_pylist():
         if row["utterance_id"] in quantized:
             listed.rows.append((row["split"], row["num_samples"]))
             listed.languages[row["language"]] += row["num_samples"]
+            listed.licences[row.get("licence")] += row["num_samples"]
+            listed.attributions.update(filter(None, [row.get("attribution")]))
         else:
             listed.left_out["rejected" if row["checksum"] else "written"] += 1
     return listed

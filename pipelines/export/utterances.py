@@ -17,6 +17,7 @@ from pipelines.engine.step import noted
 from pipelines.errors import UserError
 from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Piece, Shard
+from pipelines.readers.rows.rights import ACCEPTED
 from pipelines.records import SpokenRow
 from pipelines.steps.audio_files import place_of, row_streams
 from pipelines.steps.roots import Roots, located
@@ -34,8 +35,8 @@ class Utterance:
 
     Attributes:
         facts: what the corpus knows of it, as JSON values: id, dataset, split, task, text, language, speaker,
-            dialogue_id, turn, role, num_samples (at 16 kHz), num_frames, units (one a run), durations (frames of each
-            run), words.
+            dialogue_id, turn, role, licence, attribution, consent, source_url, num_samples (at 16 kHz), num_frames,
+            units (one a run), durations (frames of each run), words.
         pcm: its audio; read it to the end before the next utterance.
     """
 
@@ -87,6 +88,7 @@ def _facts(row: SpokenRow, units: dict[str, Any], words: dict[str, Any]) -> dict
         "dialogue_id": row["dialogue_id"],
         "turn": row["turn"],
         "role": row["role"],
+        **{name: row.get(name) for name in ACCEPTED},
         "num_samples": row["num_samples"],
         "num_frames": units["num_frames"],
         "units": units["units"],

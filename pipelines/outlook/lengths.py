@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import cast
 
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Item
 from pipelines.records import IngestPayload, UtteranceRow, dataset_counts
 from pipelines.steps.audio_files import audio_source, measure
+from pipelines.steps.ingest import suppressed_channels
 from pipelines.steps.planning import GUESSED_SECONDS_PER_ITEM
 from pipelines.steps.roots import Roots, absolute
 from pipelines.steps.taking_over import TakenRows
@@ -28,12 +29,12 @@ class PredictedRows:
     Attributes:
         rows: with the fields that lengths and dialogues depend on.
         assumed: ids of the rows whose audio is yet to be read.
-        rejects: entries that are known to be rejects.
+        rejects: keys of the entries that are known to be rejects, one for each reject.
     """
 
     rows: list[UtteranceRow] = field(default_factory=list[UtteranceRow])
     assumed: set[str] = field(default_factory=set[str])
-    rejects: int = 0
+    rejects: list[str] = field(default_factory=list[str])
 
 
 class Lengths:
@@ -65,14 +66,17 @@ class Lengths:
         """
         payload = work_unit.payload
         taken = TakenRows.of(store, "ingest", payload.get("taken", ()), payload.get("roots", {}))
+        lines = [json.loads(line) for line in store.get(payload["path"]).splitlines()]
+        suppressed = suppressed_channels(lines)
         made = PredictedRows()
-        for line in map(json.loads, store.get(payload["path"]).splitlines()):
+        for line in lines:
             key = bytes.fromhex(line["key"])
             if line["kind"] == "bad":
-                made.rejects += 1
+                made.rejects.append(line["key"])
             elif key in taken.rows or key in taken.rejects:
-                made.rows += taken.rows.get(key, ())
-                made.rejects += len(taken.rejects.get(key, ()))
+                made.rows += [row for row in taken.rows.get(key, ()) if row["utterance_id"] not in suppressed]
+                rejects = [one for one in taken.rejects.get(key, ()) if one.utterance_id not in suppressed]
+                made.rejects += [line["key"]] * len(rejects)
             else:
                 row = self._assumed(Item(**line["item"]), payload.get("roots", {}))
                 made.rows.append(row)
@@ -80,7 +84,8 @@ class Lengths:
         return made
 
     def _assumed(self, item: Item, roots: Roots) -> UtteranceRow:
-        values = {"utterance_id": item.utterance_id, "dataset": item.dataset, "dialogue_id": item.dialogue_id}
+        values = {name: value for name, value in asdict(item).items() if name not in ("uri", "size", "stamp", "native")}
+        values |= {"channel": item.channel if isinstance(item.channel, int) else None, "source_key": bytes(16)}
         if item.uri is None:
             return cast(UtteranceRow, {**values, "audio": None, "num_samples": 0})
         known = None if item.native else item.num_samples

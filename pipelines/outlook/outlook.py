@@ -1,11 +1,13 @@
 """Say what a build would do: its plan is made on a store that is not written, in a session that computes nothing."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from pipelines.build.accounts import settled
 from pipelines.build.build import first_state
 from pipelines.build.commit import is_up_to_date
 from pipelines.build.parent import parent_of
@@ -27,7 +29,6 @@ class Outlook:
         version: number of its last version; None before the first.
         up_to_date: whether the build would commit no version.
         entries: entries against those of the last version.
-        datasets: the same by dataset.
         known_rejects: rejects of `ingest` in the new version, as far as they are known without reading new audio.
         max_rejects: number of rejects from which the build would commit nothing.
         fits: kinds of the artifacts that would be fitted; the time of that is not counted.
@@ -40,7 +41,6 @@ class Outlook:
     version: int | None
     up_to_date: bool
     entries: EntryChanges
-    datasets: Mapping[str, EntryChanges]
     known_rejects: int
     max_rejects: int
     fits: list[str]
@@ -72,15 +72,15 @@ def outlook(config: BuildConfig, ray_address: str | None = None) -> Outlook:
 
 
 def _of(config: BuildConfig, state: BuildState, session: Prediction) -> Outlook:
-    ingested = state.steps["ingest"]
-    rejects = session.rejects + sum(sum(receipt.rejects.values()) for receipt in ingested)
-    entries = session.rejects + sum(receipt.rows_in for receipt in ingested)
+    ingested, changes, gone = state.steps["ingest"], settled(state), set(chain.from_iterable(state.gone.values()))
+    changes.rejected += sum(key not in gone for key in session.rejects)
+    rejects = len(session.rejects) + sum(sum(receipt.rejects.values()) for receipt in ingested)
+    entries = len(session.rejects) + sum(receipt.rows_in for receipt in ingested)
     return Outlook(
         store=config.store,
         version=state.parent.number if state.parent else None,
         up_to_date=is_up_to_date(state),
-        entries=state.changes,
-        datasets=dict(sorted(state.by_dataset.items())),
+        entries=changes,
         known_rejects=rejects,
         max_rejects=int(config.max_reject_ratio * entries),
         fits=session.fits,

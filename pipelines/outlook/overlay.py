@@ -1,11 +1,12 @@
 """A store that is read but never written: what would be written goes elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from typing_extensions import override
 
 from storage.errors import AlreadyExists
 from storage.ranges import RangeReader
+from storage.s3 import Listed
 from storage.store import Store
 from storage.uris import Bucket, parse_uri
 
@@ -32,10 +33,10 @@ class Overlay(Store):
         return self.scratch.size(path) if self.scratch.exists(path) else super().size(path)
 
     @override
-    def sizes(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        written = dict(self.scratch.sizes(prefix))
-        yield from written.items()
-        yield from ((path, size) for path, size in super().sizes(prefix) if path not in written)
+    def listed(self, prefix: str = "") -> Iterator[Listed]:
+        written = {file.path: file for file in self.scratch.listed(prefix)}
+        yield from written.values()
+        yield from (file for file in super().listed(prefix) if file.path not in written)
 
     @override
     def put(self, path: str, data: bytes) -> None:
@@ -51,6 +52,10 @@ class Overlay(Store):
     def delete(self, path: str) -> None:
         """Remove a file that was written; a file of the store stays."""
         self.scratch.delete(path)
+
+    @override
+    def settle(self, folders: Iterable[str]) -> None:
+        self.scratch.settle(folders)
 
     @override
     def remove_leftovers(self, min_age_seconds: float = 0) -> int:

@@ -18,7 +18,7 @@ from pipelines.outlook.lengths import Lengths
 from pipelines.records import StepStatistics, count_datasets, spoken_rows, utterance_files
 from pipelines.steps.ingest import Ingest, cut
 from storage.artifacts import ArtifactRef, artifact_path, digest
-from storage.receipts import DataFile, Receipt
+from storage.receipts import DataFile, Receipt, data_path
 from storage.schemas import table_of
 from storage.store import Store
 from storage.tables import rows_to_parquet
@@ -101,7 +101,7 @@ class Prediction(Session):
         steps: the steps that have work.
         earlier: the steps of which an earlier revision did some of the work that stays.
         fits: kinds of the artifacts that would be fitted.
-        rejects: known rejects of `ingest` in the work units to compute.
+        rejects: keys of the entries of known rejects of `ingest` in the work units to compute.
         lengths: lengths of entries.
     """
 
@@ -110,10 +110,11 @@ class Prediction(Session):
         self.steps: list[StepOutlook] = []
         self.earlier: list[EarlierWork] = []
         self.fits: list[str] = []
-        self.rejects = 0
+        self.rejects: list[str] = []
         self.lengths = Lengths(parent.steps["ingest"] if parent else ())
         self._local = ray_address is None
         self._codebook = config.quantizer.centroids is not None
+        self._looks_for_duplicates = config.duplicates == "reject"
         self._bytes = dict(BYTES_PER_SECOND) | (_bytes_per_second(parent) if parent else {})
         before = parent.steps.values() if parent else ()
         self._rows = {file.path: file.rows for receipts in before for file in _files(receipts)}
@@ -178,7 +179,7 @@ class Prediction(Session):
             return self._ingested(step, work_unit, rate)
         name, rows = work_unit.fingerprint, self._rows.get(_input(work_unit), 0)
         size = int(rate * work_unit.seconds / len(step.tables))
-        files = [DataFile(table, f"{PREDICTED}/{name}/{table}", rows, size, name) for table in step.tables]
+        files = [DataFile(table, f"{PREDICTED}/{table}-{name}", rows, size, name) for table in step.tables]
         return Receipt(name, step.name, tuple(files), rows, rows, {}, {})
 
     def _ingested(self, step: Ingest, work_unit: WorkUnit[Any], rate: float) -> Receipt:
@@ -187,13 +188,16 @@ class Prediction(Session):
         self.rejects += made.rejects
         name, files, seconds = work_unit.fingerprint, list[DataFile](), list[float]()
         for number, group in enumerate(cut(made.rows, step.minutes)):
-            path = f"{PREDICTED}/{name}/{number}"
             length = sum(row["num_samples"] for row in group) / SAMPLE_RATE
             unread = [row["num_samples"] for row in group if row["utterance_id"] in made.assumed]
+            data = b""
+            if self._looks_for_duplicates or not unread:
+                data = rows_to_parquet("utterances", table_of(group, "utterances"))
+            predicted = f"{PREDICTED}/utterances-{name}.{number}", f"{name}-{number}"
+            path, sha256 = predicted if unread else (data_path("utterances", name, data), digest(data))
+            if self._looks_for_duplicates:
+                self.store.put(path, data)
             self._unread[path] = sum(unread) / SAMPLE_RATE
-            sha256 = (
-                f"{name}-{number}" if unread else digest(rows_to_parquet("utterances", table_of(group, "utterances")))
-            )
             files.append(DataFile("utterances", path, len(group), int(rate * length), sha256))
             seconds.append(length)
         self._unread[_input(work_unit)] = sum(self._unread[file.path] for file in files)

@@ -5,7 +5,7 @@ A reader is one module of this package that defines one `Reader` subclass; its p
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from hashlib import blake2b
 from json import dumps
@@ -19,6 +19,7 @@ from pipelines.paths import ConfigPath
 from pipelines.readers.lines import Line, read_lines, read_text
 from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, Place
 from pipelines.readers.rows.bounds import is_inside
+from pipelines.readers.rows.rights import ACCEPTED
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
 from unitlang.printing import shown
@@ -56,6 +57,7 @@ class Item:
         uri: absolute path or fsspec URL of the audio; `<parquet>#row=<n>&column=<name>` for audio inside a Parquet
             file; None for a written dialogue turn.
         size: bytes of the audio file if the listing states them; part of the identity, so a replaced file is noticed.
+        stamp: what the listing says of the contents of the file, as `places.Entry`; no part of the identity.
         offset_samples: start of the utterance in the file, in samples at 16 kHz.
         num_samples: its length in samples at 16 kHz; None = to the end of the file.
         split: name of the split.
@@ -68,12 +70,17 @@ class Item:
         role: `user` or `assistant` in a dialogue.
         native: offset_samples and num_samples count at the file's own rate, which ingest reads, instead of 16 kHz.
         channel: channel of the audio, from 0; `each` = one utterance for every channel; None = all, mixed.
+        licence: licence of the recording, as the source states it.
+        attribution: whom the licence wants named.
+        consent: what is known of the speaker's consent.
+        source_url: where the recording was published.
     """
 
     utterance_id: str
     dataset: str
     uri: str | None
     size: int | None = None
+    stamp: str | None = None
     offset_samples: int = 0
     num_samples: int | None = None
     split: str | None = None
@@ -86,15 +93,19 @@ class Item:
     role: str | None = None
     native: bool = field(default=False, metadata=ADDED)
     channel: int | Literal["each"] | None = field(default=None, metadata=ADDED)
+    licence: str | None = field(default=None, metadata=ADDED)
+    attribution: str | None = field(default=None, metadata=ADDED)
+    consent: str | None = field(default=None, metadata=ADDED)
+    source_url: str | None = field(default=None, metadata=ADDED)
 
     def key(self) -> bytes:
         """16 bytes that change whenever anything about the item changes."""
         return digest16(dumps(self.stated(), sort_keys=True))
 
     def stated(self) -> dict[str, Any]:
-        """The attributes by name, without those that were added to the class later and are at their default."""
+        """The attributes by name, without the stamp and those added to the class later that are at their default."""
         added = {f.name for f in fields(self) if dict(f.metadata) == ADDED and getattr(self, f.name) == f.default}
-        return {name: value for name, value in asdict(self).items() if name not in added}
+        return {name: value for name, value in asdict(self).items() if name not in added | {"stamp"}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +162,14 @@ class Reader(FrozenConfig, ABC):
     """Language of every utterance, unless the source states it."""
     channel: Annotated[int, Field(ge=0)] | Literal["mix", "each"] = "mix"
     """Channel of every utterance from 0, `mix` of all, or `each` as an utterance; unless the source states one."""
+    licence: Annotated[str, Field(min_length=1)] | None = None
+    """Licence of every utterance, unless the source states it."""
+    attribution: Annotated[str, Field(min_length=1)] | None = None
+    """Whom the licence of every utterance wants named, unless the source states it."""
+    consent: Annotated[str, Field(min_length=1)] | None = None
+    """What is known of the consent of every speaker, unless the source states it."""
+    source_url: Annotated[str, Field(min_length=1)] | None = None
+    """Where every utterance was published, unless the source states it."""
     confine: bool = False
     """Read only what lies below the source's folder or `audio_dir`, links resolved, or on the same server."""
     gone: Gone = "keep"
@@ -169,6 +188,11 @@ class Reader(FrozenConfig, ABC):
         place = Place.of(getattr(self, "audio_dir", None) or self.path)
         folder = place if self.reads == "folder" or place.is_folder() else place.parent
         return folder.uri.rstrip("/")
+
+    def rights(self) -> dict[str, str]:
+        """The facts about rights that the config states for every utterance, by name."""
+        told = {name: getattr(self, name) for name in ACCEPTED}
+        return {name: value for name, value in told.items() if value is not None}
 
     def bad(
         self, source: str, reason: str, message: str, name: str | None = None, *, dialogue: str | None = None
@@ -276,18 +300,26 @@ def _within_bounds(source: Reader, entry: Item | BadItem) -> Item | BadItem:
     )
 
 
+def _completed(source: Reader, rights: Mapping[str, str], entry: Item | BadItem) -> Item | BadItem:
+    """Return the entry with what its source says of all utterances where it says nothing itself."""
+    if isinstance(entry, BadItem):
+        return entry
+    told: dict[str, Any] = {name: value for name, value in rights.items() if getattr(entry, name) is None}
+    if source.channel != "mix" and entry.uri is not None and entry.channel is None:
+        told["channel"] = source.channel
+    return replace(entry, **told) if told else entry
+
+
 def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
-    """Yield from `source.read()`, with the source's channel; errors name the position of the source in the config.
+    """Yield from `source.read()`, with the source's channel and rights; errors name its position in the config.
 
     Raises:
         UserError, Unreachable: as `read`.
     """
-    channel = None if source.channel == "mix" else source.channel
+    rights = source.rights()
     try:
         for found in source.read():
-            entry = _within_bounds(source, _without_secrets(found))
-            silent = channel is None or isinstance(entry, BadItem) or entry.uri is None or entry.channel is not None
-            yield entry if silent else replace(entry, channel=channel)
+            yield _completed(source, rights, _within_bounds(source, _without_secrets(found)))
     except (UserError, Unreachable) as error:
         kind = Unreachable if isinstance(error, Unreachable) else UserError
         raise kind(shown(f"sources[{position}] ({source.dataset}): {error}")) from error

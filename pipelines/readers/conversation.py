@@ -13,6 +13,7 @@ from pipelines.readers.rows import fields
 from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.names import ColumnCheck, without
 from pipelines.readers.rows.paths import locate
+from pipelines.readers.rows.rights import Rights, get_rights
 from pipelines.readers.rows.times import WHOLE, are_cut, get_segment, look_ahead
 from pipelines.readers.rows.turns import (
     AUDIO,
@@ -45,7 +46,7 @@ class ConversationReader(Reader):
     | turn's audio, a path or `{"path": ...}` | audio, audio_path, path, wav, audpath; none = written turn |
     | turn's segment of the audio | start or offset, end, duration, in seconds or the unit in the name |
     | dialogue's audio, a path, `{"path": ...}` or a list of them | the names of a turn's audio |
-    | of turn or dialogue | language (lang, locale), speaker_id (client_id) |
+    | of turn or dialogue | language (lang, locale), speaker_id (client_id); licence, attribution, consent, source_url |
     | of the dialogue | split |
 
     A system turn is context: it becomes no utterance and does not count in `turn`. A bad turn is a reject and counts,
@@ -107,7 +108,9 @@ class ConversationReader(Reader):
             try:
                 own = fields.get_text(record, DIALOGUE_ID)
                 dialogue = f"{_stem(name)}-{position}" if own is None else prefix + own
-                yield from self._dialogue(record, _Setting(base, source, dialogue, self._shared(record), cut))
+                yield from self._dialogue(
+                    record, _Setting(base, source, dialogue, self._shared(record), get_rights(record), cut)
+                )
             except ValueError as error:
                 yield self.bad(source, "bad_row", str(error))
 
@@ -202,6 +205,7 @@ class ConversationReader(Reader):
             dialogue_id=setting.dialogue,
             turn=position,
             role=role,
+            **get_rights(turn, setting.rights),
         )
 
 
@@ -214,6 +218,7 @@ class _Setting:
         source: position of the record.
         dialogue: id of the dialogue.
         shared: facts that the record states for its turns.
+        rights: facts about rights that the record states for its turns.
         cut: the audio files are the turns themselves, whatever times are stated.
     """
 
@@ -221,6 +226,7 @@ class _Setting:
     source: str
     dialogue: str
     shared: Mapping[str, str | None]
+    rights: Rights
     cut: bool
 
 

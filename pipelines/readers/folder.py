@@ -97,6 +97,7 @@ class FolderReader(Reader):
             dataset=self.dataset,
             uri=place.uri,
             size=entry.size,
+            stamp=entry.stamp,
             split=self.split,
             task=self.task,
             language=self.language,

@@ -30,28 +30,29 @@ SHARD_NAME = re.compile(r"(?:.*/)?(?P<split>[^/]+)-\d+-of-\d+(?:-[0-9a-f]+)?\.pa
 
 @dataclass(frozen=True)
 class _Shard:
-    """One file: its place, its name in the source, its size in bytes, its split, its columns and folders of paths."""
+    """One file: its place, name in the source, size in bytes, stamp, split, columns and folders of paths."""
 
     place: Place
     name: str
     size: int
+    stamp: str | None
     split: str | None
     columns: Columns
     folders: tuple[Place, ...]
 
-    def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None]:
-        """Return URI and size of a row's audio.
+    def audio(self, row: int, has_bytes: bool, record: Mapping[str, Any]) -> tuple[str, int | None, str | None]:
+        """Return URI, size and stamp of a row's audio.
 
         Raises:
             ValueError: the row has no audio.
         """
         if has_bytes:
-            return parquet_uri(self.place.uri, row, self.columns.audio), self.size
+            return parquet_uri(self.place.uri, row, self.columns.audio), self.size, self.stamp
         path = self.columns.path_of(record)
         if path is None:
             raise ValueError(f"column {self.columns.audio!r} is empty: neither bytes nor a path")
         audio, size = locate(path, *self.folders)
-        return audio.uri, size
+        return audio.uri, size, None
 
 
 class HfParquetReader(Reader):
@@ -113,7 +114,7 @@ class HfParquetReader(Reader):
         pattern = "*.parquet"
         if not place.is_folder():
             if not any(character in place.name for character in "*?["):
-                place.file_size()  # a missing file is a fault of the config, not of the data
+                place.file_facts()  # a missing file is a fault of the config, not of the data
                 yield place, place.name
                 return
             place, pattern = place.parent, place.name
@@ -130,7 +131,7 @@ class HfParquetReader(Reader):
     def _rows(self, file: Any, columns: Columns, place: Place, name: str) -> Iterator[Item | BadItem]:
         match = SHARD_NAME.fullmatch(name)
         split = match["split"] if match else self.split
-        shard = _Shard(place, name, place.file_size(), split, columns, self._folders(place))
+        shard = _Shard(place, name, *place.file_facts(), split, columns, self._folders(place))
         check = ColumnCheck(place.uri, (columns.text,) if columns.text else fields.TEXT, "`text_column: {}`")
         head, rows = look_ahead(read_rows(file, columns))
         uris = list(self.inner(_with_uris(shard, head)))
@@ -164,13 +165,14 @@ class HfParquetReader(Reader):
     def _item(self, shard: _Shard, row: int, has_bytes: bool, record: Mapping[str, Any], cut: bool) -> Item:
         columns = shard.columns
         segment = WHOLE if cut else get_segment(columns.facts(record))
-        uri, size = shard.audio(row, has_bytes, record)
+        uri, size, stamp = shard.audio(row, has_bytes, record)
         name = columns.text_of(record, columns.id) or f"{shard.name.removesuffix('.parquet')}-{row}"
         return Item(
             utterance_id=f"{self.dataset}/{name}",
             dataset=self.dataset,
             uri=uri,
             size=size,
+            stamp=stamp,
             offset_samples=segment.offset,
             num_samples=segment.length,
             native=segment.native,
@@ -180,6 +182,7 @@ class HfParquetReader(Reader):
             language=columns.text_of(record, columns.language) or self.language,
             speaker_id=columns.text_of(record, columns.speaker),
             text=columns.text_of(record, columns.text),
+            **columns.rights_of(record),
         )
 
 

@@ -10,6 +10,7 @@ from pipelines.readers.json_stream import read_records
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.paths import locate
+from pipelines.readers.rows.rights import Rights, get_rights
 from pipelines.readers.rows.times import Segment, get_segment
 
 
@@ -52,22 +53,29 @@ class LhotseReader(Reader):
 
     def _record(self, record: Mapping[str, Any], base: Place, source: str) -> Iterator[Item | BadItem]:
         if isinstance(record.get("sources"), list):
-            yield self._item(base, record, record, None, Segment())
+            yield self._item(base, record, record, None, Segment(), _rights(record))
             return
         recording, cut = _recording(record), get_segment(record, ("start", "duration"))
         supervisions = _objects(record, "supervisions")
         if not supervisions:
-            yield self._item(base, record, recording, record.get("channel"), cut)
+            yield self._item(base, record, recording, record.get("channel"), cut, _rights(record))
         for part in supervisions:
             try:
                 segment = _inside(part, cut.offset)
-                yield self._item(base, part, recording, part.get("channel", record.get("channel")), segment)
+                channel = part.get("channel", record.get("channel"))
+                yield self._item(base, part, recording, channel, segment, _rights(part, record))
             except ValueError as error:
                 name = part.get("id")
                 yield self.bad(source, "bad_row", str(error), name if isinstance(name, str) else None)
 
     def _item(
-        self, base: Place, described: Mapping[str, Any], recording: Mapping[str, Any], channel: Any, segment: Segment
+        self,
+        base: Place,
+        described: Mapping[str, Any],
+        recording: Mapping[str, Any],
+        channel: Any,
+        segment: Segment,
+        rights: Rights,
     ) -> Item:
         """Return the utterance of a supervision, cut or recording.
 
@@ -92,7 +100,14 @@ class LhotseReader(Reader):
             language=fields.get_text(described, ("language",)) or self.language,
             speaker_id=fields.get_text(described, ("speaker",)),
             text=fields.get_text(described, ("text",)),
+            **rights,
         )
+
+
+def _rights(*records: Mapping[str, Any]) -> Rights:
+    """Return what supervision and cut say of the rights on the recording, also in lhotse's field `custom`."""
+    customs = ((record, record.get("custom")) for record in records)
+    return get_rights(*(part for pair in customs for part in pair if isinstance(part, Mapping)))
 
 
 def _inside(supervision: Mapping[str, Any], start: int) -> Segment:

@@ -56,6 +56,7 @@ class LibrispeechReader(Reader):
                     dataset=self.dataset,
                     uri=root.child(entry.name).uri,
                     size=entry.size,
+                    stamp=entry.stamp,
                     split=split,
                     task=self.task,
                     language=self.language,

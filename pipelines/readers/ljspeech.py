@@ -72,6 +72,7 @@ class LjspeechReader(Reader):
             dataset=self.dataset,
             uri=place.uri,
             size=entry.size,
+            stamp=entry.stamp,
             split=self.split,
             task=self.task,
             language=self.language,

@@ -15,6 +15,7 @@ from pipelines.readers.rows.channels import get_channel
 from pipelines.readers.rows.delimited import is_quoted, read_rows
 from pipelines.readers.rows.names import ColumnCheck, spelled, without
 from pipelines.readers.rows.paths import locate
+from pipelines.readers.rows.rights import get_rights
 from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
@@ -33,6 +34,7 @@ class ManifestReader(Reader):
     | channel, from 0; or left, right, a, b | channel, chan, ch |
     | speaker | speaker, speaker_id, client_id |
     | language | language, lang, locale |
+    | licence, attribution, consent, source_url | license, rights, credit, url, ...: see `rows.rights` |
     | under their own names | split, task, dataset, dialogue_id, turn (counted from 0), role |
 
     Other columns are ignored, unless they look like a time, a channel or the text: these are an error. A row without
@@ -147,6 +149,7 @@ class ManifestReader(Reader):
             dialogue_id=_dialogue(record),
             turn=fields.get_count(record, "turn"),
             role=fields.get_role(record, ("role",)),
+            **get_rights(record),
         )
 
     def _bad(self, record: Mapping[str, Any] | str, source: str, message: str) -> BadItem:

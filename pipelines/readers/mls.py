@@ -69,6 +69,7 @@ class MlsReader(Reader):
             dataset=self.dataset,
             uri=root.child(entry.name).uri,
             size=entry.size,
+            stamp=entry.stamp,
             split=split,
             task=self.task,
             language=self.language,

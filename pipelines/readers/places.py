@@ -25,6 +25,9 @@ _LOCAL = LocalFileSystem()
 _IN_NAMES = "/%!$&'()*+,;=:@~[]"
 """Characters of a relative path that a URL holds as they are; `%` because many manifests hold quoted names."""
 
+STAMPS = ("ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated", "mtime", "modified", "created")
+"""Names in listings, the best first, of what changes when a file is written."""
+
 LEADS_OUT = "a link that leads out of the source's folder is not read; put the file itself there"
 """Description in rejects of links that a foreign corpus may have made to any file of this machine."""
 SPECIAL = "a pipe, socket or device, not a file"
@@ -41,15 +44,17 @@ class Entry:
 
     Attributes:
         name: path relative to the listed folder, with `/`.
-        size: bytes; None if the file cannot be reached (a dangling link).
+        size: bytes; None if the file cannot be reached (a dangling link), or the listing of a web server has none.
         special: a pipe, socket or device, which must not be opened.
         linked: it, or a folder between it and the listed one, is a link.
+        stamp: as `stamp_of` of a listing of a bucket; None elsewhere.
     """
 
     name: str
     size: int | None
     special: bool = False
     linked: bool = field(default=False, compare=False)
+    stamp: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -140,14 +145,15 @@ class Place:
         except (OSError, ValueError):
             return None
 
-    def file_size(self) -> int:
-        """Size of the file in bytes, on any file system.
+    def file_facts(self) -> tuple[int, str | None]:
+        """Size of the file in bytes, on any file system, and its stamp, as `Entry`.
 
         Raises:
             UserError: there is no such file.
         """
         with reading(self.uri):
-            return int(self.fs.size(self.path) or 0)
+            info = cast("dict[str, Any]", self.fs.info(self.path))
+            return int(info["size"] or 0), None if self.local else stamp_of(info)
 
     def version(self) -> tuple[int, int] | None:
         """Size and modification time of a local file, which change when it is replaced; None elsewhere."""
@@ -225,7 +231,13 @@ class Place:
         prefix = self.path.rstrip("/") + "/"
         for path, info in found.items():
             if info["type"] == "file" and not path.endswith("/"):
-                yield Entry(path.removeprefix(prefix), info["size"])
+                yield Entry(path.removeprefix(prefix), info["size"], stamp=stamp_of(info))
+
+
+def stamp_of(info: dict[str, Any]) -> str | None:
+    """What a server says of the contents of a file, besides their size: the ETag, or the time of writing."""
+    found = next((info[name] for name in STAMPS if info.get(name)), None)
+    return None if found is None else str(found).strip('"')
 
 
 @contextmanager

@@ -65,6 +65,7 @@ class VctkReader(Reader):
             dataset=self.dataset,
             uri=place.uri,
             size=entry.size,
+            stamp=entry.stamp,
             split=self.split,
             task=self.task,
             language=self.language,

@@ -7,19 +7,22 @@ source says about it, so that a corpus can follow its sources.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
+from pipelines.readers.rows.rights import ACCEPTED
 from pipelines.steps.roots import Roots, relative
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
 """Dataset and dialogue id."""
-Signature = tuple[int | None, int | None]
-"""Size in bytes and time of change in ns of the audio file of an entry, as far as the listing knows them."""
+Signature = tuple[int | None, int | str | None]
+"""Size in bytes of the audio file of an entry, and its time of change in ns on a disk, or its stamp in a bucket.
+
+None stands for what the listing does not know."""
 KINDS: Mapping[str, type[Entry]] = {"item": Item, "bad": BadItem}
 """Classes of entries by the `kind` of their line."""
 
@@ -31,10 +34,12 @@ class Group:
     Attributes:
         name: digest of its identity.
         entries: in the order of the source.
+        without: suppressed channels of entries with others, by position.
     """
 
     name: bytes
     entries: Sequence[Entry]
+    without: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
 
 
 class Admission:
@@ -43,12 +48,13 @@ class Admission:
     What it decides depends on the listings alone.
 
     Args:
-        roots: roots of the datasets.
+        roots: roots of the datasets, which the names of broken entries without an id start from.
     """
 
     def __init__(self, roots: Roots = MappingProxyType({})) -> None:
         self.ids: set[bytes] = set()
-        self.names = Names(roots)
+        self.names = Names()
+        self._roots = roots
         self._listed: dict[bytes, int] = {}
         self._source = 0
 
@@ -58,7 +64,8 @@ class Admission:
         for dialogue in entry_dialogues(entries):
             admitted = self._admit(dialogue)
             if admitted:
-                yield Group(self.names.name(admitted[0]), admitted)
+                first = admitted[0]
+                yield Group(self.names.name(identity(first, self._roots.get(first.dataset))), admitted)
 
     def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a dialogue; if the id of one is taken, all become rejects."""
@@ -76,26 +83,24 @@ class Admission:
         return admitted
 
 
+def identity(first: Entry, root: str | None) -> bytes:
+    """Digest of what names a group, by its first entry; `root` is that of its dataset."""
+    dialogue = dialogue_of(first)
+    place = dialogue or first.utterance_id or (relative(first.source, root) if isinstance(first, BadItem) else None)
+    return digest16(json.dumps(place))
+
+
 class Names:
     """Names of groups: digests of the dialogue, of the utterance id, or of the place of a broken entry.
 
     The second group that has the same one, the third and so on, have names of their own.
-
-    Args:
-        roots: roots of the datasets, which places start from.
     """
 
-    def __init__(self, roots: Roots) -> None:
-        self._roots = roots
+    def __init__(self) -> None:
         self._times: Counter[bytes] = Counter()
 
-    def name(self, first: Entry) -> bytes:
-        """The name of the next group, by its first entry."""
-        dialogue = dialogue_of(first)
-        place = dialogue or first.utterance_id
-        if place is None and isinstance(first, BadItem):
-            place = relative(first.source, self._roots.get(first.dataset))
-        name = digest16(json.dumps(place))
+    def name(self, name: bytes) -> bytes:
+        """The name of the next group, by the identity of its first entry."""
         self._times[name] += 1
         times = self._times[name]
         return name if times == 1 else digest16(f"{name.hex()} {times}")
@@ -126,17 +131,32 @@ def described(entry: Entry, root: str | None) -> dict[str, Any]:
     return values
 
 
-def to_line(values: Mapping[str, Any], content: str | None = None) -> str:
+def without_rights(entry: Entry) -> Entry:
+    """The entry as a program that reads nothing about rights describes it."""
+    return entry if isinstance(entry, BadItem) else replace(entry, **dict.fromkeys(ACCEPTED))
+
+
+def to_line(
+    values: Mapping[str, Any],
+    content: str | None = None,
+    tried_after: int | None = None,
+    *,
+    without: Sequence[int] = (),
+) -> str:
     """An entry as a line of a work unit.
 
     Args:
         values: the described entry.
         content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
+        tried_after: the last version that rejected the entry, if it is tried again although nothing has changed.
+        without: its suppressed channels; no part of the key, so that its rows are taken over.
     """
     kind = "bad" if "reason" in values else "item"
-    marked = {"item": values} if content is None else {"item": values, "content": content}
+    marks = {"content": content, "tried_after": tried_after}
+    marked = {"item": values} | {name: mark for name, mark in marks.items() if mark is not None}
     key = digest16(json.dumps(marked, sort_keys=True)).hex()
-    return json.dumps({"kind": kind, "key": key, **marked}, sort_keys=True)
+    left = {"without": sorted(without)} if without else {}
+    return json.dumps({"kind": kind, "key": key, **marked, **left}, sort_keys=True)
 
 
 def from_line(line: Mapping[str, Any]) -> Entry:
@@ -158,7 +178,12 @@ def signature(entry: Entry) -> Signature | None:
         version = None if "://" in file else Place.of(file).version()
     except OSError:
         return None, None
-    return version or (entry.size, None)
+    return version or (entry.size, entry.stamp)
+
+
+def same_file(before: Signature | None, now: Signature | None) -> bool:
+    """Whether signatures tell no change; older programs knew no stamps, and size alone must do for their files."""
+    return before == now or (before is not None and now is not None and before == (now[0], None))
 
 
 def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

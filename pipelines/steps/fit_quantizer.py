@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pipelines.engine.build_step import FitStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.fingerprint import fingerprint
-from pipelines.engine.rejects import check_rejects, check_speech
+from pipelines.engine.rejects import check_speech
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
 from pipelines.errors import UserError
@@ -67,13 +67,7 @@ class FitQuantizer(FitStep):
 
     @classmethod
     def run(cls, build: BuildState) -> None:
-        """See `BuildStep.run`; checks the rejects of `ingest` first, before the long steps.
-
-        Raises:
-            UserError: the ratio of rejects is above `max_reject_ratio`, or there is too little speech.
-        """
-        if build.steps["ingest"] != list(build.parent_receipts("ingest")):
-            check_rejects(build.session.store, build.steps, build.config.max_reject_ratio)
+        """See `BuildStep.run`."""
         super().run(build)
         _check_language(build)
 

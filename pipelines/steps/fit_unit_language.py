@@ -16,11 +16,10 @@ from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.records import UtteranceFile
 from pipelines.steps.fit_quantizer import clusters
-from pipelines.steps.sample import choose
+from pipelines.steps.sample import choose, read_tables
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact
 from storage.receipts import Receipt
 from storage.store import Store
-from storage.tables import read_table
 from unitlang.language.unit_language import UnitLanguage, train_unit_language
 
 REVISION = 1
@@ -82,10 +81,10 @@ def _runs(
     store: Store, files: Sequence[UtteranceFile], quantized: Sequence[Receipt], chosen: dict[int, list[int]]
 ) -> Iterator[NDArray[np.uint16]]:
     """Yield the deduplicated units of the chosen utterances; those that `quantize` rejected are skipped."""
-    for position, rows in chosen.items():
-        names = read_table(store, files[position].path, ["utterance_id"])["utterance_id"].take(rows).to_pylist()
-        table = read_table(store, quantized[position].files[0].path, ["utterance_id", "units"])
-        wanted = set(names)
+    ids = read_tables(store, ((files[position].path, ["utterance_id"]) for position in chosen))
+    units = read_tables(store, ((quantized[position].files[0].path, ["utterance_id", "units"]) for position in chosen))
+    for rows, names, table in zip(chosen.values(), ids, units, strict=True):
+        wanted = set(names["utterance_id"].take(rows).to_pylist())
         for name, sequence in zip(table["utterance_id"].to_pylist(), table["units"], strict=True):
             if name in wanted:
                 yield np.asarray(sequence.values, np.uint16)

@@ -5,33 +5,55 @@ make new work units.
 """
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
-from pipelines.readers.base import BadItem, Gone, digest16
+from pipelines.readers.base import Gone, digest16
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Entry, Group, Signature, described, signature, stated, to_line
-from pipelines.steps.holdings import READERS, Held, Holdings, Lines
+from pipelines.steps.entries import (
+    Entry,
+    Group,
+    Signature,
+    described,
+    same_file,
+    signature,
+    stated,
+    to_line,
+    without_rights,
+)
+from pipelines.steps.holdings import READERS, Held, Holdings, Line, Lines, name_of
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots
+from pipelines.steps.screen import Screen
 from unitlang.ahead import run_ahead
 
-AUDIO = ("uri", "offset_samples", "num_samples", "native", "channel")
-"""Fields of an entry that say which audio it has."""
 SHOWN = 3
 """Examples of gone entries in a message."""
 
 
+CONTENT = ("offset_samples", "num_samples", "native", "channel")
+"""What is said about an entry that decides, with the bytes of its file, what its audio is."""
+UNKNOWN = (None, (None, None))
+"""Signatures of files that cannot be looked at."""
+
+
 @dataclass(frozen=True)
 class Look:
-    """A group about which nothing else is said than before, but whose files may have been replaced."""
+    """A group whose files may have been replaced.
+
+    Attributes:
+        held: where the version holds it.
+        group: the group as its source lists it.
+        said: nothing else is said about it than before.
+    """
 
     held: Held
     group: Group
-    signatures: Sequence[Signature | None]
+    said: bool
 
 
 class Following:
@@ -40,87 +62,188 @@ class Following:
     Args:
         holdings: what the version holds; receives the changes of its work units.
         roots: roots of the datasets.
+        screen: leaves out what is suppressed.
         rehash: read all audio files again, whatever their signatures say.
+        retries: rejects that are tried again.
 
     Attributes:
-        by_dataset: counts of entries.
+        changes: counts of entries; those that the version rejects count as `healed` if anything about them differs.
+        gone: keys of the entries that no source lists any more and that stay, by their dataset in the version.
+        retried: what differs of the entries that count as `healed` (`changed`, `mended`, or
+            `kept` if they are only tried again), by their new keys.
     """
 
-    def __init__(self, holdings: Holdings, roots: Roots, *, rehash: bool = False) -> None:
-        self.by_dataset = defaultdict[str, EntryChanges](EntryChanges)
+    def __init__(
+        self,
+        holdings: Holdings,
+        roots: Roots,
+        screen: Screen,
+        *,
+        rehash: bool = False,
+        retries: Retries | None = None,
+    ) -> None:
+        self.changes = EntryChanges()
+        self.gone: dict[str, list[str]] = {}
+        self.retried: dict[str, str] = {}
         self._holdings = holdings
         self._missing = dict(holdings.groups)
         self._roots = roots
+        self._screen = screen
         self._rehash = rehash
+        self._retries = retries or Retries()
+        for chunk in holdings.chunks if rehash else ():
+            chunk.rights = True
         self._looks: list[Look] = []
 
-    @property
-    def changes(self) -> EntryChanges:
-        """Counts of all entries."""
-        return sum(self.by_dataset.values(), EntryChanges())
+    def new(self, groups: Iterable[Group], *, rights: bool = False) -> Iterator[Lines]:
+        """Yield the lines of groups that the version does not hold; note which others differ.
 
-    def new(self, groups: Iterable[Group]) -> Iterator[Lines]:
-        """Yield the lines of groups that the version does not hold; note which others differ."""
-        for group in groups:
-            held = self._missing.pop(group.name, None)
+        Args:
+            groups: the groups of a source.
+            rights: whether the config states rights for all of them.
+        """
+        for group, held in self._screened(groups, rights):
             lines = self._lines(group)
-            changes = self.by_dataset[_dataset(group)]
-            if held is None:
-                changes.new += len(lines.lines)
-                changes.rejected += _broken(group)
+            if not group.entries:
+                self._suppress(held)
+            elif held is None:
+                self.changes.new += len(lines.lines)
                 yield lines
-            elif not self._says_the_same(held, group):
-                self._change(held, group, lines, same_audio=self._has_the_same_audio(held, lines))
+            elif self._says_the_same(held, group, rights):
+                if not self._retry(held, lines.signatures):
+                    self._compare_signatures(held, group, lines.signatures)
+            elif self._has_the_same_files(held, lines):
+                self._replace(held, lines, [False] * len(lines.lines))
             else:
-                changes.kept += held.count
-                self._compare_signatures(held, group, lines.signatures)
+                self._looks.append(Look(held, group, said=False))
+
+    def _retry(self, held: Held, signatures: Sequence[Signature | None]) -> bool:
+        """Plan a group with rejects anew if they are tried again; return whether there are any."""
+        chunk = self._holdings.chunks[held.chunk]
+        if not self._retries.keys or held in chunk.changed:
+            return False
+        old = self._holdings.lines(held)
+        again = self._retries.again(old)
+        tried = [json.loads(new)["key"] for new, line in zip(again, old, strict=True) if new != line]
+        if not tried:
+            return False
+        chunk.changed[held] = Lines(again, signatures, chunk.rights)
+        self.retried |= dict.fromkeys(tried, "kept")
+        self.changes.healed += len(tried)
+        self.changes.kept += held.count - len(tried)
+        return True
+
+    def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None]]:
+        """Yield the groups, without what is suppressed, and what the version holds of them.
+
+        The audio of a group about which nothing else is said than before was compared before.
+        """
+        pairs = ((group, self._missing.pop(group.name, None)) for group in groups)
+        if not self._screen.suppression.utterances:
+            yield from pairs
+            return
+        jobs = (partial(self._heard, group, held, rights) for group, held in pairs)
+        yield from run_ahead(jobs, threads=READERS, depth=2 * READERS)
+
+    def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None]:
+        same = held is not None and self._says_the_same(held, group, rights)
+        return group if same else self._screen.heard(group), held
+
+    def _suppress(self, held: Held | None) -> None:
+        """Remove a group of which all that the source lists now is suppressed."""
+        if held is not None:
+            self._holdings.chunks[held.chunk].changed[held] = None
 
     def _lines(self, group: Group, marks: Sequence[str | None] | None = None) -> Lines:
         marks = marks or [None] * len(group.entries)
         values = [self._described(entry) for entry in group.entries]
-        lines = [to_line(entry, mark) for entry, mark in zip(values, marks, strict=True)]
+        lines = [
+            to_line(entry, mark, without=group.without.get(position, ()))
+            for position, (entry, mark) in enumerate(zip(values, marks, strict=True))
+        ]
         return Lines(lines, [signature(entry) for entry in group.entries])
 
     def _described(self, entry: Entry) -> dict[str, object]:
         return described(entry, self._roots.get(entry.dataset))
 
-    def _says_the_same(self, held: Held, group: Group) -> bool:
-        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files."""
-        return held.stated in (
-            stated(map(self._described, group.entries)),
-            stated(entry.stated() for entry in group.entries),
-        )
+    def _says_the_same(self, held: Held, group: Group, rights: bool) -> bool:
+        """Compare with what is stored, also in the form of older programs: absolute paths, and sizes of files.
 
-    def _change(self, held: Held, group: Group, lines: Lines, *, same_audio: bool) -> None:
-        """Replace a group by what its source says now, and count its entries."""
-        changes = self.by_dataset[_dataset(group)]
-        changes.changed += len(lines.lines)
-        changes.rejected += _broken(group)
-        if rejected := 0 if _broken(group) else self._holdings.rejected(held):
-            changes.healed += min(rejected, len(lines.lines))
-        elif same_audio:
-            changes.mended += len(lines.lines)
-        self._replace(held, lines)
+        Programs that did not read columns of rights had the same columns before them, so these are no news.
+        """
+        if held.stated == stated(map(self._described, group.entries)) or self._says_with_size(held, group.entries):
+            return True
+        if rights or self._holdings.chunks[held.chunk].rights:
+            return False
+        plain = [without_rights(entry) for entry in group.entries]
+        return held.stated == stated(map(self._described, plain)) or self._says_with_size(held, plain)
 
-    def _has_the_same_audio(self, held: Held, lines: Lines) -> bool:
-        """Whether the new lines name the same audio as the old ones, in files that look the same."""
-        before, after = ([_audio(line) for line in of] for of in (self._holdings.lines(held), lines.lines))
-        return before == after and self._holdings.signatures(held) == list(lines.signatures)
+    def _says_with_size(self, held: Held, entries: Sequence[Entry]) -> bool:
+        """Compare with what is stored in the form of a program that took sizes for a part of what is said."""
+        return held.stated == stated(entry.stated() for entry in entries)
 
-    def _replace(self, held: Held, lines: Lines | None) -> None:
+    def _has_the_same_files(self, held: Held, lines: Lines) -> bool:
+        """Return whether each entry of a group is known to have the file that it had, without reading any."""
+        before = self._holdings.files(held)
+        for text, now in zip(lines.lines, lines.signatures, strict=True):
+            item = json.loads(text)["item"]
+            uri, signed = before.get(name_of(item), (None, None))
+            if uri is not None and (
+                self._rehash or now in UNKNOWN or uri != item.get("uri") or not same_file(signed, now)
+            ):
+                return False
+        return True
+
+    def _replace(self, held: Held, lines: Lines, other_bytes: Sequence[bool]) -> None:
+        """Replace a group, and count its entries by what differs.
+
+        Args:
+            held: where the version holds it.
+            lines: its new lines.
+            other_bytes: of each line, whether its file has other bytes than before.
+        """
         self._holdings.chunks[held.chunk].changed[held] = lines
+        before = self._holdings.lines_by_name(held)
+        for text, other in zip(lines.lines, other_bytes, strict=True):
+            line = json.loads(text)
+            old = before.pop(name_of(line["item"]), None)
+            if old is None:
+                self.changes.new += 1
+            else:
+                self._count(held, old, line, other)
+        self.changes.removed += len(before)
+
+    def _count(self, held: Held, old: Line, line: Line, other_bytes: bool) -> None:
+        """Count an entry of a replaced group."""
+        content = other_bytes or any(old["item"].get(name) != line["item"].get(name) for name in CONTENT)
+        if not content and old["item"] == line["item"]:
+            self.changes.kept += 1
+            return
+        what = "changed" if content else "mended"
+        if line["kind"] == "item" and self._holdings.rejects(held, old):
+            self.retried[line["key"]] = what
+            what = "healed"
+        setattr(self.changes, what, getattr(self.changes, what) + 1)
 
     def _compare_signatures(self, held: Held, group: Group, signatures: Sequence[Signature | None]) -> None:
-        older = self._holdings.chunks[held.chunk].older
-        if older and not self._rehash and held.stated == stated(entry.stated() for entry in group.entries):
+        older = self._holdings.chunks[held.chunk].older and not self._rehash
+        before = self._holdings.signatures(held)
+        if older and any(
+            self._says_with_size(held, entries)
+            for entries in (group.entries, [without_rights(entry) for entry in group.entries])
+        ):
             self._holdings.sign(held, signatures)  # the size was a part of what is said
-        elif self._rehash or self._holdings.signatures(held) != list(signatures):
-            self._looks.append(Look(held, group, signatures))
+        elif self._rehash or not all(map(same_file, before, signatures)):
+            self._looks.append(Look(held, group, said=True))
+            return
+        elif before != list(signatures):
+            self._holdings.sign(held, signatures)
+        self.changes.kept += held.count
 
     def look(self) -> None:
         """Read the files that may have been replaced; entries whose audio has other contents are replaced.
 
-        A file that cannot be read is that of a gone entry: its row stays.
+        A file that cannot be read is that of a gone entry: its row stays, unless something else is said about it.
         """
         known: dict[int, dict[str, str]] = {}
         reads = (partial(contents, look.group.entries) for look in self._looks)
@@ -128,14 +251,46 @@ class Following:
             number = look.held.chunk
             if number not in known:
                 known = {number: self._holdings.checksums(self._holdings.chunks[number])}
-            lines = [json.loads(line) for line in self._holdings.lines(look.held)]
-            before = [line.get("content") or known[number].get(line["key"]) for line in lines]
-            marks = [old if now is None else now for old, now in zip(before, found, strict=True)]
-            if marks == before:
-                self._holdings.sign(look.held, look.signatures)
-                continue
-            self.by_dataset[_dataset(look.group)].kept -= look.held.count
-            self._change(look.held, look.group, self._lines(look.group, marks), same_audio=False)
+            if look.said:
+                self._compare_contents(look, found, known[number])
+            else:
+                self._compare_all(look, found, known[number])
+
+    def _compare_contents(self, look: Look, found: Sequence[str | None], known: Mapping[str, str]) -> None:
+        """Replace a group if a file has other bytes.
+
+        Args:
+            look: the group, about which nothing else is said.
+            found: SHA-256 of each file; None if it cannot be read.
+            known: those of the version, by the keys of their lines.
+        """
+        lines = [json.loads(line) for line in self._holdings.lines(look.held)]
+        before = [line.get("content") or known.get(line["key"]) for line in lines]
+        marks = [old if now is None else now for old, now in zip(before, found, strict=True)]
+        if marks == before:
+            self.changes.kept += look.held.count
+            self._holdings.sign(look.held, [signature(entry) for entry in look.group.entries])
+        else:
+            self._replace_heard(look, marks, [mark != old for mark, old in zip(marks, before, strict=True)])
+
+    def _replace_heard(self, look: Look, marks: Sequence[str | None], other_bytes: Sequence[bool]) -> None:
+        """Replace a group with other audio by what of it is not suppressed; all arguments are by its entries."""
+        heard = self._screen.heard(look.group)
+        if not heard.entries:
+            self._suppress(look.held)
+            return
+        pairs = zip(marks, other_bytes, strict=True)
+        facts = dict(zip(map(id, look.group.entries), pairs, strict=True))
+        marked = [facts[id(entry)] for entry in heard.entries]
+        self._replace(look.held, self._lines(heard, [mark for mark, _ in marked]), [other for _, other in marked])
+
+    def _compare_all(self, look: Look, found: Sequence[str | None], known: Mapping[str, str]) -> None:
+        """Replace a group about which other things are said; arguments as of `_compare_contents`."""
+        before = self._holdings.lines_by_name(look.held)
+        lines = self._lines(look.group)
+        old = [before.get(name_of(json.loads(line)["item"]), {"key": ""}) for line in lines.lines]
+        contents_before = [line.get("content") or known.get(line["key"]) for line in old]
+        self._replace(look.held, lines, [now != was for now, was in zip(found, contents_before, strict=True)])
 
     def leave_out(self, policies: Mapping[str, Gone], default: Gone, ids: set[bytes]) -> None:
         """Decide what becomes of the groups that no source lists any more; broken entries go in any case.
@@ -151,36 +306,22 @@ class Following:
         failing: Counter[str] = Counter()
         examples: list[str] = []
         for held in self._missing.values():
-            items = [json.loads(line)["item"] for line in self._holdings.lines(held)]
+            lines = [json.loads(line) for line in self._holdings.lines(held)]
+            items = [line["item"] for line in lines]
             dataset = self._holdings.renamed.get(items[0]["dataset"], items[0]["dataset"])
-            changes = self.by_dataset[dataset]
             names = [item["utterance_id"] for item in items if item["utterance_id"]]
             policy = "remove" if held.bad else policies.get(dataset, default)
             if policy == "fail":
                 failing[dataset] += held.count
                 examples += names[:1]
             elif policy == "keep" and not any(digest16(name) in ids for name in names):
-                changes.gone += held.count
+                self.changes.gone += held.count
+                self.gone.setdefault(items[0]["dataset"], []).extend(line["key"] for line in lines)
             else:
-                changes.removed += held.count
-                self._replace(held, None)
+                self.changes.removed += held.count
+                self._holdings.chunks[held.chunk].changed[held] = None
         if failing:
             raise UserError(_are_gone(failing, examples, policies))
-
-
-def _dataset(group: Group) -> str:
-    return group.entries[0].dataset
-
-
-def _broken(group: Group) -> int:
-    """Number of entries that their source shows to be broken."""
-    return sum(isinstance(entry, BadItem) for entry in group.entries)
-
-
-def _audio(line: str) -> tuple[object, ...]:
-    """What a line says about the audio of its entry."""
-    item = json.loads(line)["item"]
-    return tuple(item.get(name) for name in AUDIO)
 
 
 def _are_gone(failing: Counter[str], examples: Sequence[str], policies: Mapping[str, Gone]) -> str:

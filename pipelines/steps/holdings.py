@@ -1,17 +1,18 @@
 """The entries that a version holds: in which work unit of `ingest`, what they say, and how their files looked."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
-from pipelines.readers.base import Item
-from pipelines.steps.entries import Entry, Names, Signature, entry_dialogues, from_line, stated
+from pipelines.records import Receipts, utterance_files
+from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
+from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line
 from pipelines.steps.roots import Roots
-from storage.errors import NotFound
-from storage.receipts import Receipt
+from storage.errors import CorruptStore, NotFound
+from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
 from storage.tables import read_table
@@ -21,26 +22,27 @@ READERS = 16
 """Threads that read lists of entries."""
 RECENT = 8
 """Lists of entries that stay in memory."""
-Line = Mapping[str, Any]
-"""Values of a line of a work unit of `ingest`."""
 
 
-def entries_path(fingerprint: str) -> str:
-    """Path of the entries of a work unit."""
-    return f"data/items/{fingerprint}.jsonl"
+@dataclass(frozen=True)
+class Listing:
+    """The signatures of the entries of a work unit, and whether their columns were read for rights."""
 
-
-def signatures_path(fingerprint: str) -> str:
-    """Path of the signatures of the entries of a work unit; they change while entries and contents stay."""
-    return f"data/listings/{fingerprint}.json"
+    signatures: list[Signature | None]
+    rights: bool
 
 
 @dataclass(frozen=True)
 class Lines:
-    """Lines of entries, and the signatures of their files."""
+    """Lines of entries, and the signatures of their files.
+
+    Attributes:
+        rights: whether the program that read all these entries also read what columns say of rights.
+    """
 
     lines: Sequence[str]
     signatures: Sequence[Signature | None]
+    rights: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,12 +77,14 @@ class Chunk:
         receipt: its receipt.
         signatures: of its entries, as of the last look at their files; None = unknown, or no file.
         older: written by an older program, which compared the sizes of files as parts of the entries.
+        rights: whether the program that read its entries also read what columns say of rights.
         changed: the new lines of a group, in the place of the old; None = none.
     """
 
     receipt: Receipt
     signatures: list[Signature | None]
     older: bool
+    rights: bool
     changed: dict[Held, Lines | None] = field(default_factory=dict["Held", "Lines | None"])
 
 
@@ -91,8 +95,9 @@ class Holdings:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
+        later: receipts of the later steps for the rows of a work unit, by its fingerprint.
+        digests: valid digests of work units, whose entries need not be read.
         roots: roots of the datasets, by their new names.
-        rejects: files of rejects by fingerprint of the work unit of `ingest` that their entries are in.
 
     Raises:
         StorageError: the lists of entries cannot be read.
@@ -103,31 +108,43 @@ class Holdings:
         store: Store,
         receipts: Sequence[Receipt],
         renamed: Mapping[str, str] = MappingProxyType({}),
+        later: Mapping[str, Sequence[Receipt]] = MappingProxyType({}),
+        digests: Mapping[str, Digest] = MappingProxyType({}),
         roots: Roots = MappingProxyType({}),
-        rejects: Mapping[str, Sequence[str]] = MappingProxyType({}),
     ) -> None:
         self.store = store
         self.renamed = renamed
+        self._roots = roots
         self.groups: dict[bytes, Held] = {}
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
+        self._later = later
         self._entries = lru_cache(RECENT)(self._read_entries)
-        self._rejects = rejects
         self._rejected = lru_cache(RECENT)(self._read_rejected)
-        names = Names(roots)
-        reads = (partial(self._read, receipt) for receipt in receipts)
-        for number, (chunk, lines) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
+        names = Names()
+        reads = (partial(self._read, receipt, digests.get(receipt.fingerprint)) for receipt in receipts)
+        for number, (chunk, groups) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
             self.chunks.append(chunk)
-            for first, group in _groups(lines):
-                says = stated(line["item"] for line in group)
-                bad = all(line["kind"] == "bad" for line in group)
-                name = names.name(_renamed(from_line(group[0]), renamed))
-                self.groups[name] = Held(number, first, len(group), says, bad)
+            first = 0
+            for group in groups:
+                held = Held(number, first, group.count, group.stated, group.bad)
+                self.groups[names.name(group.identity)] = held
+                first = held.end
 
-    def _read(self, receipt: Receipt) -> tuple[Chunk, list[Line]]:
-        lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
-        signatures = read_signatures(self.store, receipt.fingerprint)
-        return Chunk(receipt, signatures or [None] * len(lines), older=signatures is None), lines
+    def _read(self, receipt: Receipt, known: Digest | None) -> tuple[Chunk, list[GroupDigest]]:
+        if known is not None and not self.renamed:
+            listing, groups = listing_of(known.listing), known.unpacked()
+        else:
+            lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
+            listing, groups = (
+                read_listing(self.store, receipt.fingerprint),
+                list(digests_of(lines, self.renamed, self._roots)),
+            )
+        signatures: list[Signature | None] = (
+            listing.signatures if listing else [None] * sum(group.count for group in groups)
+        )
+        chunk = Chunk(receipt, signatures, older=listing is None, rights=listing is not None and listing.rights)
+        return chunk, groups
 
     def _read_entries(self, fingerprint: str) -> list[str]:
         return self.store.get(entries_path(fingerprint)).decode().split("\n")
@@ -139,6 +156,36 @@ class Holdings:
     def lines(self, held: Held) -> list[str]:
         """The lines of a group."""
         return self.entries(self.chunks[held.chunk])[held.first : held.end]
+
+    def lines_by_name(self, held: Held) -> dict[str, Line]:
+        """The lines of a group by the names that their entries have now, in order."""
+        lines = [json.loads(line) for line in self.lines(held)]
+        return {self._name(line): line for line in lines}
+
+    def files(self, held: Held) -> dict[str, tuple[str, Signature | None]]:
+        """URI and signature of each file of a group, by the names that their entries have now."""
+        pairs = zip(self.lines(held), self.signatures(held), strict=True)
+        lines = [(json.loads(line), signature) for line, signature in pairs]
+        return {
+            self._name(line): (line["item"]["uri"], signature) for line, signature in lines if line["item"].get("uri")
+        }
+
+    def _name(self, line: Line) -> str:
+        return name_of(asdict(renamed_entry(from_line(line), self.renamed)))
+
+    def rejects(self, held: Held, line: Line) -> bool:
+        """Return whether the version rejects an entry of a group.
+
+        Raises:
+            StorageError: the store does not answer.
+        """
+        return line["kind"] == "bad" or line["key"] in self._rejected(held.chunk)
+
+    def _read_rejected(self, number: int) -> set[str]:
+        """Keys of the entries of a work unit that were rejected in any step."""
+        receipt = self.chunks[number].receipt
+        keys = rejected_keys(self.store, (receipt, *self._later.get(receipt.fingerprint, ())))
+        return {key.hex() for key in keys}
 
     def signatures(self, held: Held) -> list[Signature | None]:
         """The signatures of a group, as of the last look at its files; None = unknown or no file."""
@@ -157,7 +204,7 @@ class Holdings:
         """
         for chunk in (self.chunks[number] for number in sorted(self._signed)):
             if not chunk.changed:
-                put_signatures(self.store, chunk.receipt.fingerprint, chunk.signatures)
+                put_listing(self.store, chunk.receipt.fingerprint, Listing(chunk.signatures, chunk.rights))
 
     def checksums(self, chunk: Chunk) -> dict[str, str]:
         """Checksums of the audio of the rows of a work unit, by the keys of their lines."""
@@ -167,19 +214,6 @@ class Holdings:
             pairs = zip(table["source_key"].to_pylist(), table["checksum"].to_pylist(), strict=True)
             found |= {key.hex(): checksum for key, checksum in pairs if checksum}
         return found
-
-    def rejected(self, held: Held) -> int:
-        """Number of entries of a group that are rejects."""
-        keys = self._rejected(self.chunks[held.chunk].receipt.fingerprint)
-        lines = [json.loads(line) for line in self.lines(held)]
-        return sum(line["kind"] == "bad" or line["key"] in keys for line in lines)
-
-    def _read_rejected(self, fingerprint: str) -> set[str]:
-        paths = self._rejects.get(fingerprint, ())
-        found = [
-            key for path in paths for key in read_table(self.store, path, ["source_key"])["source_key"].to_pylist()
-        ]
-        return {key.hex() for key in found if key is not None}
 
     def replaced(self, chunk: Chunk) -> Lines:
         """The lines and signatures of a work unit after its changes."""
@@ -194,29 +228,51 @@ class Holdings:
                 lines += new.lines
                 signed += new.signatures
             position = held.end
-        return Lines([*lines, *old[position:]], [*signed, *chunk.signatures[position:]])
+        return Lines([*lines, *old[position:]], [*signed, *chunk.signatures[position:]], chunk.rights)
 
     def groups_after(self, chunk: Chunk) -> Iterator[Lines]:
         """Yield the groups of a work unit after its changes."""
         made = self.replaced(chunk)
         for first, group in _groups([json.loads(line) for line in made.lines]):
             end = first + len(group)
-            yield Lines(made.lines[first:end], made.signatures[first:end])
+            yield Lines(made.lines[first:end], made.signatures[first:end], made.rights)
 
 
-def _renamed(entry: Entry, renamed: Mapping[str, str]) -> Entry:
-    """The entry with the new name of its dataset."""
-    name = renamed.get(entry.dataset)
-    if name is None:
-        return entry
-    if isinstance(entry, Item):
-        return replace(entry, dataset=name, utterance_id=_with_dataset(entry.utterance_id, entry.dataset, name))
-    utterance_id = entry.utterance_id and _with_dataset(entry.utterance_id, entry.dataset, name)
-    return replace(entry, dataset=name, utterance_id=utterance_id)
+def name_of(item: Mapping[str, Any]) -> str:
+    """What identifies an entry within its group: its id, or the place of a broken entry without one."""
+    return item.get("utterance_id") or item["source"]
 
 
-def _with_dataset(utterance_id: str, old: str, new: str) -> str:
-    return f"{new}/{utterance_id.removeprefix(f'{old}/')}"
+def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> Iterator[bytes]:
+    """Yield the key of each reject of these work units; missing and damaged files are passed over.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    files = [file for receipt in receipts for file in receipt.files if file.table == "rejects"]
+    for keys in run_ahead((partial(_keys, store, file.path) for file in files), threads=READERS, depth=2 * READERS):
+        yield from (key for key in keys if key is not None)
+
+
+def _keys(store: Store, path: str) -> list[bytes | None]:
+    try:
+        return read_table(store, path, ["source_key"])["source_key"].to_pylist()
+    except (NotFound, CorruptStore):
+        return []
+
+
+def later_receipts(steps: Receipts) -> dict[str, list[Receipt]]:
+    """Receipts of the later steps for the rows of each work unit of `ingest`, by its fingerprint.
+
+    These steps have one work unit for each file of utterances, in their order.
+    """
+    of_files = [receipt.fingerprint for receipt in steps.get("ingest", ()) for _ in utterance_files([receipt])]
+    found: dict[str, list[Receipt]] = {}
+    for step, receipts in steps.items():
+        if step != "ingest" and len(receipts) == len(of_files):
+            for name, receipt in zip(of_files, receipts, strict=True):
+                found.setdefault(name, []).append(receipt)
+    return found
 
 
 def put_entries(store: Store, fingerprint: str, made: Lines) -> str:
@@ -226,32 +282,38 @@ def put_entries(store: Store, fingerprint: str, made: Lines) -> str:
         StorageError: the store refuses.
     """
     path = entries_path(fingerprint)
-    put_signatures(store, fingerprint, made.signatures)
+    put_listing(store, fingerprint, Listing([*made.signatures], made.rights))
     if not store.exists(path):
         store.put(path, "\n".join(made.lines).encode())
     return path
 
 
-def read_signatures(store: Store, fingerprint: str) -> list[Signature | None] | None:
-    """Read the signatures of the entries of a work unit; None if no program of today planned it.
+def read_listing(store: Store, fingerprint: str) -> Listing | None:
+    """Read what is known of the listing of a work unit; None if no program of today planned it.
 
     Raises:
         StorageError: the store does not answer.
     """
     try:
-        pairs = json.loads(store.get(signatures_path(fingerprint)))["signatures"]
+        return listing_of(json.loads(store.get(signatures_path(fingerprint))))
     except NotFound:
         return None
-    return [None if pair is None else (pair[0], pair[1]) for pair in pairs]
 
 
-def put_signatures(store: Store, fingerprint: str, signatures: Sequence[Signature | None]) -> None:
-    """Write the signatures of the entries of a work unit.
+def listing_of(values: Mapping[str, Any]) -> Listing:
+    """What the file of a listing holds."""
+    signatures: list[Signature | None] = [None if pair is None else (pair[0], pair[1]) for pair in values["signatures"]]
+    return Listing(signatures, values.get("rights", False))
+
+
+def put_listing(store: Store, fingerprint: str, listing: Listing) -> None:
+    """Write what is known of the listing of a work unit.
 
     Raises:
         StorageError: the store refuses.
     """
-    store.put(signatures_path(fingerprint), to_json({"signatures": list(signatures)}))
+    rights = {"rights": True} if listing.rights else {}
+    store.put(signatures_path(fingerprint), to_json({"signatures": listing.signatures, **rights}))
 
 
 def _groups(lines: Sequence[Line]) -> Iterator[tuple[int, Sequence[Line]]]:

@@ -9,6 +9,7 @@ import json
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 from pydantic import Field
@@ -16,19 +17,24 @@ from pydantic import Field
 from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.rejects import check_some_left
-from pipelines.engine.state import BuildState
+from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.holdings import entries_path
-from pipelines.steps.planning import Planner, follow, left_out
+from pipelines.steps.digests import read_digests
+from pipelines.steps.planning import Planner, clear, follow, left_out
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute, roots_of
-from pipelines.steps.taking_over import TakenRows, rejects_of
+from pipelines.steps.screen import Screen
+from pipelines.steps.taking_over import TakenRows
+from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store
+from storage.suppression.lists import list_path
+from storage.suppression.merged import Suppression
 from storage.versions import Version
 from unitlang.audio.playback import no_channel
 from unitlang.config import FrozenConfig
@@ -80,19 +86,36 @@ class Ingest(TableStep[IngestPayload]):
             UserError: a source cannot be read, or entries are gone that must not be.
         """
         step, config = cls.configured(build), build.config
-        planner = Planner(build.session.store, step.identity(), config.work_units.items, roots_of(config.sources))
+        roots, store = roots_of(config.sources), build.session.store
+        planner = Planner(store, step.identity(), config.work_units.items, roots)
+        screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
+        build.suppression = list(screen.suppression.lists)
+        _check_lists(build)
         spec, *earlier = specs_of(step, config.work_units.items)
         same = build.matches_parent(cls.name, spec, earlier)
+        anew = build.recomputes(cls.name)
         with build.session.console.status("listing the sources"):
-            following = follow(planner, config, build.parent_receipts(cls.name), rejects_of(build))
-            build.changes, build.by_dataset = following.changes, dict(following.by_dataset)
-            anew = build.recomputes(cls.name)
+            build.changes = cls._changes(build, planner, screen)
             keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent, anew=anew))
-            if following.changes.gone and not keeps_rows:
-                raise UserError(left_out(following.changes.gone, recompute=anew))
+            if build.changes.gone and not keeps_rows:
+                raise UserError(left_out(build.changes.gone, recompute=anew))
             work_units = [*(planner.changed() if same else planner.regrouped(keeps_rows)), *planner.new]
         build.taken = {unit.fingerprint: list(unit.payload.get("taken", ())) for unit in work_units}
         return Plan(step, work_units, SPEED, kept=planner.kept() if same else ())
+
+    @classmethod
+    def _changes(cls, build: BuildState, planner: Planner, screen: Screen) -> EntryChanges:
+        """Plan what differs from the parent version."""
+        if build.listed:
+            retries, digests = Retries.of(build), read_digests(planner.store, build.parent)
+            cleared = build.suppression == list(build.parent_suppression)
+            steps = build.parent.steps if build.parent else {}
+            following = follow(planner, build.config, steps, screen, retries, digests, cleared=cleared)
+            build.gone, build.retried, changes = following.gone, following.retried, following.changes
+        else:
+            changes = clear(planner, build.parent_receipts(cls.name), screen)
+        changes.suppressed = len(screen.left_out)
+        return changes
 
     @classmethod
     def configured(cls, build: BuildState) -> Self:
@@ -125,6 +148,15 @@ class Ingest(TableStep[IngestPayload]):
     def crash_rejects(self, store: Store, payload: IngestPayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [_crash_reject(entry) for entry in _entries(store, payload)]
+
+
+def _check_lists(build: BuildState) -> None:
+    """Refuse to go on without a suppression list of the parent version."""
+    if lost := sorted({*build.parent_suppression} - {*build.suppression}):
+        raise UserError(
+            f"{build.session.store.url(list_path(lost[0]))} is missing: the last version was made with this "
+            "suppression list, and without it withdrawn speech would come back; restore it from a copy"
+        )
 
 
 def _entries(store: Store, payload: IngestPayload) -> list[dict[str, Any]]:
@@ -162,6 +194,9 @@ def ingest_entries(
             rejects += taken.rejects.get(key, ())
         else:
             _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
+    suppressed = suppressed_channels(entries)
+    rows = [row for row in rows if row["utterance_id"] not in suppressed]
+    rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
     groups = list(cut(rows, minutes))
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
@@ -169,6 +204,13 @@ def ingest_entries(
     if taken.work_units:
         stats["taken"] = taken.work_units
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+
+
+def suppressed_channels(entries: Iterable[dict[str, Any]]) -> set[str]:
+    """Ids of the suppressed channels of entries of which other channels stay."""
+    return {
+        channel_id(entry["item"]["utterance_id"], channel) for entry in entries for channel in entry.get("without", ())
+    }
 
 
 def _ingest_item(
@@ -208,8 +250,22 @@ def per_channel(item: Item, facts: FileFacts) -> list[Item]:
         channels = facts(item.uri).channels
     except AudioError:
         return [replace(item, channel=None)]
-    name = f"{item.utterance_id}#channel"
-    return [replace(item, utterance_id=f"{name}{channel}", channel=channel) for channel in range(channels)]
+    return [
+        replace(item, utterance_id=channel_id(item.utterance_id, channel), channel=channel)
+        for channel in range(channels)
+    ]
+
+
+def channel_id(entry_id: str, channel: int) -> str:
+    """Id of the utterance of one channel of an entry."""
+    return f"{entry_id}#channel{channel}"
+
+
+def rows_of(item: Item, min_samples: int) -> list[UtteranceRow]:
+    """The utterances of an entry whose audio is where it says; none if the audio is unusable."""
+    rows: list[UtteranceRow] = []
+    _ingest_item(item, b"", {}, FileFacts(), min_samples, rows, [])
+    return rows
 
 
 def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) -> UtteranceRow:
@@ -237,7 +293,7 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) ->
             "checksum": file.checksum,
         }
     described = asdict(item)
-    del described["uri"], described["size"], described["native"]
+    del described["uri"], described["size"], described["stamp"], described["native"]
     described |= {"text": normalise_text(item.text), "source_key": key}
     return cast(UtteranceRow, described | audio)
 

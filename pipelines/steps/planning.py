@@ -7,14 +7,18 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
-from pipelines.records import IngestPayload
+from pipelines.records import IngestPayload, Receipts
 from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Admission, Signature, to_line
+from pipelines.steps.digests import Digest
+from pipelines.steps.entries import Admission, Signature, same_file, to_line
 from pipelines.steps.following import Following
-from pipelines.steps.holdings import Holdings, Lines, put_entries, read_signatures
+from pipelines.steps.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import Roots, absolute
+from pipelines.steps.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.grouping import grouped
@@ -89,59 +93,83 @@ class Planner:
 
         The receipt of that build would otherwise be taken for one of the files of today.
         """
-        before = read_signatures(self.store, self._name(made))
-        if before is None or before == list(made.signatures):
+        before = read_listing(self.store, self._name(made))
+        if before is None or all(map(same_file, before.signatures, made.signatures)):
             return made
         lines = [
-            line if old == new else self._marked(line)
-            for line, old, new in zip(made.lines, before, made.signatures, strict=True)
+            line if same_file(old, new) else self._marked(line)
+            for line, old, new in zip(made.lines, before.signatures, made.signatures, strict=True)
         ]
-        return Lines(lines, made.signatures)
+        return replace(made, lines=lines)
 
     def _marked(self, line: str) -> str:
         values = json.loads(line)
         item = Item(**values["item"])
         located = replace(item, uri=absolute(str(item.uri), self.roots.get(item.dataset), item.dataset))
-        return to_line(values["item"], contents([located])[0])
+        return to_line(values["item"], contents([located])[0], without=values.get("without", ()))
 
 
 def _joined(groups: Iterable[Lines]) -> Lines:
-    lines, signatures = list[str](), list[Signature | None]()
+    lines, signatures, rights = list[str](), list[Signature | None](), True
     for group in groups:
         lines += group.lines
         signatures += group.signatures
-    return Lines(lines, signatures)
+        rights &= group.rights
+    return Lines(lines, signatures, rights)
 
 
 def follow(
     planner: Planner,
     config: "BuildConfig",
-    receipts: Sequence[Receipt],
-    rejects: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    steps: Receipts,
+    screen: Screen,
+    retries: Retries,
+    digests: Mapping[str, Digest] = MappingProxyType({}),
+    *,
+    cleared: bool,
 ) -> Following:
     """Compare the sources of a build with the work units of its parent version; the planner receives what differs.
 
     Args:
-        planner: plans the work units.
-        config: configuration of the build.
-        receipts: the work units of the parent version.
-        rejects: files of rejects by the fingerprint of each of them.
+        planner: makes the work units.
+        config: of the build.
+        steps: receipts of the parent version; those of the later steps tell what they rejected.
+        screen: leaves out what is suppressed.
+        retries: rejects that are tried again.
+        digests: valid digests of work units of the parent version.
+        cleared: the parent version was made with the same suppression lists.
 
     Raises:
         UserError: a source cannot be read, or entries are gone that must not be.
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, receipts, renamed, planner.roots, rejects)
-    following = Following(planner.holdings, planner.roots, rehash=config.run.rehash)
+    later, ingested = later_receipts(steps), steps.get("ingest", ())
+    planner.holdings = Holdings(planner.store, ingested, renamed, later, digests, planner.roots)
+    if not cleared:
+        screen.clear(planner.holdings)
+    following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)
     admission = Admission(planner.roots)
     for position, source in enumerate(config.sources):
-        planner.add(following.new(admission.groups(read_source(source, position))))
+        groups = admission.groups(screen.named(read_source(source, position)))
+        planner.add(following.new(groups, rights=bool(source.rights())))
     following.look()
     policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}
     following.leave_out(policies, config.gone or "fail", admission.ids)
     planner.holdings.put_signed()
     return following
+
+
+def clear(planner: Planner, receipts: Sequence[Receipt], screen: Screen) -> EntryChanges:
+    """Take what is suppressed out of the work units of a version, whose sources are not listed.
+
+    Raises:
+        StorageError: the store cannot be read or written.
+    """
+    planner.holdings = Holdings(planner.store, receipts)
+    screen.clear(planner.holdings)
+    kept = sum(held.count for held in planner.holdings.groups.values())
+    return EntryChanges(kept=kept)
 
 
 def left_out(count: int, *, recompute: bool) -> str:

@@ -1,7 +1,8 @@
 """Step 3: decode and resample the audio, extract features and assign units in one pass; write them as runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import pyarrow as pa
@@ -10,18 +11,20 @@ from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
-from pipelines.engine.step import Output, Process, Reject
+from pipelines.engine.step import Output, Process, Reject, WorkUnit
 from pipelines.records import (
     QuantizePayload,
     Receipts,
     SpokenRow,
     StepStatistics,
     count_datasets,
+    count_licences,
     dataset_counts,
     selected,
     spoken_rows,
 )
 from pipelines.steps.audio_files import computed, crash_reject
+from pipelines.steps.duplicates import REASON, originals
 from pipelines.steps.fit_quantizer import load_quantizer
 from pipelines.steps.roots import located, roots_of
 from pipelines.steps.taking_over import TakenUnits, sources_of, units_files
@@ -59,19 +62,18 @@ class Quantize(TableStep[QuantizePayload]):
         parent = build.parent
         same = parent is not None and parent.artifacts["quantizer"].fingerprint == step.quantizer
         takes = same and not build.recomputes(cls.name)
-        before = units_files(build)
-        work_units = [
-            step.work_unit(
-                file.sha256,
-                QuantizePayload(
-                    path=file.path,
-                    roots=roots,
-                    taken=[before[source.path] for source in sources[file.path] if source != file and takes],
-                ),
-                file.seconds,
-            )
-            for file in build.utterance_files
-        ]
+        before, done = units_files(build), {receipt.fingerprint for receipt in build.parent_receipts(cls.name)}
+        duplicates = originals(build) if build.config.duplicates == "reject" else {}
+        work_units: list[WorkUnit[QuantizePayload]] = []
+        for file in build.utterance_files:
+            payload = QuantizePayload(path=file.path, roots=roots)
+            if file.path in duplicates:
+                payload["duplicates"] = duplicates[file.path]
+            inputs = [file.sha256, duplicates[file.path]] if file.path in duplicates else file.sha256
+            work_unit = step.work_unit(inputs, payload, file.seconds)
+            taken = sources[file.path] if takes and work_unit.fingerprint not in done else ()
+            payload["taken"] = [before[source.path] for source in taken]
+            work_units.append(work_unit)
         features = build.config.features
         return Plan(step, work_units, features.speed, features.gains_by_gpu)
 
@@ -93,7 +95,7 @@ class Quantize(TableStep[QuantizePayload]):
         def process(payload: QuantizePayload) -> Output:
             rows = selected(_rows(store, payload), payload)
             taken = TakenUnits(store, payload.get("taken", ()), rows)
-            return quantize_rows(rows, quantizer, threads, taken)
+            return quantize_rows(rows, quantizer, threads, taken, payload.get("duplicates", {}))
 
         return process
 
@@ -107,23 +109,28 @@ def _rows(store: Store, payload: QuantizePayload) -> Sequence[SpokenRow]:
 
 
 def quantize_rows(
-    rows: Sequence[SpokenRow], quantizer: Quantizer, threads: int = 1, taken: TakenUnits | None = None
+    rows: Sequence[SpokenRow],
+    quantizer: Quantizer,
+    threads: int = 1,
+    taken: TakenUnits | None = None,
+    duplicates: Mapping[str, str] = MappingProxyType({}),
 ) -> Output:
-    """Quantize utterances; those whose audio is unusable become rejects.
+    """Quantize utterances; those whose audio is unusable, or that of another one, become rejects.
 
     Args:
         rows: utterances with audio.
         quantizer: the quantizer.
         threads: number of threads that decode.
         taken: units and rejects of earlier work units, made by the same quantizer.
+        duplicates: utterances to reject, by id; the values are the ids of those with the same audio.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
         WrongFrames: the number of frames of an utterance is not that of the extractor's grid.
         Exception: any failure of the extractor, with a note that names the utterance.
     """
-    units = [taken.units_of(row) if taken else None for row in rows]
-    known = [taken.reject_of(row) if taken else None for row in rows]
+    known = [_duplicate(row, duplicates) or (taken.reject_of(row) if taken else None) for row in rows]
+    units = [taken.units_of(row) if taken and reject is None else None for row, reject in zip(rows, known, strict=True)]
     todo = [number for number in range(len(rows)) if units[number] is None and known[number] is None]
     faults: dict[int, AudioError] = {}
     encoders = [RunEncoder() for _ in todo]
@@ -136,7 +143,10 @@ def quantize_rows(
             units[number] = _units_row(rows[number], encoders[position].finish(), quantizer)
     quantized = [row for row in units if row is not None]
     rejects = [reject for reject in known if reject is not None]
-    stats = StepStatistics(datasets=count_datasets(row for row, made in zip(rows, units, strict=True) if made))
+    used = [row for row, made in zip(rows, units, strict=True) if made]
+    stats = StepStatistics(datasets=count_datasets(used))
+    if licences := count_licences(used):
+        stats["licences"] = licences
     table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(quantized), rejects, stats)
 
@@ -155,6 +165,15 @@ def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, ob
         "durations": runs.durations_R,
         "num_frames": runs.num_frames,
     }
+
+
+def _duplicate(row: SpokenRow, duplicates: Mapping[str, str]) -> Reject | None:
+    """The reject of an utterance that has the audio of another one."""
+    original = duplicates.get(row["utterance_id"])
+    if original is None:
+        return None
+    source, message = str(row["audio"]["uri"]), f"the same audio as utterance {original}"
+    return Reject(row["dataset"], source, REASON, message, row["utterance_id"], row["source_key"])
 
 
 def _reject(row: SpokenRow, error: AudioError) -> Reject:

@@ -7,14 +7,20 @@ units.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+
+import pyarrow as pa
 
 from pipelines.records import UtteranceFile
 from storage.store import Store
 from storage.tables import read_table
+from unitlang.ahead import run_ahead
 from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
+READERS = 16
+"""Threads that read tables; most of their time is spent waiting for a bucket."""
 PIECE_SAMPLES = 600 * SAMPLE_RATE
 """Longer utterances are sampled in pieces of ten minutes, so that one alone cannot fill the sample or a worker."""
 
@@ -104,14 +110,29 @@ def choose(
     total = sum(dataset_samples.values())
     share = min(1.0, hours * 3600 * SAMPLE_RATE / total) if total else 0.0
     strata = {name: Stratum(round(share * samples)) for name, samples in dataset_samples.items()}
-    for position, file in enumerate(files):
-        table = read_table(store, file.path, ["utterance_id", "dataset", "num_samples"])
+    columns_read = ["utterance_id", "dataset", "num_samples"]
+    tables = read_tables(store, ((file.path, columns_read) for file in files))
+    for position, table in enumerate(tables):
         columns = (table[name].to_pylist() for name in table.column_names)
         for row, (name, dataset, samples) in enumerate(zip(*columns, strict=True)):
             for piece in pieces(row, samples):
                 key = priority(seed, f"{name}#{piece.offset}" if piece.offset else name)
                 strata[dataset].add(Candidate(key, position, piece))
     return _by_file(strata.values())
+
+
+def read_tables(store: Store, reads: Iterable[tuple[str, Sequence[str] | None]]) -> Iterator[pa.Table]:
+    """Read tables in their order, several at a time.
+
+    Args:
+        store: the corpus.
+        reads: paths of the tables, and the columns; None = all.
+
+    Raises:
+        StorageError: a table cannot be read.
+    """
+    jobs = (partial(read_table, store, path, columns) for path, columns in reads)
+    return run_ahead(jobs, threads=READERS, depth=READERS)
 
 
 def _by_file(strata: Iterable[Stratum]) -> dict[int, list[Piece]]:

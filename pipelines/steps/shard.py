@@ -2,13 +2,15 @@
 
 A shard holds the shuffled examples of a few hours of new work units, chosen at random with a seed. Shards of earlier
 versions stay while the work units in them stay, so new audio only adds shards. A shard that is made again takes its
-FLAC from the earlier ones, so the source's audio is not needed.
+FLAC from the earlier ones, so the source's audio is not needed. Another unit language changes no example without words:
+files of `s2t` stay under their names.
 """
 
 import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from heapq import heapreplace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,6 +41,7 @@ from pipelines.steps.ingest import dialogues
 from pipelines.steps.roots import Roots, located, roots_of
 from pipelines.steps.sample import priority
 from pipelines.steps.taking_over import sources_of, taken_flacs
+from storage.artifacts import ArtifactRef
 from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS, TRAINING
 from storage.store import Store
@@ -49,8 +52,10 @@ SPEED = 500.0
 """Approximate seconds of audio that one core decodes and writes as FLAC per second."""
 WITH_AUDIO = ("s2t", "echo")
 """Training tables with FLAC of the speech inputs."""
-Paths = tuple[str, str]
-"""Paths of the utterances of a work unit and of their words."""
+WITHOUT_WORDS = ("s2t",)
+"""Training tables that do not depend on the unit language."""
+Contents = tuple[str, str]
+"""Digests of the utterances of a work unit and of their words."""
 FULL_SCALE = 32768
 """Scale of 16-bit samples in FFmpeg, so that 16-bit speech is written back exactly."""
 
@@ -82,31 +87,60 @@ class Shard(TableStep[ShardPayload]):
     def plan(cls, build: BuildState) -> Plan:
         """See `TableStep.plan`; shards of the parent version stay while all that they hold stays."""
         step = cls(build.config.shards.model_dump(mode="json"))
-        language = build.artifacts["unit_language"].fingerprint
-        spec, *older = (
-            fingerprint(build.specs["ingest"], revision, values, language)
-            for _, revision, values in (step.identity(), *step.earlier_identities())
-        )
+        spec, *older = step.all_specs(build.specs, build.artifacts)
         same = build.matches_parent(cls.name, spec, older)
         earlier = EarlierShards(build)
         words = [receipt.files[0] for receipt in build.steps["encode"]]
         parts = shuffled([Part(*pair) for pair in zip(build.utterance_files, words, strict=True)], step)
-        kept = earlier.kept({part.paths for part in parts}) if same else []
-        todo = without(parts, {paths for shard in kept for paths in earlier.holds(shard)})
-        mended = earlier.mended(kept, todo) if same else []
-        new = without(todo, {part.paths for group in mended for part in group})
-        groups = [*mended, *plan(step, new)]
+        kept = earlier.kept({part.contents for part in parts}) if same else []
+        other_words = not same and step.differs_in_words(build)
+        recoded = [(shard, earlier.now(shard, parts)) for shard in earlier.recoded(parts)] if other_words else []
+        todo = without(parts, {contents for shard in kept for contents in earlier.holds(shard)})
+        todo = without(todo, {part.contents for _, group in recoded for part in group})
+        whole = [*kept, *(shard for shard, _ in recoded)]
+        mended = earlier.mended(whole, todo) if same or other_words else []
+        new = without(todo, {part.contents for group in mended for part in group})
         roots = roots_of(build.config.sources)
-        anew = build.recomputes(cls.name) and not same
-        work_units = [step.work_unit_of(group, roots, earlier.spoken(() if anew else group)) for group in groups]
+        work_units = [step.work_unit_of(group, roots, earlier.spoken(group), shard) for shard, group in recoded]
+        anew = build.recomputes(cls.name) and not (same or other_words)
+        groups = [*mended, *plan(step, new)]
+        work_units += [step.work_unit_of(group, roots, earlier.spoken(() if anew else group)) for group in groups]
         return Plan(step, work_units, SPEED, kept=kept)
 
-    def work_unit_of(self, parts: Sequence["Part"], roots: Roots, taken: Spoken) -> WorkUnit[ShardPayload]:
-        """The work unit of a shard."""
+    def all_specs(self, specs: Mapping[str, str], artifacts: Mapping[str, ArtifactRef]) -> list[str]:
+        """Fingerprints of what all shards of a version depend on, besides its utterances; the last revision's first."""
+        language = artifacts["unit_language"].fingerprint
+        identities = (self.identity(), *self.earlier_identities())
+        return [fingerprint(specs["ingest"], revision, values, language) for _, revision, values in identities]
+
+    def differs_in_words(self, build: BuildState) -> bool:
+        """Return whether the shards of the parent version depend on what those of a build do but the unit language."""
+        if build.parent is None or "unit_language" not in build.parent.artifacts:
+            return False
+        known = self.all_specs(build.specs, build.parent.artifacts)
+        return build.parent.lineage["specs"].get(self.name) in (known[:1] if build.recomputes(self.name) else known)
+
+    def work_unit_of(
+        self, parts: Sequence["Part"], roots: Roots, taken: Spoken, recoded: Receipt | None = None
+    ) -> WorkUnit[ShardPayload]:
+        """The work unit of a shard.
+
+        Args:
+            parts: what it holds.
+            roots: roots of the datasets.
+            taken: earlier shards, whose FLAC is taken over.
+            recoded: an earlier shard that differs in words only; its files without words are kept.
+        """
         files = [ShardFiles(utterances=part.utterances.path, words=part.words.path) for part in parts]
         payload = ShardPayload(units=files, roots=roots, taken=taken)
-        inputs = [[part.utterances.sha256, part.words.sha256] for part in parts]
-        return self.work_unit(inputs, payload, sum(part.utterances.seconds for part in parts))
+        inputs: list[Any] = [[part.utterances.sha256, part.words.sha256] for part in parts]
+        seconds = sum(part.utterances.seconds for part in parts)
+        made = self.work_unit(inputs, payload, seconds)
+        kept = [file for file in recoded.files if file.table in WITHOUT_WORDS] if recoded else []
+        if not kept or all(file.path.rpartition("/")[2].startswith(made.fingerprint) for file in kept):
+            return made  # it makes these files itself
+        payload["kept"] = [asdict(file) for file in kept]
+        return self.work_unit([inputs, [file.path for file in kept]], payload, seconds)
 
     @classmethod
     def expected_rows(cls, steps: Receipts) -> int | None:
@@ -127,16 +161,15 @@ class Part:
     words: DataFile
 
     @property
-    def paths(self) -> Paths:
-        """Paths of both."""
-        return self.utterances.path, self.words.path
+    def contents(self) -> Contents:
+        """Digests of both."""
+        return digest_in(self.utterances.path), digest_in(self.words.path)
 
 
 class EarlierShards:
     """The shards of the parent version: which work units they hold, and what can be taken from them.
 
     A shard of an older program does not say what it holds; all of them together hold the work units that no other does.
-    A shard may name files of a still earlier version, where a work unit was written anew with the same contents.
     """
 
     def __init__(self, build: BuildState) -> None:
@@ -144,23 +177,41 @@ class EarlierShards:
         self._sources = sources_of(build)
         files = utterance_files(build.parent_receipts("ingest"))
         words = [receipt.files[0].path for receipt in build.parent_receipts("encode")]
-        everything = {(file.path, path) for file, path in zip(files, words, strict=True)}
-        now = {_contents(path): path for path, _ in everything}
-        stated = {receipt.fingerprint: _stated(receipt, now) for receipt in self._receipts}
-        rest = everything - {paths for held in stated.values() for paths in held or ()}
+        everything = {(digest_in(file.path), digest_in(path)) for file, path in zip(files, words, strict=True)}
+        stated = {receipt.fingerprint: _stated(receipt) for receipt in self._receipts}
+        rest = everything - {contents for held in stated.values() for contents in held or ()}
         self._holds = {name: rest if held is None else held for name, held in stated.items()}
+        self._quantized = _by_contents(files, build.parent_receipts("quantize"))
+        self._quantized_now = _by_contents(build.utterance_files, build.steps["quantize"])
+        self._stated = {name for name, held in stated.items() if held is not None}
         self._shards: dict[str, list[Receipt]] = {}
         for receipt in self._receipts:
             for utterances, _ in self.holds(receipt):
                 self._shards.setdefault(utterances, []).append(receipt)
 
-    def holds(self, shard: Receipt) -> set[Paths]:
-        """Paths of the work units in a shard."""
+    def holds(self, shard: Receipt) -> set[Contents]:
+        """The work units in a shard."""
         return self._holds[shard.fingerprint]
 
-    def kept(self, present: set[Paths]) -> list[Receipt]:
+    def kept(self, present: set[Contents]) -> list[Receipt]:
         """The shards all of whose work units are there."""
         return [shard for shard in self._receipts if self.holds(shard) <= present]
+
+    def recoded(self, parts: Sequence[Part]) -> list[Receipt]:
+        """The shards all of whose utterances are there, and are rejected or not as before; their words may differ."""
+        present = {part.contents[0] for part in parts if self._is_spoken_alike(part.contents[0])}
+        held = ((shard, {utterances for utterances, _ in self.holds(shard)}) for shard in self._receipts)
+        return [shard for shard, contents in held if contents <= present and shard.fingerprint in self._stated]
+
+    def _is_spoken_alike(self, contents: str) -> bool:
+        """Return whether the same utterances of a file have units now as had before."""
+        before, now = self._quantized.get(contents), self._quantized_now[contents]
+        return before is not None and (before.fingerprint == now.fingerprint or not (before.rejects or now.rejects))
+
+    def now(self, shard: Receipt, parts: Sequence[Part]) -> list[Part]:
+        """What a shard held, with the words of today."""
+        held = {utterances for utterances, _ in self.holds(shard)}
+        return [part for part in parts if part.contents[0] in held]
 
     def mended(self, kept: Sequence[Receipt], todo: Sequence[Part]) -> list[list[Part]]:
         """Put work units into new shards like the broken ones: what they held and stays, and what replaces the rest.
@@ -175,8 +226,8 @@ class EarlierShards:
         unbroken = {shard.fingerprint for shard in kept}
         groups: dict[str, list[Part]] = {}
         for part in todo:
-            sources = [source.path for source in self._sources[part.utterances.path]]
-            shards = [shard.fingerprint for path in sources for shard in self._shards.get(path, ())]
+            sources = [digest_in(source.path) for source in self._sources[part.utterances.path]]
+            shards = [shard.fingerprint for source in sources for shard in self._shards.get(source, ())]
             broken = next((name for name in shards if name not in unbroken), None)
             if broken is not None:
                 groups.setdefault(broken, []).append(part)
@@ -185,20 +236,26 @@ class EarlierShards:
     def spoken(self, parts: Sequence[Part]) -> Spoken:
         """The utterances and shards whose FLAC a new shard may take over."""
         paths = dict.fromkeys(file.path for part in parts for file in self._sources[part.utterances.path])
-        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(path, ())}
+        shards = {shard.fingerprint: shard for path in paths for shard in self._shards.get(digest_in(path), ())}
         files = [file.path for shard in shards.values() for file in shard.files if file.table in WITH_AUDIO]
         return Spoken(utterances=list(paths), shards=files)
 
 
-def _stated(receipt: Receipt, now: Mapping[str, str]) -> set[Paths] | None:
-    """The work units that a shard says it holds; `now` has the paths of the version by `_contents`."""
+def _by_contents(files: Sequence[UtteranceFile], receipts: Sequence[Receipt]) -> dict[str, Receipt]:
+    return {digest_in(file.path): receipt for file, receipt in zip(files, receipts, strict=True)}
+
+
+def digest_in(path: str) -> str:
+    """What the name of a file of a table says of its contents.
+
+    The same rows may have another path in a later version: a work unit of `ingest` changes with its rejects as well.
+    """
+    return path.partition("-")[2]
+
+
+def _stated(receipt: Receipt) -> set[Contents] | None:
     held = statistics_of(receipt).get("holds")
-    return None if held is None else {(now.get(_contents(path), path), words) for path, words in held}
-
-
-def _contents(path: str) -> str:
-    """The checksums in the name of a file, without the name of its work unit."""
-    return path.rpartition("/")[2].partition("-")[2] or path
+    return None if held is None else {(digest_in(utterances), digest_in(words)) for utterances, words in held}
 
 
 def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
@@ -207,9 +264,9 @@ def shuffled(parts: Iterable[Part], step: Shard) -> list[Part]:
     return sorted(parts, key=lambda part: priority(seed, part.utterances.sha256))
 
 
-def without(parts: Iterable[Part], paths: set[Paths]) -> list[Part]:
-    """The work units whose paths are not among these."""
-    return [part for part in parts if part.paths not in paths]
+def without(parts: Iterable[Part], contents: set[Contents]) -> list[Part]:
+    """The work units that are not among these."""
+    return [part for part in parts if part.contents not in contents]
 
 
 def plan(step: Shard, parts: Sequence[Part]) -> Iterator[list[Part]]:
@@ -232,12 +289,12 @@ def balance(sized: Iterable[tuple[int, float]], groups: int) -> list[list[int]]:
         sized: things with their sizes.
         groups: largest number of groups.
     """
-    totals = [0.0] * groups
+    totals = [(0.0, group) for group in range(groups)]  # a heap
     members: list[list[int]] = [[] for _ in range(groups)]
     for thing, size in sized:
-        smallest = min(range(groups), key=totals.__getitem__)
+        total, smallest = totals[0]
         members[smallest].append(thing)
-        totals[smallest] += size
+        heapreplace(totals, (total + size, smallest))
     return [group for group in members if group]
 
 
@@ -288,15 +345,23 @@ def make_shard(store: Store, payload: ShardPayload, config: ShardsConfig) -> Out
         by_id = {row["utterance_id"]: row for row in words}
         for dialogue in dialogues(read_table(store, part["utterances"]).to_pylist()):
             draft.add([Turn.of(row, by_id) for row in dialogue])
-    spoken = _spoken(store, draft.heard, payload)
-    draft.examples.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
     counts = Counter(example.stage for example in draft.examples)
+    kept = [DataFile(**values) for values in payload.get("kept", ())]
+    made = [example for example in draft.examples if example.stage not in {file.table for file in kept}]
+    spoken = _spoken(store, _heard_in(made, draft), payload)
+    made.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
     stats = StepStatistics(
         examples=dict(sorted(counts.items())),
         unused=dict(sorted(draft.unused.items())),
         holds=[[part["utterances"], part["words"]] for part in payload["units"]],
     )
-    return Output(list(stage_tables(draft.examples, spoken)), draft.rows, draft.rows, stats=stats)
+    return Output(list(stage_tables(made, spoken)), draft.rows, draft.rows, stats=stats, kept=kept)
+
+
+def _heard_in(made: Iterable[Example], draft: Draft) -> dict[str, SpokenRow]:
+    """The utterances that are speech input of some of the examples, in the order of the tables."""
+    names = {example.heard["utterance_id"] for example in made if example.heard}
+    return {name: row for name, row in draft.heard.items() if name in names}
 
 
 def _spoken(store: Store, heard: Mapping[str, SpokenRow], payload: ShardPayload) -> dict[str, bytes]:

@@ -22,6 +22,7 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.steps.audio_files import Content, same_audio
+from pipelines.steps.duplicates import REASON
 from pipelines.steps.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
@@ -55,19 +56,6 @@ def units_files(build: BuildState) -> dict[str, UnitsFiles]:
         file.path: UnitsFiles(utterances=file.path, units=receipt.files[0].path, rejects=_rejects(receipt))
         for file, receipt in zip(files, build.parent_receipts("quantize"), strict=True)
     }
-
-
-def rejects_of(build: BuildState) -> dict[str, list[str]]:
-    """Files of the rejects of each work unit of `ingest` of the parent version, by its fingerprint.
-
-    They are those of `ingest` and of `quantize`.
-    """
-    quantized = {path: files["rejects"] for path, files in units_files(build).items()}
-    found: dict[str, list[str]] = {}
-    for receipt in build.parent_receipts("ingest"):
-        paths = [_rejects(receipt), *(quantized.get(file.path) for file in utterance_files([receipt]))]
-        found[receipt.fingerprint] = [path for path in paths if path is not None]
-    return found
 
 
 def _rejects(receipt: Receipt) -> str | None:
@@ -112,7 +100,7 @@ class TakenRows:
 
 
 class TakenUnits:
-    """Units and rejects of earlier work units.
+    """Units and rejects of earlier work units, without rejects that depend on other utterances.
 
     Args:
         store: the corpus.
@@ -138,7 +126,8 @@ class TakenUnits:
             if row := by_id.get(units["utterance_id"]):
                 self.units[same_audio(row)] = units
         for reject in _rows(store, file["rejects"]) if file["rejects"] else ():
-            if row := by_id.get(reject["utterance_id"]):
+            row = by_id.get(reject["utterance_id"])
+            if row and reject["reason"] != REASON:
                 del reject["step"]
                 self.rejects[reject["source_key"], same_audio(row)] = Reject(**reject)
 
@@ -166,16 +155,18 @@ def taken_flacs(
     Raises:
         StorageError: the store does not answer.
     """
-    contents = {same_audio(row): name for name, row in wanted.items()}
-    old: dict[str, str] = {}
+    contents: dict[Content, list[str]] = {}
+    for name, row in wanted.items():
+        contents.setdefault(same_audio(row), []).append(name)  # several utterances may be the same audio
+    old: dict[str, list[str]] = {}
     for path in utterances:
         for row in spoken_rows(_rows(store, path)):
-            if name := contents.get(same_audio(row)):
-                old[row["utterance_id"]] = name
+            if names := contents.get(same_audio(row)):
+                old[row["utterance_id"]] = names
     found: dict[str, bytes] = {}
     for path in shards:
-        for name, audio in _examples(store, path, {*old} - {*found}):
-            found.setdefault(old[name], audio)
+        for name, audio in _examples(store, path, {name for name in old if not found.keys() >= {*old[name]}}):
+            found |= dict.fromkeys(old[name], audio)
     return found
 
 

@@ -5,15 +5,11 @@ from dataclasses import dataclass
 
 from storage.artifacts import ArtifactRef, digest
 from storage.errors import StorageError
+from storage.lists.files import list_path
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.uris import split_version
 from storage.versions import described, parsed, version_file, version_numbers
-
-ENTRIES = (("data/items", "jsonl"), ("data/listings", "json"))
-"""Folders and file types of the entries of each work unit of `ingest`, and of the signatures of their files.
-
-`echox build` and `echox repair` need them, and no version lists them."""
 
 
 @dataclass(frozen=True)
@@ -24,13 +20,15 @@ class VersionPlan:
         number: number of the version.
         sha256: SHA-256 of its file, hexadecimal.
         files: its tables that the target lacks.
-        entries: paths of listed entries that the target lacks.
+        lists: names of its lists of receipts that the target lacks.
+        entries: paths of what builds read besides tables, such as the listed entries, that the target lacks.
         artifacts: all its artifacts.
     """
 
     number: int
     sha256: str
     files: tuple[DataFile, ...]
+    lists: tuple[str, ...]
     entries: tuple[str, ...]
     artifacts: tuple[ArtifactRef, ...]
 
@@ -152,15 +150,14 @@ def plan_copy(source: Store, numbers: Sequence[int], target: Store) -> CopyPlan:
 def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
     data = version_file(source, number)
     version = parsed(data, source, number)
-    files = [file for receipts in version.steps.values() for receipt in receipts for file in receipt.files]
-    units = [receipt.fingerprint for receipt in version.steps.get("ingest", ())]
-    entries = [f"{folder}/{unit}.{kind}" for folder, kind in ENTRIES for unit in units]
+    contents = version.contents
     return VersionPlan(
         number,
         digest(data),
-        tuple(file for file in files if there.lacks(file.path, file.bytes)),
-        tuple(path for path in entries if there.lacks(path)),
-        tuple(version.artifacts.values()),
+        tuple(file for file in contents.tables if there.lacks(file.path, file.bytes)),
+        tuple(name for name in contents.lists if there.lacks(list_path(name))),
+        tuple(path for path in contents.read_by_builds() if there.lacks(path)),
+        tuple(contents.artifacts),
     )
 
 

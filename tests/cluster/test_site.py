@@ -3,6 +3,7 @@
 One file, so that one process runs it: a second site would only take its processor time from this one.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,14 @@ from uuid import UUID
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry, Cancelling, Scheduled
 
@@ -122,7 +130,16 @@ def test_the_schedule_builds_and_a_run_by_hand_adds_what_is_new(
     assert version.statistics["entries"] == 10
     verify(site.store("nightly"))
     artifacts = {artifact.key for artifact in client.read_artifacts() if artifact.flow_run_id == first.id}
-    assert {"compression", "corpus", "report", "quantize"} <= artifacts
+    assert {"changes", "compression", "corpus", "report", "quantize"} <= artifacts
+    told = {
+        artifact.key: str(artifact.data) for artifact in client.read_artifacts() if artifact.flow_run_id == second.id
+    }
+    changes = {row["what"]: row["value"] for row in json.loads(json.loads(told["changes"]))}
+    assert {"version": "1 -> 2", "new": "2", "kept": "8", "mended": "0", "rejected": "0"}.items() <= changes.items()
+    assert "| clips |" in told["report"] or "| speech |" in told["report"], "no browser opens a link to a bucket"
+    log = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[second.id]))
+    said = "version: 1 -> 2; new: 2; changed: 0; "
+    wait_for("the log, which follows the run", lambda: any(said in line.message for line in client.read_logs(log)))
 
 
 def scheduled_run(client: SyncPrefectClient, deployment: UUID) -> FlowRun | None:
@@ -140,11 +157,12 @@ def test_a_wrong_config_never_starts(client: SyncPrefectClient, nightly: UUID) -
 def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     site: Site, client: SyncPrefectClient, nightly: UUID, values: Config
 ) -> None:
+    """With the stages and the kind of source that `prefect.yaml` is delivered with."""
     refresh = client.read_deployment_by_name("refresh/refresh").id
     speech = write_speech(site.folder / "refresh", 8)
-    sources = [{"kind": "folder", "path": str(speech), "dataset": "clips", "task": "tts"}]
-    config = {**values, "sources": sources, "store": site.store("refresh")}
-    quick = {"stages": ["t2c"], "settings": {"t2c": ["schedule.steps=2"]}}
+    sources = [{"kind": "folder", "path": str(speech), "dataset": "speech"}]
+    config = {"sources": sources, "store": site.store("refresh")}
+    quick = {"settings": {"s2t": ["schedule.steps=2"]}}
     trained = ended(client, run(client, refresh, training=quick, config=config).id)
     assert trained.state is not None
     assert trained.state.name == "Completed", trained.state.message
@@ -155,11 +173,17 @@ def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     write_speech(speech, 8, start=100)
     moved = ended(client, run(client, refresh, training=quick, config={**config, "gates": {"hours": 0.5}}).id)
     assert moved.state is not None
-    assert (moved.state.name, moved.state.is_completed()) == ("NeedsALook", True)
+    assert (moved.state.name, moved.state.type) == ("NeedsALook", StateType.CANCELLED), "its colour is that of its type"
     assert "hours went from" in str(moved.state.message)
     assert model_names(store) == [name], "a candidate is not trained on"
     assert approve(*resolve(store.uri))
     train = client.read_deployment_by_name("train-echox/train").id
+    refused = ended(client, run(client, train, training={"stages": ["s2t", "t2c"]}, corpus=f"{store.uri}@2").id)
+    assert refused.state is not None
+    assert refused.state.is_failed()
+    assert "table 't2c' has 0 examples" in str(refused.state.message)
+    assert "`task: tts` of a source" in str(refused.state.message)
+    assert model_names(store) == [name], "nothing was trained before that"
     chosen = ended(client, run(client, train, training=quick, corpus=f"{store.uri}@2").id)
     assert chosen.state is not None
     assert chosen.state.is_completed(), chosen.state.message

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from flows.artifacts import markdown
+from flows.artifacts import fetchable, markdown
 from tests.flows.versions import a_version, facts_of, statistics
 from unitlang.printing import shown_lines
 
@@ -35,3 +35,14 @@ def test_names_do_not_act(tmp_path: Path) -> None:
     text = markdown(facts_of(tmp_path, made), "/r\u202e")
     assert shown_lines(text) == text
     assert "| a\\n\\x1b\\u202e | 1.000 |" in text
+
+
+def test_the_report_of_a_bucket_is_readable_without_a_link(tmp_path: Path) -> None:
+    """No browser opens `s3://`, so the artifact holds the tables, and says how to fetch the page."""
+    made = a_version(2, read=statistics(1.5, 10, corrupt=2))
+    text = fetchable(facts_of(tmp_path, made), "s3://corpora/a/reports/00000002.html")
+    assert "| read | 1.500 | 10 | 2 |" in text
+    assert "## Compression" in text
+    assert "| frames/words |" in text
+    assert "\naws s3 cp s3://corpora/a/reports/00000002.html report.html\n" in text
+    assert "\nechox inspect /corpora/large@2\n" in text

@@ -73,3 +73,27 @@ def test_encode_tells_faults_on_one_line_each(echox: Echox, hostile: Path, store
     assert len(lines) == len(files)
     assert PLAIN in done.stderr
     assert shown_lines(done.stderr) == done.stderr
+
+
+ACTING = f"a{TITLE}b\u202ec\u200bd\x9b1m"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (f"bu{ACTING}",),
+        ("build", f"--{ACTING}"),
+        ("build", "a", f"b{ACTING}"),
+        ("export", "a", "b", "--format", "hf", "--threads", ACTING),
+        ("inspect", f"--json={ACTING}", "a"),
+        ("train", ACTING, "--corpus", "a", "--out", "b"),
+        ("build", f"{ACTING}.yaml"),
+        ("build", "a.yaml", "--ray", ACTING),
+    ],
+    ids=lambda arguments: arguments[0][:6] + str(len(arguments)),
+)
+def test_usage_errors_do_not_act(echox: Echox, arguments: tuple[str, ...]) -> None:
+    done = echox(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert shown_lines(done.stderr) == done.stderr

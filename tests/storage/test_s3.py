@@ -1,64 +1,22 @@
 """Buckets that fail: what is retried, what is exact, and what a person is told."""
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
 
 from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.store import Store
-
-Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
-
-class Faulty:
-    """An S3 server that answers some requests with an error.
-
-    Attributes:
-        faults: (method, answer, whether the request is done before its answer is lost), used up one by one.
-        cut: number of bodies of GETs that break off in the middle.
-    """
-
-    def __init__(self) -> None:
-        self.application: Application = DomainDispatcherApplication(create_backend_app)
-        self.faults: list[tuple[str, str, bool]] = []
-        self.cut = 0
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self.cut and environ["REQUEST_METHOD"] == "GET":
-            self.cut -= 1
-            return self.broken(environ, start_response)
-        if not self.faults or self.faults[0][0] != environ["REQUEST_METHOD"]:
-            return self.application(environ, start_response)
-        _, answer, done = self.faults.pop(0)
-        if done:
-            list(self.application(environ, lambda *_: None))
-        start_response(answer, [("Content-Type", "application/xml")])
-        return [b"<Error><Code>Fault</Code></Error>"]
-
-    def broken(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterator[bytes]:
-        """Half of the body, under the headers of the whole one; then the connection ends."""
-        body = b"".join(self.application(environ, start_response))
-        yield body[: len(body) // 2]
-        raise ConnectionAbortedError
+from tests.faulty_s3 import FaultyS3, serving
 
 
 @pytest.fixture
-def faulty(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faulty]:
-    application = Faulty()
-    server = make_server("127.0.0.1", 0, application, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
-    yield application
-    server.shutdown()
-    thread.join()
+def faulty(s3_bucket: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyS3]:
+    with serving() as (application, url):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        yield application
 
 
-def test_busy_server_is_asked_again(faulty: Faulty, s3_bucket: str) -> None:
+def test_busy_server_is_asked_again(faulty: FaultyS3, s3_bucket: str) -> None:
     store = Store.open(s3_bucket, create=True)
     faulty.faults = [("PUT", "503 Slow Down", False)] * 3
     store.put("x", b"1")
@@ -69,7 +27,7 @@ def test_busy_server_is_asked_again(faulty: Faulty, s3_bucket: str) -> None:
     assert faulty.faults == []
 
 
-def test_create_whose_answer_was_lost_succeeds(faulty: Faulty, s3_bucket: str) -> None:
+def test_create_whose_answer_was_lost_succeeds(faulty: FaultyS3, s3_bucket: str) -> None:
     store = Store.open(s3_bucket, create=True)
     faulty.faults = [("PUT", "503 Slow Down", True)]
     store.create("x", b"mine")
@@ -79,7 +37,7 @@ def test_create_whose_answer_was_lost_succeeds(faulty: Faulty, s3_bucket: str) -
         store.create("x", b"mine")
 
 
-def test_an_answer_that_breaks_off_once_is_asked_for_again(faulty: Faulty, s3_bucket: str) -> None:
+def test_an_answer_that_breaks_off_once_is_asked_for_again(faulty: FaultyS3, s3_bucket: str) -> None:
     store = Store.open(s3_bucket, create=True)
     paths = [f"x/{number}" for number in range(5)]
     data = bytes(range(256)) * 5_000
@@ -109,7 +67,7 @@ def test_an_answer_that_breaks_off_once_is_asked_for_again(faulty: Faulty, s3_bu
         ("400 Bad Request", "400 Bad Request"),
     ],
 )
-def test_refusals_are_explained(faulty: Faulty, s3_bucket: str, answer: str, remedy: str) -> None:
+def test_refusals_are_explained(faulty: FaultyS3, s3_bucket: str, answer: str, remedy: str) -> None:
     faulty.faults = [("GET", answer, False)]
     with pytest.raises(StorageError, match=remedy):
         Store.open(s3_bucket)

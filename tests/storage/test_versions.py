@@ -6,17 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from hashlib import sha256
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from storage.artifacts import ArtifactRef
 from storage.errors import CommitConflict, CorruptStore, StorageError
+from storage.lists.steps import ListedSteps
 from storage.receipts import DataFile, Receipt
-from storage.records import to_json
+from storage.records import sealed, to_json
 from storage.store import Store
 from storage.versions import Version, commit, history, latest, load, resolve, version_numbers
 
@@ -64,6 +66,13 @@ def a_version(number: int = 1, note: str = "") -> Version:
     )
 
 
+def as_older_programs_wrote(version: Version) -> dict[str, Any]:
+    """The file of a version with all receipts in it."""
+    values = asdict(version)
+    del values["store"]
+    return {"format": 1, "version": values.pop("number"), **values}
+
+
 def start(uri: str, name: str, wanted: int) -> "subprocess.Popen[str]":
     command = [sys.executable, "-c", COMMITTER, uri, name, str(wanted)]
     root = Path(__file__).parents[2]
@@ -97,7 +106,7 @@ def test_file_is_for_people_too(store: Store) -> None:
     commit(store, a_version())
     text = store.get("manifests/00000001.json").decode()
     values = json.loads(text)
-    assert values["format"] == 1
+    assert values["format"] == 2
     assert "store" not in values
     checksum = values["checksum"]
     assert (
@@ -162,8 +171,8 @@ def test_a_version_is_a_number(store: Store) -> None:
 
 
 def test_unreadable_versions_are_reported(store: Store) -> None:
-    good = {**a_version().to_dict()}
-    for values in (good | {"version": 2}, good | {"steps": 1}, {}, [], good | {"format": "new"}):
+    good = as_older_programs_wrote(a_version())
+    for values in (good | {"version": 2}, good | {"steps": 1}, {}, [], good | {"format": "new"}, good | {"format": 2}):
         store.put("manifests/00000001.json", json.dumps(values).encode())
         with pytest.raises(CorruptStore, match=r"00000001.json"):
             latest(store)
@@ -172,8 +181,8 @@ def test_unreadable_versions_are_reported(store: Store) -> None:
         with pytest.raises(CorruptStore, match=rf"00000001.json: no JSON{fault}") as error:
             latest(store)
         assert "\n" not in str(error.value)
-    store.put("manifests/00000001.json", b'{"format": 2}')
-    with pytest.raises(StorageError, match="format 2, this program reads up to 1; upgrade"):
+    store.put("manifests/00000001.json", b'{"format": 3}')
+    with pytest.raises(StorageError, match="format 3, this program reads up to 2; upgrade"):
         latest(store)
 
 
@@ -216,6 +225,57 @@ def test_foreign_files_among_the_versions_are_no_versions(store: Store) -> None:
     for name in ("notes.txt", "2.json", "00000007.json.bak", "old/00000009.json"):
         store.put(f"manifests/{name}", b"")
     assert version_numbers(store) == [1]
+
+
+def test_a_version_of_an_older_program_opens_and_is_taken_over_by_the_next(store: Store) -> None:
+    old = as_older_programs_wrote(a_version())
+    data = sealed(old)
+    store.put("manifests/00000001.json", data)
+    assert load(store, 1) == replace(a_version(), store=store.uri)
+    assert load(store, 1).lists == []
+    commit(store, a_version(2))
+    assert store.get("manifests/00000001.json") == data
+    assert load(store, 2).steps == load(store, 1).steps
+    assert len(load(store, 2).lists) == 2
+
+
+def test_the_next_version_shares_the_lists_of_its_parent_and_writes_what_is_new(store: Store) -> None:
+    first = commit(store, a_version())
+    before = {*store.list("lists")}
+    ingest = [*first.steps["ingest"], receipt("ingest", "d", "utterances")]
+    second = commit(store, replace(a_version(2), steps={**first.steps, "ingest": ingest}), first)
+    (new,) = {*store.list("lists")} - before
+    assert json.loads(store.get(new))["fingerprint"] == "d"
+    assert {*first.lists} < {*second.lists}
+    assert load(store, 2).steps == {**first.steps, "ingest": ingest} == second.steps
+    assert load(store, 1) == first
+
+
+def test_a_lost_or_damaged_list_is_named_when_it_is_read(store: Store) -> None:
+    """Other steps can still be read, and the statistics too."""
+    version = commit(store, a_version())
+    path = f"lists/{version.steps.layouts['encode'].lists[0]}.jsonl" if isinstance(version.steps, ListedSteps) else ""
+    data = store.get(path)
+    store.put(path, data.replace(b'"rows":1', b'"rows":2'))
+    with pytest.raises(CorruptStore, match=rf"{path}: not the file .*SHA-256 differs.*; restore it from a copy"):
+        load(store, 1).files("units")
+    store.delete(path)
+    with pytest.raises(CorruptStore, match=rf"{path} does not exist; restore it from a copy"):
+        load(store, 1).files("units")
+    assert load(store, 1).statistics == {"hours": 1.25}
+    assert load(store, 1).steps["ingest"] == version.steps["ingest"]
+    store.delete("manifests/00000001.json")
+    assert commit(store, a_version()).steps == version.steps == load(store, 1).steps
+    assert store.get(path) == data
+
+
+def test_a_damaged_list_is_healed_by_a_build_that_needs_it_anew(store: Store) -> None:
+    (path, *_) = (f"lists/{name}.jsonl" for name in commit(store, a_version()).lists)
+    data = store.get(path)
+    store.put(path, b"")
+    store.delete("manifests/00000001.json")
+    commit(store, a_version())
+    assert store.get(path) == data
 
 
 @pytest.mark.slow

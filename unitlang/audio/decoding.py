@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import dropwhile
 from types import TracebackType
 from typing import Any, Self, cast
 
@@ -17,7 +18,7 @@ from av.packet import Packet
 
 from unitlang.audio.containers import has_audio_magic, read_statement
 from unitlang.audio.layouts import held, listed_channels
-from unitlang.audio.ogg import damage_of
+from unitlang.audio.ogg import Link, damage_of, links
 from unitlang.audio.riff import contradiction, pcm_codec
 from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
 from unitlang.audio.statement import Statement, settled
@@ -43,10 +44,7 @@ FFmpeg's default, 2,500 packets of 4 kB, costs 7 ms per file. AC-3 frames have a
 """
 
 
-UNSUPPORTED = (
-    "FFmpeg cannot read on where its streams change: it joins parts with other channels or rates (a chained Ogg); "
-    "split it, or encode it anew"
-)
+UNSUPPORTED = "FFmpeg cannot read on where its streams change; split it, or encode it anew"
 
 
 class Decoder:
@@ -73,6 +71,7 @@ class Decoder:
         self.error: str | None = None
         self.damage: str | None = None
         self._clock: tuple[int, int] | None = None  # place of a FLAC frame, and by how much it is late
+        self._links: list[Link] = []  # of a chained Ogg whose links differ; the first is the one that is decoded
         self._file = open_source(source)
         try:
             self._container = _open_container(self._file, self._name)
@@ -205,26 +204,54 @@ class Decoder:
         while True:
             try:
                 packet = next(packets, None)
-            except PatchWelcomeError as error:
-                raise self.fail("unsupported", UNSUPPORTED) from error
             except FFmpegError as error:
+                if self._opens_next_link():
+                    packets = self._container.demux(self._stream)
+                    continue
+                if isinstance(error, PatchWelcomeError):
+                    raise self.fail("unsupported", UNSUPPORTED) from error
                 self.damage = self.damage or f"its packets cannot be read: {error.strerror}"
                 return
             if packet is None:
                 return
             yield from self._decode(packet)
 
+    def _opens_next_link(self) -> bool:
+        """Open the next link of a chained Ogg of another kind, which FFmpeg refuses; return whether there is one.
+
+        FFmpeg joins links of one kind by itself.
+        """
+        if self._container.format.name != "ogg":
+            return False
+        chain = self._links or links(self._file)
+        self._links = list(dropwhile(lambda link: link.kind == chain[0].kind, chain))
+        if not self._links:
+            return False
+        self._container.close()
+        self._file.seek(0)
+        self._container = _open_container(self._file, self._name, skipped_bytes=self._links[0].start)
+        self._stream = self._audio_stream()
+        self._codec = self._stream.codec_context
+        self.codec = self._codec.name
+        return True
+
     def _decode(self, packet: "Packet[AudioStream]") -> Iterator[AudioFrame]:
         try:
             frames = self._codec.decode(packet)
         except FFmpegError as error:
             self.error = self.error or f"a packet does not decode: {error.strerror}"
-            if self.codec in _CHECKED:
-                self.damage = self.damage or self.error
+            if self.codec in _CHECKED and self.damage is None:
+                self._fail_if_chained(error)
+                self.damage = self.error
             return
         for frame in frames:
             held(frame.layout)
         yield from frames
+
+    def _fail_if_chained(self, error: FFmpegError) -> None:
+        """Refuse a chain of FLAC of several kinds: FFmpeg reads their packets as those of the first."""
+        if self._container.format.name == "ogg" and len({link.kind for link in links(self._file)}) > 1:
+            raise self.fail("unsupported", UNSUPPORTED) from error
 
     def check_pages(self) -> None:
         """Note in `damage` what the pages of an Ogg file show to be missing; reads the whole file.
@@ -253,10 +280,11 @@ class SeekError(Exception):
     """Seeking to that sample failed; the file must be decoded from its start."""
 
 
-def _open_container(file: EncodedFile, name: str) -> InputContainer:
+def _open_container(file: EncodedFile, name: str, skipped_bytes: int = 0) -> InputContainer:
     try:
         # Block all protocols, so that a playlist cannot make FFmpeg open anything but the given file.
         options = {"protocol_whitelist": "none", "max_probe_packets": _PROBED_PACKETS}
+        options |= {"skip_initial_bytes": str(skipped_bytes)} if skipped_bytes else {}
         return av.open(file, mode="r", container_options=options, metadata_errors="replace")
     except PatchWelcomeError as error:
         raise AudioError("unsupported", "FFmpeg does not read this kind of header; encode it anew", name) from error

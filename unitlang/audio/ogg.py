@@ -1,6 +1,7 @@
-"""Pages of Ogg files (RFC 3533): checksums and sequence numbers."""
+"""Pages of Ogg files (RFC 3533): checksums, sequence numbers, and the links of a chain."""
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from unitlang.audio.statement import SeekableFile, little, read_at
@@ -11,6 +12,19 @@ _FIRST, _LAST = 2, 4
 """Flags of the first and the last page of a logical stream."""
 
 _SEARCHED_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Link:
+    """One of the files that a chained Ogg file consists of.
+
+    Attributes:
+        start: byte position of its first page.
+        kind: codec, channels and rate of its streams, as their headers state them.
+    """
+
+    start: int
+    kind: bytes
 
 
 @dataclass
@@ -40,21 +54,61 @@ def damage_of(file: SeekableFile) -> str | None:
     """
     streams: dict[int, _Stream] = {}
     position = 0
-    while (start := _find_page(file, position)) is not None:
-        head = read_at(file, start, _HEAD)
-        table = file.read(head[26]) if len(head) == _HEAD else b""
-        page = head + table + file.read(sum(table))
-        if len(page) < _HEAD or len(page) < _HEAD + head[26] + sum(table):
-            return None
+    for start, page in _pages(file):
         if _checksum(page) != little(page[22:26]):
             return f"the checksum of the page at byte {start} is wrong"
         missing = _missing(streams, page, joins=start == position)
         if missing is not None:
             return f"{missing} before byte {start}"
         position = start + len(page)
-    if read_at(file, position, 1) and not all(stream.is_over for stream in streams.values()):
+    is_over = all(stream.is_over for stream in streams.values())
+    if not is_over and read_at(file, position, 1) and _find_page(file, position) is None:
         return f"no page starts at byte {position}, and the last one has not come"
     return None
+
+
+def links(file: SeekableFile) -> list[Link]:
+    """The links of an Ogg file, which are whole files one after the other (RFC 3533, section 4: chaining).
+
+    Args:
+        file: an Ogg file; read from its start to its end, and left there.
+    """
+    found: list[Link] = []
+    before_is_first = False
+    for start, page in _pages(file):
+        is_first = bool(page[5] & _FIRST)
+        if is_first:
+            kind = _kind(page[_HEAD + page[26] :])
+            if before_is_first:
+                found[-1] = Link(found[-1].start, found[-1].kind + kind)
+            else:
+                found.append(Link(start, kind))
+        before_is_first = is_first
+    return found
+
+
+def _kind(head: bytes) -> bytes:
+    """Codec, channels and rate in the first packet of a stream, where they are known."""
+    if head.startswith(b"OpusHead"):  # RFC 7845, section 5.1; it always decodes at 48 kHz
+        return head[:8] + head[9:10]
+    if head.startswith(b"\1vorbis"):  # Vorbis I, section 4.2.2
+        return head[:7] + head[11:16]
+    if head.startswith(b"\x7fFLAC"):  # RFC 9639, sections 8.2 and 10.1: 20 bits of the rate and 3 of the channels
+        return head[:5] + head[27:29] + bytes([head[29] & 0xFE] if len(head) > 29 else [])
+    return head[:8]
+
+
+def _pages(file: SeekableFile) -> Iterator[tuple[int, bytes]]:
+    """Yield the byte position and the bytes of each whole page, up to one that the end of the file cuts."""
+    position = 0
+    while (start := _find_page(file, position)) is not None:
+        head = read_at(file, start, _HEAD)
+        table = file.read(head[26]) if len(head) == _HEAD else b""
+        page = head + table + file.read(sum(table))
+        if len(page) < _HEAD or len(page) < _HEAD + head[26] + sum(table):
+            return
+        yield start, page
+        position = start + len(page)
 
 
 def _missing(streams: dict[int, _Stream], page: bytes, joins: bool) -> str | None:

@@ -79,6 +79,7 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
     name: ClassVar[str] = "echo"
     stands_on: ClassVar[tuple[str, ...]] = ("s2t", "t2c")
     table: ClassVar[str] = "echo"
+    fed_by: ClassVar[str] = "dialogues whose questions and answers are spoken (`kind: conversation`)"
     text_columns: ClassVar[tuple[str, ...]] = ("response",)
     config: ClassVar[type[StageConfig]] = EchoStageConfig
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(60, max_new_tokens=32, max_words=128)}

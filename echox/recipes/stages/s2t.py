@@ -34,6 +34,7 @@ class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
 
     name: ClassVar[str] = "s2t"
     table: ClassVar[str] = "s2t"
+    fed_by: ClassVar[str] = "speech with transcripts (`task: asr` of a source) or dialogues (`kind: conversation`)"
     text_columns: ClassVar[tuple[str, ...]] = ("prompt", "transcript", "response")
     config: ClassVar[type[StageConfig]] = S2TStageConfig
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(140, max_tokens=1_536)}

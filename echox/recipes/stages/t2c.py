@@ -27,6 +27,10 @@ class TextToWords(Stage[T2CStageConfig, T2CBatch, T2C]):
 
     name: ClassVar[str] = "t2c"
     table: ClassVar[str] = "t2c"
+    fed_by: ClassVar[str] = (
+        "speech that was read from texts (`task: tts` of a source), dialogues with spoken answers "
+        "(`kind: conversation`), or transcribed speech (with `shards.stages.t2c: [asr, tts, sqa]`)"
+    )
     text_columns: ClassVar[tuple[str, ...]] = ("text",)
     config: ClassVar[type[StageConfig]] = T2CStageConfig
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(200)}

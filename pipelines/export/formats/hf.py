@@ -31,6 +31,10 @@ COLUMNS = {
     "dialogue_id": pa.string(),
     "turn": pa.int32(),
     "role": pa.string(),
+    "licence": pa.string(),
+    "attribution": pa.string(),
+    "consent": pa.string(),
+    "source_url": pa.string(),
     "num_samples": pa.int64(),
     "num_frames": pa.int64(),
     "units": _INTEGERS,
@@ -49,6 +53,7 @@ class HuggingFace(Format):
     """A folder that `datasets.load_dataset` reads, or that can be uploaded as a dataset repository."""
 
     name: ClassVar[str] = "hf"
+    revision: ClassVar[int] = 2
 
     def check(self) -> None:
         """See `Format.check`."""

@@ -17,6 +17,7 @@ class WebDataset(Format):
     """One tar a shard, `<split>-<number>.tar`; the JSON of an utterance holds all its facts, units and words."""
 
     name: ClassVar[str] = "webdataset"
+    revision: ClassVar[int] = 2
 
     def paths(self, shard: Shard) -> list[str]:
         """See `Format.paths`."""

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import audio_leaf
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import is_suspicious, spelled, time_columns
+from pipelines.readers.rows.rights import Rights, get_rights, rights_columns
 
 BATCH_ROWS = 1024
 AUDIO_BATCH_ROWS = 16
@@ -32,18 +33,32 @@ class Columns:
     speaker: str | None
     language: str | None
     split: str | None
+    rights: tuple[str, ...]
     suspicious: tuple[str, ...]
     """Columns of times, and those that look like a time, a channel or a text."""
 
     def light_leaves(self) -> list[str]:
         """Return the Parquet paths of all columns but the audio's bytes."""
-        named = (self.path_leaf, self.id, self.text, self.speaker, self.language, self.split, *self.suspicious)
+        named = (
+            self.path_leaf,
+            self.id,
+            self.text,
+            self.speaker,
+            self.language,
+            self.split,
+            *self.rights,
+            *self.suspicious,
+        )
         return sorted({name for name in named if name})
 
     def facts(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns of a row that may be times, channels or texts."""
         names = (*self.suspicious, self.text) if self.text else self.suspicious
         return {name: record[name] for name in names if name in record}
+
+    def rights_of(self, record: Mapping[str, Any]) -> Rights:
+        """Return what a row says of the rights on its recording."""
+        return get_rights({name: record[name] for name in self.rights if name in record})
 
     def path_of(self, record: Mapping[str, Any]) -> str | None:
         """Return the audio's path in a row."""
@@ -84,6 +99,7 @@ def find_columns(schema: Any, names: list[str], uri: str, *, audio: str, text: s
         speaker=fields.first_of(fields.SPEAKER, names),
         language=fields.first_of(fields.LANGUAGE, names),
         split=fields.first_of(("split",), names),
+        rights=tuple(name for name in chain(*rights_columns(tuple(names)).values()) if name != audio),
         suspicious=tuple(name for name in names if name != audio and _may_tell(name, schema.field(name).type)),
     )
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -106,3 +107,15 @@ def test_hubert_hears_each_waveform_alone_and_loads_what_was_fine_tuned(tmp_path
 def test_speech_longer_than_the_window_is_refused() -> None:
     with pytest.raises(EchoxError, match="speech of 22 frames: max_frames is 20"):
         make_encoder(replace(CONFIG, max_frames=20))(speech(22))
+
+
+@pytest.mark.parametrize("kind", ["whisper", "hubert", "wav2vec2"])
+def test_weights_in_bf16_take_speech_in_float32(kind: Literal["whisper", "hubert", "wav2vec2"]) -> None:
+    torch.manual_seed(0)
+    encoder = make_encoder(replace(CONFIG, kind=kind, full_window=False)).eval()
+    heard = speech(41, 20) if kind == "whisper" else Ragged(torch.randn(2, 4000), torch.tensor([4000, 1700]))
+    expected = encoder(heard)
+    found = encoder.bfloat16()(heard)
+    assert found.values_BL.dtype == torch.bfloat16
+    assert found.lengths_B.equal(expected.lengths_B)
+    torch.testing.assert_close(found.flat().float(), expected.flat(), atol=0.1, rtol=0.1)

@@ -26,6 +26,8 @@ COMMANDS = {
     "copy",
     "diff",
     "export",
+    "gc",
+    "forget",
 }
 
 

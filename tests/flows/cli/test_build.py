@@ -18,7 +18,7 @@ def test_a_build_shows_what_it_made_and_ends_with_0(built: Process, config: Path
     assert built.returncode == 0, built.stderr
     report = config.parent / "corpus" / "reports" / "00000001.html"
     last = built.stderr.strip().splitlines()[-1]
-    assert last == f"version 1 of {config.parent / 'corpus'}; entries: 11 new, 0 kept; report: {report}"
+    assert last == f"version 1 of {config.parent / 'corpus'}; entries: 11 new, 0 kept, 2 rejected; report: {report}"
     assert report.read_text("utf-8").startswith("<!doctype html>")
     assert "frames/words" in built.stdout
     assert "empty_file" in built.stdout
@@ -28,6 +28,7 @@ def test_building_again_does_nothing(store: Path, config: Path, echox: Echox) ->
     again = echox("build", config)
     assert (again.returncode, again.stdout) == (0, "")
     assert "nothing to do: version 1 of" in again.stderr
+    assert again.stderr.endswith("is up to date; entries: 0 new, 11 kept, 2 rejected\n")
     assert [path.name for path in (store / "manifests").iterdir()] == ["00000001.json"]
 
 
@@ -37,14 +38,15 @@ def test_speech_added_later_is_not_counted_as_learnt_from(config: Path, echox: E
     assert echox("build", folder / "build.yaml").returncode == 0
     shutil.copy(folder / "read" / "0.wav", folder / "read" / "again.wav")
     grown = echox("build", folder / "build.yaml")
-    assert "; entries: 1 new, 11 kept; report: " in grown.stderr
+    assert "version 1 -> 2 of" in grown.stderr
+    assert "; entries: 1 new, 11 kept, 2 rejected; report: " in grown.stderr
     note = "0.001 h were added since and not learnt from (`refit: true` in the config fits it anew)"
     assert note in " ".join(grown.stdout.split())
     learnt = json.loads(echox("inspect", folder / "corpus", "--json").stdout)["learnt_from"]
     assert learnt == {"version": 1, "hours": 9 * 2 / 3600, "hours_added_since": 2 / 3600}
     assert note in (folder / "corpus" / "reports" / "00000002.html").read_text("utf-8")
     refit = echox("build", folder / "build.yaml", "--set", "refit=true")
-    assert "; entries: 0 new, 12 kept; report: " in refit.stderr
+    assert "; entries: 0 new, 12 kept, 2 rejected; report: " in refit.stderr
     assert "added since" not in refit.stdout
 
 
@@ -129,7 +131,7 @@ def test_mistakes_with_until_end_with_2_before_any_work(
 def test_the_help_describes_the_options(echox: Echox) -> None:
     shown = " ".join(echox("build", "--help").stdout.split())
     assert "Change a field; the value is YAML" in shown
-    assert "Ray cluster for the large steps" in shown
+    assert "HOST:PORT of a Ray cluster for the large" in shown
     assert "Run the steps up to this one and commit" in shown
 
 

@@ -72,11 +72,12 @@ def test_every_table_has_a_caption_and_whole_rows(html: str) -> None:
 
 
 def test_the_page_shows_the_numbers_of_the_terminal(html: str) -> None:
-    compression, corpus, lengths, *_ = read(html).tables
+    compression, corpus, licences, lengths, *_ = read(html).tables
     assert compression[0] == ["dataset", "frames/s", "runs/s", "words/s", "frames/words", "frames/runs", "runs/words"]
     assert compression[1] == [LONGEST, "50.00", "25.00", "12.50", "4.00x", "2.00x", "2.00x"]
     assert corpus[0][4] == "vocabulary used"
     assert corpus[-1][:4] == ["all", "54,321.375", "98,765,439", "1,234,572"]
+    assert licences[-1] == ["all", "unknown", "54,321.375"]
     assert lengths[1:] == [["2", "100.0%", ""]]
 
 
@@ -112,7 +113,7 @@ def test_rejects_have_their_examples(tmp_path: Path) -> None:
     receipt = with_rejects(store, Reject("one", "/<i>.wav", "not_audio", "noise & more"))
     made: Version = replace(a_version(one=statistics(1, 5, not_audio=1)), steps={"ingest": [receipt]})
     html = page(facts(store, made))
-    assert ["not_audio", "noise & more", "/<i>.wav"] in read(html).tables[4]
+    assert ["not_audio", "noise & more", "/<i>.wav"] in read(html).tables[5]
     assert "Rejects" not in page(facts_of(tmp_path, a_version(one=statistics(1, 5))))
 
 

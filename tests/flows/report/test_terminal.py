@@ -1,5 +1,6 @@
 import io
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from rich.console import Console, RenderableType
 
 from flows.report.records import Facts
 from flows.report.terminal import tables
-from tests.flows.versions import LONGEST, a_version, facts_of, large, statistics
+from tests.flows.versions import HOUR, LONGEST, a_version, facts_of, large, statistics
 
 LONG_NAME = "a-name-that-is-much-longer-than-that"
 
@@ -42,6 +43,7 @@ def test_at_80_columns_neither_numbers_nor_names_are_cut(found: Facts) -> None:
     assert cells(lines, LONGEST) == [
         [LONGEST, "50.00", "25.00", "12.50", "4.00x", "2.00x", "2.00x"],
         [LONGEST, "54,321.125", "98,765,432", "1,234,567", "50.0%", "0.00", "0.0"],
+        [LONGEST, "unknown", "54,321.125"],
         [LONGEST, "not_audio", "1,234,567"],
     ]
 
@@ -59,7 +61,7 @@ def test_on_a_narrow_terminal_the_dataset_stays_and_what_does_not_fit_goes_below
 
 
 def test_a_wide_terminal_keeps_a_table_together(found: Facts) -> None:
-    assert len(cells(shown(tables(found), 200), LONGEST)) == 3
+    assert len(cells(shown(tables(found), 200), LONGEST)) == 4
 
 
 def test_a_long_name_goes_on_in_the_next_line(found: Facts) -> None:
@@ -123,3 +125,17 @@ def test_the_longest_bar_is_of_the_commonest_length(small: Facts) -> None:
 def test_names_from_a_config_are_text_not_markup(tmp_path: Path) -> None:
     found = facts_of(tmp_path, a_version(**{"[red]<b>&": statistics(1, 5)}))
     assert any(line.startswith("[red]<b>&") for line in shown(tables(found)))
+
+
+def test_licences_are_shown_with_the_unknown_last_and_many_summed(tmp_path: Path) -> None:
+    licensed = replace(statistics(30, 5), licences=Counter({"CC0": HOUR, **{f"l{n:02d}": HOUR for n in range(22)}}))
+    found = facts_of(tmp_path, a_version(one=licensed, two=statistics(1, 5)))
+    assert found["datasets"]["two"]["licences"] == {"unknown": 1}
+    assert [*found["licences"].items()][-1] == ("unknown", 8)
+    lines = shown(tables(found))
+    start = lines.index("Licences")
+    rows = [line.split() for line in lines[start + 3 : start + 47]]
+    assert rows[0] == ["one", "unknown", "7.000"]
+    assert rows[1] == ["one", "CC0", "1.000"]
+    assert rows[20] == ["one", "4", "others", "4.000"]
+    assert rows[21] == ["two", "unknown", "1.000"]

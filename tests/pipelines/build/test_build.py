@@ -186,7 +186,9 @@ def test_too_many_rejects_commit_nothing(
     config: Config, run_build: RunBuild, make_speech: MakeSpeech, tmp_path: Path
 ) -> None:
     config["sources"][0]["path"] = str(with_rejects(make_speech(tmp_path / "mixed", 8), 3))
-    with pytest.raises(UserError, match=r"3 of 11 entries were rejected(.|\n)*bad0\.wav(.|\n)*max_reject_ratio"):
+    with pytest.raises(
+        UserError, match=r"after step ingest, 3 of 11 entries were rejected(.|\n)*bad0\.wav(.|\n)*max_reject_ratio"
+    ):
         run_build(config)
     assert version_numbers(Store.open(config["store"])) == []
     assert not (Path(config["store"]) / "artifacts").exists(), "it is told before the long steps"

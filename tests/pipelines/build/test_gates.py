@@ -1,6 +1,7 @@
 """Which moves of a version a person should look at."""
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,58 @@ def version(number: int, *, hours: float = 10, rejects: int = 10, entries: int =
 )
 def test_moves_beyond_a_gate_are_told(gates: dict[str, float], now: dict[str, Any], told: list[str]) -> None:
     assert needs_look(GatesConfig(**gates), version(1), version(2, **now)) == told
+
+
+def with_gone(version: Version, **counts: int) -> Version:
+    """A version that keeps so much of dataset `a` although no source lists it any more."""
+    nothing = dict.fromkeys(("entries", "rejects", "utterances", "samples", "frames", "words"), 0)
+    return replace(version, statistics={**version.statistics, "gone": {"a": {**nothing, **counts}}})
+
+
+@pytest.mark.parametrize(
+    ("gates", "gone", "told"),
+    [
+        ({"hours": 0.5}, {"entries": 9, "samples": 5 * 3600 * 16_000}, []),
+        (
+            {"hours": 0.5},
+            {"entries": 1234, "samples": 6 * 3600 * 16_000},
+            ["hours went from 10.000 to 4.000 since version 1 (gate 50.0%), without 1,234 entries that no source lists "
+             "any more"],
+        ),
+        ({"reject_ratio": 0.01}, {"entries": 500}, []),
+        (
+            {"reject_ratio": 0.01},
+            {"entries": 600},
+            ["reject ratio went from 1.00% to 2.50% since version 1 (gate 1.00%), without 600 entries that no source "
+             "lists any more"],
+        ),
+        (
+            {"reject_ratio": 0.005},
+            {"entries": 10, "rejects": 10},
+            ["reject ratio went from 1.00% to 0.00% since version 1 (gate 0.50%), without 10 entries that no source "
+             "lists any more"],
+        ),
+        (
+            {"compression": 0.2},
+            {"entries": 1, "frames": 3000, "words": 500},
+            ["compression went from 4.000 to 2.000 since version 1 (gate 20.0%), without 1 entry that no source "
+             "lists any more"],
+        ),
+        ({"compression": 0.2}, {"entries": 1, "frames": 2000, "words": 500}, []),
+        ({"gone": 0.4}, {"entries": 2, "utterances": 2}, []),
+        (
+            {"gone": 0.4},
+            {"entries": 3, "utterances": 3},
+            ["a: 60.0% of its utterances are not listed any more since version 1 (gate 40.0%)"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_no_source_lists_counts_for_no_gate(
+    gates: dict[str, float], gone: dict[str, int], told: list[str]
+) -> None:
+    config, now = GatesConfig(**gates), with_gone(version(2), **gone)
+    assert needs_look(config, version(1), now) == told
+    assert needs_look(config, with_gone(version(1), **gone), now) == [], "both versions are without it"
 
 
 def test_a_first_version_has_nothing_to_be_compared_with() -> None:

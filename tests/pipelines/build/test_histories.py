@@ -6,6 +6,7 @@
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from rich.console import Console
 from pipelines.build.build import build, run_until
 from pipelines.build.verify import verify
 from pipelines.config.build import BuildConfig, check_config
+from pipelines.errors import UserError
+from pipelines.forget.forget import forget
+from pipelines.forget.wanted import Wanted
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version
@@ -51,7 +55,8 @@ class Histories(RuleBasedStateMachine):
     def begin(self) -> None:
         """Make a source with a few clips, and a codebook that all builds use."""
         self.home = Path(tempfile.mkdtemp(prefix="echox-history-"))
-        self.moves = self.builds = 0
+        self.moves = self.builds = self.forgotten = 0
+        self.withdrawn = set[str]()
         self.vocabulary = 30
         self.gone = "remove"
         self.folder = self.home / "speech0"
@@ -127,6 +132,16 @@ class Histories(RuleBasedStateMachine):
         if self.usable():
             run_until(self.config("store"), QUIET, step)
 
+    @precondition(lambda self: (self.home / "store" / "manifests").exists() and self.forgotten < 3)
+    @rule(clip=CLIPS)
+    def forget(self, clip: int) -> None:
+        """Somebody withdraws a clip, which may be there, go and come back, or come later."""
+        self.forgotten += 1
+        name = f"clips/clip{clip}.wav"
+        with suppress(UserError):  # nothing would be left
+            forget(str(self.home / "store"), Wanted(ids=frozenset({name})), "a letter", QUIET)
+            self.withdrawn.add(name)
+
     def usable(self) -> bool:
         """Whether there is enough speech for a build."""
         return sum(path.stat().st_size > 10_000 for path in self.folder.glob("*.wav")) >= 2
@@ -137,10 +152,19 @@ class Histories(RuleBasedStateMachine):
         if not self.usable():
             return
         self.builds += 1
+        if (lists := self.home / "store" / "suppressed").exists():
+            shutil.copytree(lists, self.home / f"fresh{self.builds}" / "suppressed")
+        try:
+            fresh = build(self.config(f"fresh{self.builds}"), QUIET).version
+        except UserError:  # all speech is withdrawn
+            with pytest.raises(UserError):
+                build(self.config("store"), QUIET)
+            return
         version = build(self.config("store"), QUIET).version
-        fresh = build(self.config(f"fresh{self.builds}"), QUIET).version
         for table in ("utterances", "rejects", "units", "unit_language", "s2t", "t2c", "echo"):
             assert rows(version, table) == rows(fresh, table), table
+            assert self.withdrawn.isdisjoint(rows(version, table))
+        assert version.statistics["shared_audio"] == fresh.statistics["shared_audio"]
         assert list(verify(Store.open(version.store), version)) == []
         assert not build(self.config("store"), QUIET).new
         shutil.rmtree(self.home / f"fresh{self.builds}")

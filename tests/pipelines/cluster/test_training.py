@@ -13,7 +13,8 @@ import pytest
 
 from echox.errors import EchoxError
 from echox.renamed import warn_renamed
-from pipelines.cluster.training import TrainingConfig, plan, run_name, train_stage
+from echox.training import TrainingRequest, check
+from pipelines.cluster.training import TrainingConfig, check_training, plan, run_name, train_stage
 from storage.errors import StorageError
 from storage.models import find_model
 from storage.store import Store
@@ -79,11 +80,69 @@ def test_echo_needs_registered_models(corpus: str, tmp_path: Path) -> None:
         plan(config(tmp_path), "echo", corpus)
 
 
+def lacking(folder: Path, table: str) -> str:
+    """A corpus without examples of one table."""
+    store = Store.open(resolve(write_corpus(folder / "corpus", 4))[0].uri)
+    full = latest(store)
+    assert full is not None
+    receipts = [
+        replace(receipt, files=tuple(file for file in receipt.files if file.table != table))
+        for receipt in full.steps["shard"]
+    ]
+    return commit(store, replace(full, number=2, parent=1, steps={"shard": receipts})).uri
+
+
+@pytest.mark.parametrize(
+    ("table", "remedy"),
+    [
+        ("s2t", r"speech with transcripts \(`task: asr` of a source\) or dialogues"),
+        ("t2c", r"speech that was read from texts \(`task: tts` of a source\), dialogues with spoken answers"),
+        ("echo", r"dialogues whose questions and answers are spoken \(`kind: conversation`\)"),
+    ],
+)
+def test_a_stage_without_examples_is_refused_before_the_first_is_trained(
+    tmp_path: Path, table: str, remedy: str
+) -> None:
+    corpus = lacking(tmp_path, table)
+    with pytest.raises(EchoxError, match=f"table '{table}' has 0 examples.*; build the corpus from more {remedy}"):
+        check_training(config(tmp_path), corpus)
+    assert not (tmp_path / "runs").exists()
+    check_training(config(tmp_path, stages=["s2t", "t2c", "echo"]), f"{corpus.rpartition('@')[0]}@1")
+    by_hand = TrainingRequest(stage=table, corpus=corpus, architecture="tiny", out=str(tmp_path / "runs" / "one"))
+    with pytest.raises(EchoxError, match=f"table '{table}' has 0 examples.*; build the corpus from more {remedy}"):
+        check(by_hand)  # as `echox train`
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("stages", [["echo"], ["s2t", "echo"], ["echo", "s2t", "t2c"]])
+def test_a_stage_whose_source_models_are_missing_is_refused_before_the_first_is_trained(
+    corpus: str, tmp_path: Path, stages: list[str]
+) -> None:
+    with pytest.raises(EchoxError, match=r"training\.stages: echo starts from a model of (s2t|t2c), .* before echo"):
+        check_training(config(tmp_path, stages=stages), corpus)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"architecture": "huge"}, "huge"),
+        ({"settings": {"echo": ("optimizer.lr=high",)}}, r"optimizer\.lr"),
+    ],
+)
+def test_faults_of_a_later_stage_are_told_before_the_first_is_trained(
+    corpus: str, tmp_path: Path, wrong: dict[str, object], told: str
+) -> None:
+    with pytest.raises(EchoxError, match=told):
+        check_training(config(tmp_path, **wrong), corpus)
+
+
 def test_a_candidate_is_not_trained_on(tmp_path: Path) -> None:
     store = Store.open(resolve(write_corpus(tmp_path / "corpus"))[0].uri)
     first = latest(store)
     assert first is not None
     commit(store, replace(first, number=2, parent=1, review=["hours went from 10 to 1"]))
+    with pytest.raises(StorageError, match="is a candidate: hours went from 10 to 1"):
+        check_training(config(tmp_path), f"{store.uri}@2")
     with pytest.raises(StorageError, match="is a candidate: hours went from 10 to 1"):
         plan(config(tmp_path), "t2c", f"{store.uri}@2")
     assert plan(config(tmp_path), "t2c", f"{store.uri}@1").stage == "t2c"

@@ -87,6 +87,10 @@ CHANGED_FACTS: Mapping[str, Any] = {
     "dialogue_id": "x",
     "turn": 0,
     "role": "user",
+    "licence": "CC0",
+    "attribution": "Anna",
+    "consent": "yes",
+    "source_url": "https://a.example/1",
 }
 
 

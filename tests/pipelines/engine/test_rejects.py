@@ -36,16 +36,19 @@ def rejected(store: Store, bad: int, broken: int) -> Steps:
 
 
 def test_rejects_within_the_limit_pass(store: Store) -> None:
-    check_rejects(store, rejected(store, 2, 3), 0.1)
-    check_rejects(store, rejected(store, 0, 0), 0.0)
-    check_rejects(store, rejected(store, 50, 0), 1.0)
+    check_rejects(store, rejected(store, 2, 3), "quantize", 0.1)
+    check_rejects(store, rejected(store, 0, 0), "quantize", 0.0)
+    check_rejects(store, rejected(store, 50, 0), "quantize", 1.0)
 
 
 def test_too_many_rejects_are_told_with_reasons_examples_and_remedy(store: Store) -> None:
     with pytest.raises(UserError) as error:
-        check_rejects(store, rejected(store, 2, 4), 0.1)
+        check_rejects(store, rejected(store, 2, 4), "quantize", 0.1)
     first, *lines, last = str(error.value).splitlines()
-    assert first == "max_reject_ratio: 6 of 50 entries were rejected (12.0%): truncated 4, bad_row 2; allowed 10.0%"
+    assert first == (
+        "max_reject_ratio: after step quantize, 6 of 50 entries were rejected (12.0%): truncated 4, bad_row 2; "
+        "allowed 10.0%"
+    )
     assert lines == [
         "  /0.wav: ends early [truncated]",
         "  /1.wav: ends early [truncated]",
@@ -58,11 +61,11 @@ def test_too_many_rejects_are_told_with_reasons_examples_and_remedy(store: Store
 
 def test_one_reject_is_too_many_where_none_is_allowed(store: Store) -> None:
     with pytest.raises(UserError, match="1 of 50 entries were rejected"):
-        check_rejects(store, rejected(store, 0, 1), 0.0)
+        check_rejects(store, rejected(store, 0, 1), "quantize", 0.0)
 
 
 def test_nothing_listed_is_nothing_rejected(store: Store) -> None:
-    check_rejects(store, {"ingest": []}, 0.0)
+    check_rejects(store, {"ingest": []}, "quantize", 0.0)
 
 
 def test_too_few_frames_tell_of_the_rejects_first(store: Store) -> None:

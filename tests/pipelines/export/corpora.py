@@ -47,7 +47,7 @@ def make(folder: Path, data: Path) -> Corpus:
         "store": str(folder / "store"),
         "sources": [
             {"kind": "manifest", "path": str(sources / "books.jsonl"), "dataset": "books", "language": "en"},
-            {"kind": "conversation", "path": str(sources / "talk.json"), "dataset": "talk"},
+            {"kind": "conversation", "path": str(sources / "talk.json"), "dataset": "talk", "licence": "CC BY 4.0"},
         ],
         "quantizer": {"k": 40, "iterations": 5},
         "unit_language": {"vocab_size": 120},
@@ -84,7 +84,14 @@ def _books(data: Path, sources: Path) -> list[dict[str, Any]]:
     for line in (data / "prompts" / "fr.tsv").read_text().splitlines()[1:6]:
         path, text, _, language, speaker = line.split("\t")
         audio = _copied(data / "prompts" / path, sources)
-        rows.append({"audio": audio, "text": text, "language": language, "speaker": speaker, "id": f"\u00e9 {path}"})
+        told = {
+            "license": "House rules|1",
+            "credit": "Marie",
+            "url": "https://a.example/1?token=hidden",
+            "consent": True,
+        }
+        row = {"audio": audio, "text": text, "language": language, "speaker": speaker, "id": f"\u00e9 {path}"}
+        rows.append({**row, **told})
     rows.append({"audio": "gone.wav", "text": "no such file", "id": "gone"})
     return rows
 
@@ -134,6 +141,7 @@ def held(corpus: Corpus) -> dict[str, dict[str, Any]]:
             "speaker": row["speaker_id"],
             **{fact: row[fact] for fact in ("dataset", "split", "task", "text", "language")},
             **{fact: row[fact] for fact in ("dialogue_id", "turn", "role", "num_samples")},
+            **{fact: row.get(fact) for fact in ("licence", "attribution", "consent", "source_url")},
             **{fact: units[fact] for fact in ("num_frames", "units", "durations")},
             "words": rows["unit_language"][name]["words"],
         }

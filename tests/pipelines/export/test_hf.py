@@ -70,6 +70,14 @@ def test_the_card_states_the_facts_of_the_version(folder: Path, corpus: Corpus, 
     french = sum(facts["num_samples"] for facts in truth.values() if facts["language"] == "fr")
     assert ("fr", f"{french / 16_000 / 3600:.3f}") in tables
     assert ("missing", "1") in tables
+    assert (values["license"], values["license_name"]) == (["cc-by-4.0", "other", "unknown"], "House rules|1")
+    licensed = sum(facts["num_samples"] for facts in truth.values() if facts["licence"] == "CC BY 4.0")
+    assert ("CC BY 4.0", f"{licensed / 16_000 / 3600:.3f}") in tables
+    assert "Attribution:\n\n- Marie\n" in text
+    described = json.loads((folder / "croissant.json").read_text("utf-8"))
+    assert described["license"] == ["CC BY 4.0", "House rules|1"]
+    assert {facts["consent"] for facts in truth.values() if facts["attribution"]} == {"true"}
+    assert {facts["source_url"] for facts in truth.values()} == {None, "https://a.example/1?token=***"}
     counts = total.compression
     ratios = (counts.total_ratio, counts.dedup_ratio, counts.unit_language_ratio)
     assert (

@@ -95,7 +95,7 @@ def test_a_table_of_what_is_not_known_is_left_out(corpus: Corpus, truth: dict[st
     shard = Shard("train", 0, 1, (), 3)
     with whole_files(tmp_path, Kaldi().paths(shard)) as drafts:
         Kaldi().write(drafts, [Utterance(facts, iter([np.array([1, -2, 3], np.int16)]))])
-    written = Kaldi().finish(Export(tmp_path, corpus.store, corpus.version, Plan((shard,), {}, {}), []))
+    written = Kaldi().finish(Export(tmp_path, corpus.store, corpus.version, Plan((shard,), {}, {}, (), {}), []))
     assert {Path(path).name for path in written} == {*TABLES} - {"text", "utt2lang"}
     assert {path.name for path in (tmp_path / "train").iterdir()} == {"audio", *(Path(path).name for path in written)}
 

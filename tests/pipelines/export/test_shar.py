@@ -7,7 +7,8 @@ import pytest
 from tests.pipelines.export.corpora import RATE, Corpus, digest, exported
 
 lhotse = pytest.importorskip("lhotse")
-CUSTOM = ("dataset", "split", "task", "dialogue_id", "turn", "role", "units", "durations", "words")
+RIGHTS = ("licence", "attribution", "consent", "source_url")
+CUSTOM = ("dataset", "split", "task", "dialogue_id", "turn", "role", *RIGHTS, "units", "durations", "words")
 
 
 def test_lhotse_reads_what_the_corpus_holds(corpus: Corpus, truth: dict[str, Any], tmp_path: Path) -> None:

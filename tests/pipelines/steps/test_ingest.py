@@ -28,8 +28,11 @@ from pipelines.steps.ingest import (
     utterance_row,
 )
 from pipelines.steps.planning import Planner, follow
+from pipelines.steps.retries import Retries
 from pipelines.steps.roots import roots_of
+from pipelines.steps.screen import Screen
 from storage.store import Store
+from storage.suppression.merged import Suppression
 from unitlang.errors import AudioError
 
 RATE = 16_000
@@ -234,7 +237,8 @@ def test_entries_become_rows_and_rejects_and_all_are_counted(audio: Path, tmp_pa
 def planned_units(store: Store, step: Ingest, sources: Sequence[Reader], size: int) -> list[WorkUnit[IngestPayload]]:
     """The work units of a first build."""
     planner = Planner(store, step.identity(), size, roots_of(sources))
-    follow(planner, BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None), ())
+    config = BuildConfig.model_construct(sources=tuple(sources), run=ExecutionConfig(), gone=None)
+    follow(planner, config, {}, Screen(Suppression(), lambda _item: ()), Retries(), cleared=True)
     return planner.new
 
 

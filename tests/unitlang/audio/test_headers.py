@@ -210,7 +210,6 @@ CASES: dict[str, str | int] = {
     "sizes/pocket_tts_2000000000.wav": 24_000,
     "ogg/flac_starts_at_5s.oga": 24_000,
     "ogg/opus_page2_bad_checksum.opus": "corrupt",
-    "ogg/chain_mono_stereo.opus": "unsupported",
     "float/bitflip_float.wav": "not_finite",
 }
 """Files that other tools made or damaged, and how many samples they are or why they are a reject."""

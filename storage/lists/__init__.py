@@ -1,0 +1,1 @@
+"""Receipts and other rows of a version, in lists that versions share."""

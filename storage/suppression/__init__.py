@@ -1,0 +1,1 @@
+"""Suppression lists: speech that a store must not hold any more."""

@@ -1,0 +1,189 @@
+"""A corpus follows sources in buckets by what their listings say: sizes and ETags."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import s3fs
+
+from pipelines.build.commit import Built
+from pipelines.readers import READERS, Item
+from pipelines.readers.places import Place
+from pipelines.steps import audio_files
+from pipelines.steps.entries import same_file, signature
+from storage.store import Store
+from tests.pipelines.build.test_following import counts
+from tests.speech import write_speech
+
+Config = dict[str, Any]
+RunBuild = Callable[..., Built]
+
+
+class Reads:
+    """Counts the files that are read for their SHA-256."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files = 0
+        checksum = audio_files.checksum
+
+        def counted(source: Any) -> str:
+            self.files += 1
+            return checksum(source)
+
+        monkeypatch.setattr(audio_files, "checksum", counted)
+
+    def since(self) -> int:
+        """Files since the last call."""
+        files, self.files = self.files, 0
+        return files
+
+
+class Bucket:
+    """A source of 12 clips in a bucket."""
+
+    def __init__(self, url: str, speech: Path) -> None:
+        self.url = f"{url}/clips"
+        self.client = boto3.client("s3")
+        self.name, _, self.prefix = self.url.removeprefix("s3://").partition("/")
+        for path in sorted(speech.iterdir()):
+            self.put(path.name, path.read_bytes())
+
+    def put(self, name: str, data: bytes) -> None:
+        self.client.put_object(Bucket=self.name, Key=f"{self.prefix}/{name}", Body=data)
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
+    return Reads(monkeypatch)
+
+
+@pytest.fixture
+def bucket(config: Config, s3_bucket: str, speech: Path) -> Iterator[Bucket]:
+    s3fs.S3FileSystem.clear_instance_cache()
+    made = Bucket(s3_bucket, speech)
+    config["sources"][0]["path"] = made.url
+    yield made
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def listings(store: str) -> dict[str, Any]:
+    opened = Store.open(store)
+    return {path: json.loads(opened.get(path)) for path in opened.list("data/listings")}
+
+
+def test_a_file_of_the_same_size_with_other_bytes_is_noticed(
+    config: Config, bucket: Bucket, speech: Path, run_build: RunBuild, reads: Reads, tmp_path: Path
+) -> None:
+    """Only the file with another ETag is read for it."""
+    first = run_build(config).version
+    reads.since()
+    assert not run_build(config).new
+    assert reads.since() == 0
+    write_speech(tmp_path / "other", 1, start=7)  # of the same length
+    other = (tmp_path / "other" / "clip007.wav").read_bytes()
+    assert len(other) == len((speech / "clip000.wav").read_bytes())
+    bucket.put("clip000.wav", other)
+    built = run_build(config)
+    assert (built.version.number, counts(built)) == (2, (0, 1, 0, 0, 11))
+    assert built.version.artifacts == first.artifacts
+    reads.since()
+    assert not run_build(config).new
+    assert reads.since() == 0
+
+
+def test_a_file_that_is_written_again_with_the_same_bytes_is_not_read(
+    config: Config, bucket: Bucket, speech: Path, run_build: RunBuild, reads: Reads
+) -> None:
+    """Its ETag stays."""
+    run_build(config)
+    bucket.put("clip000.wav", (speech / "clip000.wav").read_bytes())
+    reads.since()
+    assert not run_build(config).new
+    assert reads.since() == 0
+
+
+def test_a_store_of_an_older_program_learns_the_stamps_without_reading_a_file(
+    config: Config, bucket: Bucket, run_build: RunBuild, reads: Reads, tmp_path: Path
+) -> None:
+    """Its signatures have sizes alone, which must do once; from then on, other bytes of the same size are noticed."""
+    run_build(config)
+    store = Store.open(config["store"])
+    learnt = listings(config["store"])
+    for path, values in learnt.items():
+        sizes = [[size, None] for size, _ in values["signatures"]]
+        store.put(path, json.dumps({**values, "signatures": sizes}).encode())
+    reads.since()
+    assert not run_build(config).new
+    assert reads.since() == 0
+    assert listings(config["store"]) == learnt
+    write_speech(tmp_path / "other", 1, start=7)
+    bucket.put("clip000.wav", (tmp_path / "other" / "clip007.wav").read_bytes())
+    assert counts(run_build(config)) == (0, 1, 0, 0, 11)
+
+
+def test_another_size_is_noticed_by_a_store_of_an_older_program(
+    config: Config, bucket: Bucket, speech: Path, run_build: RunBuild
+) -> None:
+    run_build(config)
+    store = Store.open(config["store"])
+    for path, values in listings(config["store"]).items():
+        sizes = [[size, None] for size, _ in values["signatures"]]
+        store.put(path, json.dumps({**values, "signatures": sizes}).encode())
+    bucket.put("clip000.wav", (speech / "clip006.wav").read_bytes())
+    assert counts(run_build(config)) == (0, 1, 0, 0, 11)
+
+
+def test_rows_of_a_parquet_file_in_a_bucket_have_its_stamp(bucket: Bucket, tmp_path: Path) -> None:
+    stamps: list[set[Any]] = []
+    for audio in (b"one", b"two"):
+        pq.write_table(pa.table({"audio": [audio, audio]}), tmp_path / "a.parquet")
+        bucket.put("parquet/a.parquet", (tmp_path / "a.parquet").read_bytes())
+        items = list(READERS["hf_parquet"](path=f"{bucket.url}/parquet", dataset="d").read())
+        stamps.append({signature(item) for item in items})
+    assert [len(of_file) for of_file in stamps] == [1, 1]
+    assert stamps[0] != stamps[1]
+
+
+def test_what_the_listing_knows_of_a_file_is_no_part_of_its_identity() -> None:
+    item = Item(utterance_id="d/a", dataset="d", uri="s3://b/a.wav", size=3)
+    assert Item(**{**item.stated(), "stamp": "x"}).key() == item.key()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        ((3, None), (3, "etag"), True),
+        ((3, None), (4, "etag"), False),
+        ((3, "a"), (3, "b"), False),
+        ((3, "a"), (3, "a"), True),
+        ((3, "a"), (3, None), False),
+        ((None, None), (3, 17), False),
+        ((3, 17), (3, 18), False),
+        (None, None, True),
+        (None, (3, "etag"), False),
+    ],
+)
+def test_signatures_that_tell_no_change(before: Any, now: Any, *, same: bool) -> None:
+    assert same_file(before, now) is same
+
+
+def test_files_of_file_systems_without_etags_have_the_time_of_writing() -> None:
+    files = fsspec.filesystem("memory")
+    files.pipe("/stamps/a.wav", b"one")
+    (before,) = Place.of("memory://stamps").files()
+    files.pipe("/stamps/a.wav", b"two")
+    (after,) = Place.of("memory://stamps").files()
+    assert before.stamp != after.stamp
+    assert before.stamp is not None
+
+
+def test_files_of_a_disk_have_no_stamp(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"one")
+    (entry,) = Place.of(str(tmp_path)).files()
+    assert (entry.size, entry.stamp, Place.of(str(tmp_path / "a.wav")).file_facts()) == (3, None, (3, None))
