@@ -16,12 +16,13 @@ import multiprocessing
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from multiprocessing.process import BaseProcess
@@ -130,16 +131,13 @@ class Range:
 
 
 def ended(process: BaseProcess) -> str:
-    """Kill a process unless it has ended; return how it ended.
-
-    The fork server does not know the exit code of a process that is killed while it starts.
-    """
+    """Kill a process unless it has ended; return how it ended."""
     process.join(0)
     if process.is_alive():
         process.kill()
         process.join()
-        return "killed"
-    return {0: "done", REFUSED: "refused"}.get(process.exitcode or 0, f"code {process.exitcode}")
+    known = {0: "done", REFUSED: "refused", -signal.SIGKILL: "killed"}
+    return known.get(process.exitcode or 0, f"code {process.exitcode}")
 
 
 def configured(values: Values) -> BuildConfig:
@@ -231,6 +229,14 @@ def prepared(folder: Path) -> Range:
     return Range(folder, values, seconds)
 
 
+def preload() -> None:
+    """Let the fork server of this process load what builds need once.
+
+    Each round has a process of its own, because threads that start processes take each other's exit codes.
+    """
+    SPAWN.set_forkserver_preload(["pipelines.build.build", "pipelines.build.collect", "pipelines.steps.quantize"])
+
+
 def main() -> None:
     """Run the rounds and print the table; the exit code is 1 if one did not end well."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -238,13 +244,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--at-once", type=int, default=1, help="rounds side by side")
     options = parser.parse_args()
-    SPAWN.set_forkserver_preload(["pipelines.build.build", "pipelines.build.collect", "pipelines.steps.quantize"])
+    preload()
     names = [f"{options.seed}-{n}-{'asleep' if n % 2 else 'awake'}" for n in range(options.rounds)]
     outcomes: dict[str, Outcome] = {}
-    with tempfile.TemporaryDirectory(prefix="gc-storm-") as name, ThreadPoolExecutor(options.at_once) as threads:
+    rounds = ProcessPoolExecutor(options.at_once, multiprocessing.get_context("spawn"), preload)
+    with tempfile.TemporaryDirectory(prefix="gc-storm-") as name, rounds:
         place = prepared(Path(name))
         print(f"an undisturbed build takes {place.seconds:.1f} s", flush=True)
-        for name, outcome in zip(names, threads.map(place.round, names), strict=True):
+        for name, outcome in zip(names, rounds.map(place.round, names), strict=True):
             outcomes[name] = outcome
             print(name, dict(outcome.builds), dict(outcome.collections), outcome.faults or "well", flush=True)
     Console().print(table(outcomes))

@@ -1,7 +1,7 @@
 """Units from a GPU: the same as from a CPU, the same each time, how fast, and how many cores must decode for it.
 
     python benchmarks/gpu_units.py --data FOLDER [--whisper FOLDER] [--layer 9] [--hours 1] [--processes 1,2,4]
-                                   [--device cuda]
+                                   [--compared 2] [--device cuda]
 
 FOLDER has speech in any formats. The extractors are a HuBERT-base of random weights in fp32 and bf16, and the third
 layer of the Whisper of a Hugging Face folder. k-means on the features of the CPU gives 500 units.
@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from itertools import cycle
 from pathlib import Path
@@ -43,24 +43,34 @@ from unitlang.quantizer.kmeans import fit_kmeans
 from unitlang.quantizer.quantizer import Quantizer
 
 CLUSTERS = 500
+SECONDS = 180
+"""Longest wait for a process."""
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["transformers.models.whisper.modeling_whisper", "unitlang.quantizer.quantizer", "torchaudio.models"]
+)
 SUFFIXES = {".flac", ".mp3", ".ogg", ".opus", ".wav"}
 FloatArray = NDArray[np.float32]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Row:
-    """What was measured of one extractor, by column."""
+    """Prints what was measured of one extractor, as soon as it is known."""
 
     name: str
-    values: dict[str, str] = field(default_factory=dict[str, str])
+
+    def add(self, column: str, value: str) -> None:
+        """Print a value."""
+        print(f"{self.name}: {column}: {value}", flush=True)
 
 
 def main() -> None:
-    """Measure each extractor and print a Markdown table."""
+    """Measure each extractor and print what is found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--whisper", type=Path)
     parser.add_argument("--layer", type=int, default=9, help="of HuBERT")
+    parser.add_argument("--compared", type=float, default=2.0, help="minutes of clips that the CPU computes too")
     parser.add_argument("--hours", type=float, default=1.0, help="for the speeds; the clips are repeated")
     parser.add_argument("--processes", default="1,2,4")
     parser.add_argument("--device", default="cuda")
@@ -72,11 +82,11 @@ def main() -> None:
         for name, config in extractors(Path(folder), options.layer, options.whisper).items():
             if options.only in name:
                 row = Row(name)
-                compare(row, config, clips, options.device, Path(folder, "units"))
+                compared = list(repeated(clips, [len(load(path)) for path in clips], options.compared / 60))
+                compare(row, config, compared[: len(clips)], options.device, Path(folder, "units"))
                 processes = [int(count) for count in options.processes.split(",")]
                 if options.hours:
                     speeds(row, Path(folder, "units"), clips, options.device, options.hours, processes)
-                print(row.name, *(f"{key} {value}" for key, value in row.values.items()), sep="\n    ", flush=True)
 
 
 def print_conditions(device: str, clips: Sequence[Path]) -> None:
@@ -122,11 +132,11 @@ def compare(row: Row, config: ExtractorConfig, clips: Sequence[Path], device: st
     quantizer.save(folder)
     found = features(extractor, waveforms, range(len(clips)))
     error = np.linalg.norm(np.concatenate(found) - reference_TD) / np.linalg.norm(reference_TD)
-    row.values["error of features"] = f"{error:.1e}"
-    row.values["equal"] = f"{np.mean(quantizer.assign(reference_TD) == units(quantizer, waveforms)):.3%}"
+    row.add("error of features", f"{error:.1e}")
+    row.add("equal", f"{np.mean(quantizer.assign(reference_TD) == units(quantizer, waveforms)):.3%}")
     orders = {"again": [range(len(clips))], "others": [range(len(clips))[::-1], *([i] for i in range(len(clips)))]}
     for name, parts in orders.items():
-        row.values[name] = same(quantizer, waveforms, found, parts)
+        row.add(name, same(quantizer, waveforms, found, parts))
 
 
 def full(config: ExtractorConfig) -> ExtractorConfig:
@@ -181,17 +191,17 @@ def speeds(row: Row, folder: Path, clips: Sequence[Path], device: str, hours: fl
     units(quantizer, waveforms)  # warm
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
-        row.values["kernels"] = f"{speech_seconds(waveforms) / busy(quantizer, waveforms):,.0f}"
+        row.add("kernels", f"{speech_seconds(waveforms) / busy(quantizer, waveforms):,.0f}")
     start = time.perf_counter()
     enough = list(repeated(waveforms, [len(waveform_N) for waveform_N in waveforms], hours))
     units(quantizer, enough)
-    row.values["memory"] = f"{speech_seconds(enough) / (time.perf_counter() - start):,.0f}"
+    row.add("memory", f"{speech_seconds(enough) / (time.perf_counter() - start):,.0f}")
     if device == "cuda":
-        row.values["peak memory"] = f"{torch.cuda.max_memory_allocated() / 1e9:.2f} GB"
-    row.values["decoding"] = f"{decoding(clips):.1f} CPU s an hour"
+        row.add("peak memory", f"{torch.cuda.max_memory_allocated() / 1e9:.2f} GB")
+    row.add("decoding", f"{decoding(clips):.1f} CPU s an hour")
     del quantizer
     for count in processes:
-        row.values[f"files, {count} processes"] = shared(folder, clips, device, hours, count)
+        row.add(f"files, {count} processes", shared(folder, clips, device, hours, count))
 
 
 def speech_seconds(waveforms: Iterable[FloatArray]) -> float:
@@ -225,15 +235,12 @@ def decoding(clips: Sequence[Path]) -> float:
 
 def shared(folder: Path, clips: Sequence[Path], device: str, hours: float, count: int) -> str:
     """Hours per hour of so many processes, and the cores that they use."""
-    context = multiprocessing.get_context("spawn")
-    barrier, results = context.Barrier(count), context.Queue()
+    barrier, results = CONTEXT.Barrier(count), CONTEXT.Queue()
     arguments = (folder, clips, device, hours, barrier, results)
-    workers = [context.Process(target=work, args=arguments) for _ in range(count)]
+    workers = [CONTEXT.Process(target=work, args=arguments, daemon=True) for _ in range(count)]
     for worker in workers:
         worker.start()
-    found = [results.get(timeout=300) for _ in workers]
-    for worker in workers:
-        worker.join()
+    found = [results.get(timeout=SECONDS) for _ in workers]
     wall = max(end for _, end, _, _ in found) - min(start for start, _, _, _ in found)
     seconds, cores = sum(speech for _, _, _, speech in found), sum(cpu for _, _, cpu, _ in found) / wall
     return f"{seconds / wall:,.0f} with {cores:.1f} cores"
@@ -247,7 +254,7 @@ def work(folder: Path, clips: Sequence[Path], device: str, hours: float, barrier
     units(quantizer, waveforms)  # warm
     samples = [len(waveform_N) for waveform_N in waveforms]
     chosen = list(repeated(range(len(clips)), samples, hours))
-    barrier.wait()
+    barrier.wait(SECONDS)
     start, cpu = time.time(), time.process_time()
     for _ in quantizer.quantize_many((number, stream(clips[clip])) for number, clip in enumerate(chosen)):
         pass

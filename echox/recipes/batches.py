@@ -56,7 +56,10 @@ class Training(TrainUnit[Any]):
         facade = get_data_parallel_facade(self._model)
         gathered = facade.summon_full_parameters() if self._stage.prepares else nullcontext()
         with torch.no_grad(), gathered:
-            return self._stage.prepare(unwrapped(self._model), batch)
+            prepared = self._stage.prepare(unwrapped(self._model), batch)
+        # Autocast keeps the weights that it has cast; those cast without gradients would let none through later.
+        torch.clear_autocast_cache()
+        return prepared
 
     @override
     def process_metric_values(self, values: Any) -> None:

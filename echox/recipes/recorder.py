@@ -1,6 +1,7 @@
 """Recording of metrics in metrics.jsonl, on TensorBoard and for the caller; each step once, however often resumed."""
 
 import json
+import logging
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing_extensions import override
 from echox.recipes.folder import METRICS
 from echox.recipes.history import last_step, read_metrics
 from storage.local import write_file
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[Mapping[str, float]], None]
 NAMES = {
@@ -61,7 +64,13 @@ class RunRecorder(MetricRecorder):
 
 
 def _keep_until(file: Path, step: int) -> None:
-    kept = [line for line in read_metrics(file.parent) if line["step"] <= step]
+    lines = read_metrics(file.parent)
+    if lines and not step:
+        last = f"{lines[-1]['step']:.0f}"
+        log.warning(
+            "%s: was trained to step %s, but no checkpoint was saved: begins again at step 0", file.parent, last
+        )
+    kept = [line for line in lines if line["step"] <= step]
     write_file(file, "".join(json.dumps(line) + "\n" for line in kept).encode(), replace=True)
 
 

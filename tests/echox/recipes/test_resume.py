@@ -1,6 +1,9 @@
 """Killed and resumed, and spread over workers, training learns the same."""
 
+import resource
 import signal
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,3 +55,43 @@ def test_echo_writes_its_targets_on_two_workers(tones: str, tmp_path: Path) -> N
     for strategy in ("ddp", "fsdp"):
         train_with(2, ask("echo", tones, tmp_path / strategy, *settings, f"parallel.strategy={strategy}", **sources))
     assert losses(tmp_path / "ddp") == pytest.approx(losses(tmp_path / "fsdp"), rel=1e-2)
+
+
+@contextmanager
+def small_files() -> Generator[None]:
+    """Processes that are started here cannot write checkpoints: the files would be too long."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def steps_saved(out: Path) -> list[str]:
+    return sorted(path.name for path in (out / "checkpoints").glob("step_*") if path.suffix != ".tmp")
+
+
+def test_a_failed_save_leaves_the_checkpoint_before(tones: str, tmp_path: Path) -> None:
+    whole, broken = (ask("t2c", tones, tmp_path / name, "schedule.steps=8") for name in ("whole", "broken"))
+    finish(start(whole))
+    finish(start(broken, kill_at=6), expected=-signal.SIGKILL)
+    with small_files():
+        process = start(broken)
+    finish(process, expected=1)
+    assert steps_saved(tmp_path / "broken") == ["step_4"]
+    train_here(broken)
+    assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def test_a_run_without_any_checkpoint_says_that_it_begins_again(
+    tones: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = ask("t2c", tones, tmp_path / "run", "schedule.steps=4")
+    with small_files():
+        process = start(request)
+    finish(process, expected=1)
+    assert not steps_saved(tmp_path / "run")
+    train_here(request)
+    assert "was trained to step 4, but no checkpoint was saved: begins again at step 0" in caplog.text
+    assert steps_saved(tmp_path / "run") == ["step_4"]

@@ -10,12 +10,15 @@ from tests.flows.conftest import Echox
 
 
 @pytest.fixture
-def corpus(store: Path, tmp_path: Path) -> Path:
-    """A copy of the corpus that a test may change."""
-    return Path(shutil.copytree(store, tmp_path / "corpus"))
+def site(config: Path, tmp_path: Path) -> Path:
+    """A copy of the config and its sources, which no other test changes."""
+    copied = shutil.copytree(config.parent, tmp_path / "site", ignore=shutil.ignore_patterns("corpus"))
+    return Path(copied) / config.name
 
 
-def test_from_the_letter_to_the_proof(corpus: Path, config: Path, echox: Echox, tmp_path: Path) -> None:
+def test_from_the_letter_to_the_proof(site: Path, echox: Echox, tmp_path: Path) -> None:
+    corpus = site.parent / "corpus"
+    assert echox("build", site).returncode == 0
     ids = tmp_path / "ids.txt"
     ids.write_text("\ufeffread/2.wav\r\n\r\nread/4.wav\r\nread/none.wav\r\n", newline="")
     told = echox("forget", corpus, "--ids", ids, "--reason", "a letter")
@@ -27,8 +30,11 @@ def test_from_the_letter_to_the_proof(corpus: Path, config: Path, echox: Echox, 
     assert (corpus / "reports" / "00000002.html").exists()
     again = json.loads(echox("forget", corpus, "--ids", ids, "--reason", "again", "--json").stdout)
     assert (again["new"], again["new_list"], again["version"], again["versions"]) == (False, None, 2, [1])
-    built = echox("build", config, "--store", corpus)
-    assert built.stderr.splitlines()[-1].endswith("version 2 of " + f"{corpus} is up to date; 2 suppressed entries")
+    built = echox("build", site)
+    last = built.stderr.splitlines()[-1]
+    assert (
+        last == f"nothing to do: version 2 of {corpus} is up to date; entries: 0 new, 9 kept, 2 suppressed, 2 rejected"
+    )
     assert "2 entries are kept out, because somebody withdrew them" in echox("inspect", corpus).stdout
     for options in (("--forgotten",), ("--absent", ids)):
         found = echox("verify", corpus, *options)

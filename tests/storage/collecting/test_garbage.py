@@ -77,7 +77,8 @@ def test_what_goes_with_a_version(three: Store) -> None:
     found = find(three, 2)
     assert (found.expired, found.kept) == ((2,), (1, 3))
     remove(found, lambda: None)
-    assert {path for path in paths(found) if not path.startswith("data/unit_language/")} == {
+    assert sum(path.startswith("lists/") for path in paths(found)) == 1
+    assert {path for path in paths(found) if not path.startswith(("data/unit_language/", "lists/"))} == {
         "manifests/00000002.json",
         "approvals/00000002.json",
         "reports/00000002.html",
@@ -160,12 +161,20 @@ def test_an_interrupted_removal_leaves_whole_things_and_the_next_one_ends_it(thr
 def test_a_version_that_cannot_be_read_stops_all(three: Store) -> None:
     """It may refer to anything."""
     before = {*three.list()}
-    three.put("manifests/00000002.json", three.get("manifests/00000002.json").replace(b'"b"', b'"d"'))
+    three.put("manifests/00000002.json", three.get("manifests/00000002.json").replace(b'"parent": 1', b'"parent": 0'))
     for expire in ((), (1,)):
         with pytest.raises(CorruptStore, match=r"manifests/00000002\.json: not the file that was written"):
             find(three, *expire)
     assert {*three.list()} == before
     assert "manifests/00000002.json" in paths(find(three, 2)), "it can be removed itself"
+
+
+def test_a_list_that_is_missing_stops_all(three: Store) -> None:
+    """Whatever it named would go."""
+    for name in load(three, 2).lists:
+        three.delete(f"lists/{name}.jsonl")
+    with pytest.raises(CorruptStore, match=r"lists/\w+\.jsonl"):
+        find(three)
 
 
 def test_a_store_without_versions_is_refused(store: Store) -> None:
