@@ -205,6 +205,7 @@ class StepStatistics(TypedDict):
         skipped: sampled utterances that could not be decoded (sample_features).
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
+        revision: revision of the step; missing in receipts of before 0.1.
     """
 
     datasets: NotRequired[dict[str, DatasetCounts]]
@@ -215,6 +216,7 @@ class StepStatistics(TypedDict):
     skipped: NotRequired[int]
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
+    revision: NotRequired[int]
 
 
 def statistics_of(receipt: Receipt) -> StepStatistics:

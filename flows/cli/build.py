@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flows.command import Command, Terminal
+from flows.command import Command, Terminal, print_json
 from pipelines.options import Changes, ConfigFile, RayAddress, StorePlace
 
 if TYPE_CHECKING:
@@ -37,6 +37,20 @@ Until = Annotated[
 ]
 
 
+Recompute = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recompute",
+        metavar="STEP",
+        autocompletion=_complete,
+        help="Do the work of this step again where an earlier revision of the program did it. Repeatable.",
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Show what the build would do, and how much work that is; nothing is written."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="With --dry-run: print the answer as JSON.")]
 Rehash = Annotated[
     bool,
     typer.Option("--rehash", help="Read all known files again, to find those replaced without another size or time."),
@@ -55,6 +69,9 @@ def build(
     until: Until = None,
     rehash: Rehash = False,
     retry_rejects: RetryRejects = False,
+    recompute: Recompute = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Build a corpus, or bring it up to date. Finished work is skipped.
 
@@ -62,13 +79,42 @@ def build(
     """
     from pipelines.config.build import load_config
 
+    _check_options(until, dry_run=dry_run, as_json=as_json)
     out = Terminal(stderr=True)
-    asked = {"run.rehash=true": rehash, "run.retry_rejects=true": retry_rejects}
+    asked = {
+        "run.rehash=true": rehash,
+        "run.retry_rejects=true": retry_rejects,
+        f"recompute={recompute}": bool(recompute),
+    }
     values = load_config(config, [*(changes or ()), *(change for change, wanted in asked.items() if wanted)], store)
-    if until is not None:
+    if dry_run:
+        _show_outlook(values, ray, as_json=as_json)
+    elif until is not None:
         _run_until(values, out, until, ray)
     else:
         _report(_build(values, out, ray), out)
+
+
+def _check_options(until: str | None, *, dry_run: bool, as_json: bool) -> None:
+    from pipelines.errors import UserError
+
+    if as_json and not dry_run:
+        raise UserError("--json: only --dry-run prints JSON; `echox inspect STORE --json` has the facts of a version")
+    if dry_run and until is not None:
+        raise UserError("--until: --dry-run always shows all steps; leave one of them out")
+
+
+def _show_outlook(config: "BuildConfig", ray: str | None, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from flows.report.outlook import outlook_tables
+    from pipelines.outlook.outlook import outlook
+
+    found = outlook(config, ray)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        Terminal().print(outlook_tables(found))
 
 
 def _run_until(config: "BuildConfig", out: Terminal, step: str, ray: str | None) -> None:

@@ -1,5 +1,7 @@
 """The facts of a corpus version, for `echox inspect --json`, the tables and the page."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TypeVar
 
 from pydantic import TypeAdapter
@@ -19,10 +21,11 @@ from flows.report.records import (
 )
 from pipelines.build.statistics import DatasetStatistics, from_version, overall
 from pipelines.engine.rejects import examples
-from pipelines.records import SharedAudio, check_made, left_out_of
+from pipelines.records import SharedAudio, check_made, left_out_of, statistics_of
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
+from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store
 from storage.versions import Version
@@ -32,6 +35,8 @@ from unitlang.language.compression import CompressionStats
 EXAMPLES_OF_A_REASON = 3
 OLD_GRID: GridFacts = {"hop": 320, "view": 400}
 """Grid of quantizers whose card has none: only extractors with this one existed then."""
+UNRECORDED = "not recorded"
+"""Revision of a work unit whose receipt does not state one."""
 T = TypeVar("T")
 _QUANTIZER = "quantizer", TypeAdapter(QuantizerFacts)
 _LANGUAGE = "unit_language", TypeAdapter(LanguageFacts)
@@ -229,8 +234,15 @@ def lineage(version: Version) -> Lineage:
         "work_units": {step: len(receipts) for step, receipts in sorted(version.steps.items())},
         "suppressed": left_out_of(version),
         "not_run": [name for name in table_steps() if name not in version.steps],
+        "revisions": {step: _revisions(receipts) for step, receipts in sorted(version.steps.items())},
         "packages": dict(sorted(version.lineage["versions"].items())),
     }
+
+
+def _revisions(receipts: Iterable[Receipt]) -> dict[str, int]:
+    """Number of work units by the revision that made them."""
+    revisions = (str(statistics_of(receipt).get("revision", UNRECORDED)) for receipt in receipts)
+    return dict(sorted(Counter(revisions).items()))
 
 
 def _fingerprints(version: Version) -> dict[str, str]:

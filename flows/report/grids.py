@@ -215,6 +215,9 @@ def lineage_rows(facts: Facts) -> Iterator[tuple[str, str]]:
         yield f"source {source['dataset']}", f"{source['kind']} {source['path']}"
     if later := facts["lineage"]["not_run"]:
         yield "not run yet", f"{', '.join(later)}; the next `echox build` runs it"
+    for step, counts in facts["lineage"]["revisions"].items():
+        if len(counts) > 1:
+            yield f"revisions {step}", ", ".join(f"{name}: {count:,} work units" for name, count in counts.items())
     yield "packages", ", ".join(f"{name} {number}" for name, number in facts["lineage"]["packages"].items())
 
 

@@ -108,8 +108,9 @@ class SourceFacts(TypedDict):
 class Lineage(TypedDict):
     """Inputs of a version: settings, sources, artifacts' fingerprints, number of work units by step, packages.
 
-    `not_run` names the steps that did not exist when the version was built. `suppressed` is the number of entries that
-    were kept out because somebody withdrew them.
+    `not_run` names the steps that did not exist when the version was built. `revisions` counts the work units of each
+    step by the revision that made them, or by `not recorded`. `suppressed` is the number of entries that were kept out
+    because somebody withdrew them.
     """
 
     artifacts: dict[str, str]
@@ -119,6 +120,7 @@ class Lineage(TypedDict):
     sources: list[SourceFacts]
     work_units: dict[str, int]
     not_run: list[str]
+    revisions: dict[str, dict[str, int]]
     suppressed: int
     packages: dict[str, str]
 

@@ -22,7 +22,7 @@ from pipelines.engine.state import BuildState
 from pipelines.errors import UserError
 from pipelines.steps import steps
 from storage.collecting.marks import Holder, at_work
-from storage.versions import contents_of
+from storage.versions import Version, contents_of
 from unitlang.registry import nearest
 
 
@@ -89,13 +89,22 @@ def _begun(config: BuildConfig, console: Console, ray_address: str | None) -> Ge
     if ray_address is not None:
         check_address(ray_address)
     store, parent = open_parent(config)
-    with at_work(store) as mark:
-        given = take(config, store, parent)
-        with Session(store, config.run, ray_address, console) as session:
-            state = BuildState(
-                given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
-            )
-            yield state, mark
+    with at_work(store, "never") as mark, Session(store, config.run, ray_address, console) as session:
+        state = first_state(config, session, parent)
+        mark.unfinished = "after an error"
+        yield state, mark
+
+
+def first_state(config: BuildConfig, session: Session, parent: Version | None) -> BuildState:
+    """The state of a build before its first step.
+
+    Raises:
+        UserError, StorageError: as `pipelines.build.given.take`.
+    """
+    given = take(config, session.store, parent)
+    return BuildState(
+        given.config, session, parent, artifacts=given.artifacts, specs=given.specs, origins=given.origins
+    )
 
 
 def _build_by_jobs(config: BuildConfig, console: Console, ray_address: str) -> Built:

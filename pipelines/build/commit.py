@@ -24,6 +24,7 @@ from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
 from pipelines.steps.digests import put_digests
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
+from pipelines.steps.roots import roots_of
 from storage.approvals import last_accepted, status
 from storage.artifacts import ArtifactRef
 from storage.collecting.marks import at_work
@@ -65,17 +66,10 @@ def finish(build: BuildState) -> Built:
         StorageError: the store cannot be read or written.
         AssertionError: a step lost or duplicated an utterance.
     """
-    parent = build.parent
     sweep(build.session.store)
     changes = settled(build)
-    same = parent and (parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)) == (
-        build.steps,
-        build.artifacts,
-        build.specs,
-        build.suppression,
-    )
-    if parent and same and not _judged_otherwise(build, parent):
-        return Built(parent, False, changes)
+    if build.parent is not None and is_up_to_date(build):
+        return Built(build.parent, False, changes)
     check_accounts(build.steps)
     with build.session.console.status("statistics and commit"):
         return Built(_commit(build), True, changes)
@@ -94,6 +88,16 @@ def _judged_otherwise(build: BuildState, parent: Version) -> bool:
     return tripped or status(store, parent) == "candidate"
 
 
+def is_up_to_date(build: BuildState) -> bool:
+    """Whether a build after its last step has nothing to commit: its parent version has all, and is judged the same."""
+    parent = build.parent
+    if parent is None:
+        return False
+    before = parent.steps, parent.artifacts, parent.lineage["specs"], list(build.parent_suppression)
+    same = before == (build.steps, build.artifacts, build.specs, build.suppression)
+    return same and not _judged_otherwise(build, parent)
+
+
 def _commit(build: BuildState) -> Version:
     """Commit the next version; return that of another build if it is identical."""
     store = build.session.store
@@ -104,7 +108,7 @@ def _commit(build: BuildState) -> Version:
             check_complete(store, version)
             # What is suppressed since must not stay in lists that are shared.
             shared = build.parent if {*build.suppression} <= {*build.parent_suppression} else None
-            entries = put_digests(store, version.steps["ingest"], shared)
+            entries = put_digests(store, version.steps["ingest"], shared, roots_of(build.config.sources))
             return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
@@ -207,4 +211,4 @@ def came_with(
 
 def recorded_config(config: BuildConfig) -> dict[str, Any]:
     """The fields of the config that affect the corpus, as JSON values."""
-    return config.model_dump(mode="json", exclude={"store", "run", "refit", "max_reject_ratio", "gates"})
+    return config.model_dump(mode="json", exclude={"store", "run", "refit", "recompute", "max_reject_ratio", "gates"})

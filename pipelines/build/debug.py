@@ -49,7 +49,8 @@ def _find(store: Store, step: str, fingerprint: str) -> Work:
     known: dict[str, Work] = {}
     found: list[Work] = []
     for works in (_failed, _planned):
-        known |= {work[1].fingerprint: work for work in works(store, step)}
+        for work in works(store, step):
+            known |= dict.fromkeys((work[1].fingerprint, *work[1].earlier), work)
         found = [work for name, work in known.items() if name.startswith(fingerprint)]
         if len(found) == 1:
             return found[0]

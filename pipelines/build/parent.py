@@ -18,7 +18,16 @@ def open_parent(config: BuildConfig) -> tuple[Store, Version | None]:
     """
     store = Store.open(config.store, create=True)
     store.remove_leftovers()
+    return store, parent_of(store)
+
+
+def parent_of(store: Store) -> Version | None:
+    """The last version of a store, whose files must be there.
+
+    Raises:
+        StorageError: as `open_parent`.
+    """
     version = latest(store)
     if version is not None:
         check_present(store, check_made(store, version))
-    return store, version
+    return version

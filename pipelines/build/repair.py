@@ -180,7 +180,8 @@ def _planned(step: type[TableStep[Any]], states: Sequence[BuildState]) -> dict[s
     planned: dict[str, tuple[Step[Any], WorkUnit[Any]]] = {}
     for state in states:
         plan = Ingest.stored_plan(state) if step is Ingest else step.plan(state)
-        planned |= {work_unit.fingerprint: (plan.step, work_unit) for work_unit in plan.work_units}
+        for work_unit in plan.work_units:
+            planned |= dict.fromkeys((work_unit.fingerprint, *work_unit.earlier), (plan.step, work_unit))
     return planned
 
 

@@ -20,7 +20,7 @@ from pipelines.errors import UserError
 from pipelines.paths import ConfigPath, absolute
 from pipelines.readers import SourceConfig
 from pipelines.readers.base import Gone
-from pipelines.steps import computations, steps
+from pipelines.steps import computations, steps, table_steps
 from pipelines.steps.ingest import WorkUnitsConfig
 from pipelines.steps.shard import ShardsConfig
 from unitlang.config import FrozenConfig
@@ -70,6 +70,8 @@ class _BuildConfig(FrozenConfig):
     """Utterances that have the audio of another one: `keep` them, or `reject` all but one of each audio."""
     refit: bool = False
     """Fit quantizer and unit language again on all speech, instead of keeping those of the last version."""
+    recompute: tuple[str, ...] = ()
+    """Steps whose work is done again where an earlier revision of the program did it; otherwise that work stays."""
     run: ExecutionConfig = ExecutionConfig()
     """Execution of the build; does not affect its output."""
 
@@ -128,7 +130,8 @@ def check_config(
     except ValidationError as error:
         faults += faults_of(error, BuildConfig, values, REMEDIES)
     else:
-        faults += [*_vocabulary_faults(config), *_store_faults(config), *_resource_faults(config)]
+        checks = (_vocabulary_faults, _store_faults, _resource_faults, _recompute_faults)
+        faults += [fault for check in checks for fault in check(config)]
         if not faults:
             return _with_models_settled(config, base)
     raise UserError(report(name, faults, changes))
@@ -138,6 +141,7 @@ def config_schema() -> str:
     """The JSON Schema of the config, for editors."""
     schema = BuildConfig.model_json_schema()
     execution = schema["$defs"][ExecutionConfig.__name__]["properties"]
+    schema["properties"]["recompute"]["items"]["enum"] = sorted(table_steps())
     execution["resources"]["propertyNames"] = {"enum": sorted(computations())}
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"
 
@@ -157,6 +161,13 @@ def _resource_faults(config: BuildConfig) -> Iterator[Fault]:
     for name in config.run.resources:
         if name not in computations():
             yield Fault(("run", "resources", name), f"is not a step that runs on Ray; {nearest(name, computations())}")
+
+
+def _recompute_faults(config: BuildConfig) -> Iterator[Fault]:
+    for position, name in enumerate(config.recompute):
+        if name not in table_steps():
+            remedy = "; `refit: true` fits anew" if name in steps() else ""
+            yield Fault(("recompute", position), f"{name} writes no tables; {nearest(name, table_steps())}{remedy}")
 
 
 def _store_faults(config: BuildConfig) -> Iterator[Fault]:

@@ -4,8 +4,9 @@ A `TableStep` computes tables by work units; a `FitStep` fits an artifact to a s
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from pipelines.engine.rejects import check_rejects
@@ -101,14 +102,14 @@ class TableStep(Step[PayloadT], BuildStep):
             UserError: with the rejects of this step, their ratio is above `max_reject_ratio`.
         """
         plan = cls.plan(build)
-        made = build.session.run(
-            plan.step,
-            plan.work_units,
-            speed=plan.speed,
-            known=build.parent_receipts(cls.name),
-            gpu=plan.gains_by_gpu,
-        )
-        build.steps[cls.name] = [*plan.kept, *made]
+        parent = build.parent_receipts(cls.name)
+        older = {} if build.recomputes(cls.name) else made_earlier(plan.work_units, parent)
+        stays = [unit for unit in plan.work_units if unit.fingerprint in older]
+        build.session.tell_earlier(plan.step, stays, plan.speed)
+        todo = [unit for unit in plan.work_units if unit.fingerprint not in older]
+        made = build.session.run(plan.step, todo, speed=plan.speed, known=parent, gpu=plan.gains_by_gpu)
+        found = older | {unit.fingerprint: receipt for unit, receipt in zip(todo, made, strict=True)}
+        build.steps[cls.name] = [*plan.kept, *(found[unit.fingerprint] for unit in plan.work_units)]
         cls.check(build)
         cls._check_rejects(build)
 
@@ -118,6 +119,17 @@ class TableStep(Step[PayloadT], BuildStep):
         receipts = build.steps[cls.name]
         if receipts != [*build.parent_receipts(cls.name)] and any(receipt.rejects for receipt in receipts):
             check_rejects(build.session.store, build.steps, cls.name, build.config.max_reject_ratio)
+
+
+def made_earlier(work_units: Iterable[WorkUnit[Any]], receipts: Iterable[Receipt]) -> dict[str, Receipt]:
+    """Receipts of the work units that only an earlier revision of the step has done, by their present fingerprints."""
+    known = {receipt.fingerprint: receipt for receipt in receipts}
+    found: dict[str, Receipt] = {}
+    for unit in work_units:
+        name = next((name for name in (unit.fingerprint, *unit.earlier) if name in known), unit.fingerprint)
+        if name != unit.fingerprint:
+            found[unit.fingerprint] = known[name]
+    return found
 
 
 class FitStep(BuildStep):
@@ -148,4 +160,4 @@ class FitStep(BuildStep):
             return
         same = build.matches_parent(cls.artifact, cls.spec(build))
         kept = build.parent.artifacts.get(cls.artifact) if build.parent and same and not build.config.refit else None
-        build.artifacts[cls.artifact] = kept or cls.fit(build)
+        build.artifacts[cls.artifact] = kept or build.session.fitted(cls.artifact, partial(cls.fit, build))

@@ -1,7 +1,7 @@
 """Run the work units of steps: few in this process, many as Ray Data jobs in one Ray session."""
 
 import logging
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from types import TracebackType
@@ -20,9 +20,12 @@ from pipelines.engine.step import Step, WorkUnit
 from pipelines.engine.worker import Worker, pack
 from pipelines.errors import USER_ERRORS
 from pipelines.interruption import interruption
+from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
 from unitlang.ahead import run_ahead
+
+log = logging.getLogger(__name__)
 
 RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
@@ -101,6 +104,40 @@ class Session:
                     progress.advance(todo[receipt.fingerprint].seconds)
         return [receipts[work_unit.fingerprint] for work_unit in work_units]
 
+    def fitted(self, kind: str, fit: Callable[[], ArtifactRef]) -> ArtifactRef:
+        """The artifact that `fit` makes.
+
+        Args:
+            kind: kind of the artifact.
+            fit: fits it, unless the store has it already.
+
+        Raises:
+            UserError, StorageError: as `fit`.
+        """
+        del kind
+        return fit()
+
+    def tell_earlier(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]], speed: float) -> None:
+        """Say which work units stay as an earlier revision of the step made them, and what the present one would cost.
+
+        Args:
+            step: the step.
+            work_units: those that stay.
+            speed: approximate seconds of audio that one core processes per second.
+        """
+        if work_units:
+            hours = sum(work_unit.seconds for work_unit in work_units) / 3600
+            log.warning(
+                "%s: %s work units (%.3f h) stay as an earlier revision made them, this program has revision %s; "
+                "--recompute %s makes them again, in about %.3f core hours",
+                step.name,
+                f"{len(work_units):,}",
+                hours,
+                step.revision,
+                step.name,
+                hours / speed,
+            )
+
     def _finished(self, step: Step[Any], work_units: Sequence[WorkUnit[Any]]) -> dict[str, Receipt]:
         """Receipts that an unfinished build left in the store."""
         if not work_units:
@@ -134,10 +171,13 @@ class Session:
     def _execute(
         self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
     ) -> Iterator[Receipt | Crash]:
-        cpu_seconds = sum(work_unit.seconds for work_unit in todo) / speed
-        if cpu_seconds < self.config.ray_above_seconds:
+        if not self.needs_ray(todo, speed):
             return map(Computation(step, self.store, self.config.on_crash), todo)
         return self._on_ray(step, todo, speed, gpu)
+
+    def needs_ray(self, todo: Sequence[WorkUnit[Any]], speed: float) -> bool:
+        """Whether work units are computed on Ray, by the CPU seconds that they are estimated to take."""
+        return sum(work_unit.seconds for work_unit in todo) / speed >= self.config.ray_above_seconds
 
     def _on_ray(
         self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool

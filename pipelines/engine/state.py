@@ -1,6 +1,6 @@
 """The state of a build between its steps."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -132,12 +132,25 @@ class BuildState:
         """The parent version's receipts of a step; empty if there is no parent, or it did not run the step."""
         return self.parent.steps.get(step, ()) if self.parent else ()
 
+    def matches_parent(self, name: str, spec: str, earlier: Collection[str] = ()) -> bool:
+        """Record the spec of an artifact or step; return whether the parent version has the same one.
+
+        Args:
+            name: kind of the artifact, or name of the step.
+            spec: fingerprint of the configuration.
+            earlier: what it was under earlier revisions of the step; such a one of the parent version stays, unless the
+                step is to be computed again.
+        """
+        before = self.parent.lineage["specs"].get(name) if self.parent is not None else None
+        stays = before in earlier and not self.recomputes(name)
+        self.specs[name] = before if before is not None and stays else spec
+        return before == self.specs[name]
+
+    def recomputes(self, step: str) -> bool:
+        """Whether work that earlier revisions of a step have done is to be done again."""
+        return step in self.config.recompute
+
     @property
     def parent_suppression(self) -> Sequence[str]:
         """Names of the suppression lists that the parent version was made with."""
         return suppression_of(self.parent) if self.parent else ()
-
-    def matches_parent(self, name: str, spec: str) -> bool:
-        """Record the spec of an artifact or step; return whether the parent version has the same one."""
-        self.specs[name] = spec
-        return self.parent is not None and self.parent.lineage["specs"].get(name) == spec

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, TypeVar
 
 import pyarrow as pa
 
@@ -32,11 +32,13 @@ class WorkUnit(Generic[PayloadT]):
         fingerprint: name of the output; equal fingerprints mean equal bytes.
         payload: JSON values that name the input.
         seconds: seconds of source audio, for planning and progress.
+        earlier: fingerprints of the same work under earlier revisions of the step, the last one first.
     """
 
     fingerprint: str
     payload: PayloadT
     seconds: float
+    earlier: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,8 @@ class Step(ABC, Generic[PayloadT]):
 
     name: ClassVar[str]
     revision: ClassVar[int]
-    """Version of the code; increment it with every change that alters the bytes of the output."""
+    """Version of the code; increment it with every change that alters the bytes of the output. What an earlier one made
+    stays in a corpus until somebody asks for it to be computed again, so later steps must understand it."""
     tables: ClassVar[tuple[str, ...]]
     """Tables that the step writes besides `rejects`; keys of `storage.schemas.SCHEMAS`."""
 
@@ -119,12 +122,18 @@ class Step(ABC, Generic[PayloadT]):
             payload: JSON values that name the input.
             seconds: seconds of source audio.
         """
-        return WorkUnit(fingerprint(*self.identity(), inputs), payload, seconds)
+        earlier = [fingerprint(*identity, inputs) for identity in self.earlier_identities()]
+        return WorkUnit(fingerprint(*self.identity(), inputs), payload, seconds, earlier)
 
     def identity(self) -> tuple[str, int, dict[str, Any]]:
         """The part of fingerprints that the step determines: name, revision and the values of its fields."""
         old = {f.name for f in fields(self) if "added" in f.metadata and getattr(self, f.name) == f.default}
         return self.name, self.revision, {name: value for name, value in asdict(self).items() if name not in old}
+
+    def earlier_identities(self) -> list[tuple[str, int, dict[str, Any]]]:
+        """The identities of the earlier revisions of the step, the last one first."""
+        name, revision, values = self.identity()
+        return [(name, earlier, values) for earlier in range(revision - 1, 0, -1)]
 
 
 def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work_unit: WorkUnit[PayloadT]) -> Receipt:
@@ -161,7 +170,7 @@ def perform(step: Step[PayloadT], process: Process[PayloadT], store: Store, work
         rows_in=output.rows_in,
         rows_out=output.rows_out,
         rejects=count_rejects(output.rejects),
-        stats=cast(Mapping[str, Any], output.stats),
+        stats={**output.stats, "revision": step.revision},
         kept=output.kept,
     )
 

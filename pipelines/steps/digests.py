@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from pipelines.readers.base import Item
 from pipelines.steps.entries import Entry, entry_dialogues, from_line, identity, stated
+from pipelines.steps.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.lists.files import NOWHERE, Kind, Layout, put_rows, read_lists
 from storage.receipts import Receipt, entries_path, signatures_path
@@ -28,7 +29,7 @@ from unitlang.ahead import run_ahead
 
 READERS = 16
 """Threads that read lists of entries."""
-FORMAT = 1
+FORMAT = 2
 """Raised when groups are made in another way; digests of other formats are not used."""
 _GROUP = struct.Struct("<16s16sI?")
 _SIGNATURES = signatures_path("")
@@ -99,13 +100,14 @@ def read_digests(store: Store, version: Version | None) -> dict[str, Digest]:
     return {row.fingerprint: row for rows in _lists(store, version.entries) for row in rows if _is_valid(row, etags)}
 
 
-def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | None) -> Layout:
+def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | None, roots: Roots) -> Layout:
     """Write the digests of a version as lists; what its parent has listed and is valid is not written again.
 
     Args:
         store: the corpus.
         receipts: receipts of `ingest` of the version.
         parent: its parent.
+        roots: roots of the datasets.
 
     Raises:
         StorageError: a list of entries cannot be read, or the store refuses.
@@ -115,23 +117,27 @@ def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | Non
     lists = _lists(store, old)
     known = {row.fingerprint: row for rows in lists for row in rows if _is_valid(row, etags)}
     names = [receipt.fingerprint for receipt in receipts if receipt.fingerprint in etags]
-    jobs = (partial(_made, store, name, etags[name]) for name in names if name not in known)
+    jobs = (partial(_made, store, name, etags[name], roots) for name in names if name not in known)
     known |= {row.fingerprint: row for row in run_ahead(jobs, threads=READERS, depth=2 * READERS) if row}
     return put_rows(store, DIGESTS, [known[name] for name in names if name in known], old if lists else NOWHERE, lists)
 
 
-def digests_of(lines: Sequence[Line], renamed: Mapping[str, str] = MappingProxyType({})) -> Iterator[GroupDigest]:
+def digests_of(
+    lines: Sequence[Line], renamed: Mapping[str, str] = MappingProxyType({}), roots: Roots = MappingProxyType({})
+) -> Iterator[GroupDigest]:
     """Yield the digests of the groups of a work unit.
 
     Args:
         lines: its entries.
         renamed: new names of datasets, by which the identities are made.
+        roots: roots of the datasets, by their new names.
     """
     first = 0
     for group in entry_dialogues(from_line(line) for line in lines):
         of_group = lines[first : first + len(group)]
         bad = all(line["kind"] == "bad" for line in of_group)
-        name = identity(renamed_entry(group[0], renamed))
+        entry = renamed_entry(group[0], renamed)
+        name = identity(entry, roots.get(entry.dataset))
         yield GroupDigest(name, stated(line["item"] for line in of_group), len(group), bad)
         first += len(group)
 
@@ -170,12 +176,12 @@ def _is_valid(row: Digest, etags: Mapping[str, str]) -> bool:
     return row.format == FORMAT and etags.get(row.fingerprint) == row.etag
 
 
-def _made(store: Store, fingerprint: str, etag: str) -> Digest | None:
+def _made(store: Store, fingerprint: str, etag: str, roots: Roots) -> Digest | None:
     """The digest of a work unit; None if its listing has just been removed."""
     try:
         listing = json.loads(store.get(signatures_path(fingerprint)))
     except NotFound:
         return None
     lines = [json.loads(line) for line in store.get(entries_path(fingerprint)).decode().split("\n")]
-    packed = b"".join(_GROUP.pack(of.identity, of.stated, of.count, of.bad) for of in digests_of(lines))
+    packed = b"".join(_GROUP.pack(of.identity, of.stated, of.count, of.bad) for of in digests_of(lines, roots=roots))
     return Digest(fingerprint, etag, listing, b64encode(packed).decode(), FORMAT)

@@ -8,12 +8,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
 from pipelines.readers.rows.rights import ACCEPTED
-from pipelines.steps.roots import relative
+from pipelines.steps.roots import Roots, relative
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]
@@ -45,11 +46,15 @@ class Admission:
     """Decides what the entries of all sources become: ids are unique, and an entry that its source repeats is a reject.
 
     What it decides depends on the listings alone.
+
+    Args:
+        roots: roots of the datasets, which the names of broken entries without an id start from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, roots: Roots = MappingProxyType({})) -> None:
         self.ids: set[bytes] = set()
         self.names = Names()
+        self._roots = roots
         self._listed: dict[bytes, int] = {}
         self._source = 0
 
@@ -59,7 +64,8 @@ class Admission:
         for dialogue in entry_dialogues(entries):
             admitted = self._admit(dialogue)
             if admitted:
-                yield Group(self.names.name(identity(admitted[0])), admitted)
+                first = admitted[0]
+                yield Group(self.names.name(identity(first, self._roots.get(first.dataset))), admitted)
 
     def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a dialogue; if the id of one is taken, all become rejects."""
@@ -77,10 +83,10 @@ class Admission:
         return admitted
 
 
-def identity(first: Entry) -> bytes:
-    """Digest of what names a group, by its first entry."""
+def identity(first: Entry, root: str | None) -> bytes:
+    """Digest of what names a group, by its first entry; `root` is that of its dataset."""
     dialogue = dialogue_of(first)
-    place = dialogue or first.utterance_id or (first.source if isinstance(first, BadItem) else None)
+    place = dialogue or first.utterance_id or (relative(first.source, root) if isinstance(first, BadItem) else None)
     return digest16(json.dumps(place))
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from pipelines.records import Receipts, utterance_files
 from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line
+from pipelines.steps.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
@@ -96,6 +97,7 @@ class Holdings:
         renamed: new names of datasets by their names in the version; groups are named by the new ones.
         later: receipts of the later steps for the rows of a work unit, by its fingerprint.
         digests: valid digests of work units, whose entries need not be read.
+        roots: roots of the datasets, by their new names.
 
     Raises:
         StorageError: the lists of entries cannot be read.
@@ -108,9 +110,11 @@ class Holdings:
         renamed: Mapping[str, str] = MappingProxyType({}),
         later: Mapping[str, Sequence[Receipt]] = MappingProxyType({}),
         digests: Mapping[str, Digest] = MappingProxyType({}),
+        roots: Roots = MappingProxyType({}),
     ) -> None:
         self.store = store
         self.renamed = renamed
+        self._roots = roots
         self.groups: dict[bytes, Held] = {}
         self.chunks: list[Chunk] = []
         self._signed: set[int] = set()
@@ -132,7 +136,10 @@ class Holdings:
             listing, groups = listing_of(known.listing), known.unpacked()
         else:
             lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
-            listing, groups = read_listing(self.store, receipt.fingerprint), list(digests_of(lines, self.renamed))
+            listing, groups = (
+                read_listing(self.store, receipt.fingerprint),
+                list(digests_of(lines, self.renamed, self._roots)),
+            )
         signatures: list[Signature | None] = (
             listing.signatures if listing else [None] * sum(group.count for group in groups)
         )

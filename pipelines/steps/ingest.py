@@ -91,12 +91,14 @@ class Ingest(TableStep[IngestPayload]):
         screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
         build.suppression = list(screen.suppression.lists)
         _check_lists(build)
-        same = build.matches_parent(cls.name, fingerprint(*step.identity(), config.work_units.items))
+        spec, *earlier = specs_of(step, config.work_units.items)
+        same = build.matches_parent(cls.name, spec, earlier)
+        anew = build.recomputes(cls.name)
         with build.session.console.status("listing the sources"):
             build.changes = cls._changes(build, planner, screen)
-            keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent))
+            keeps_rows = build.parent is not None and (same or keeps_rows_of(step, build.parent, anew=anew))
             if build.changes.gone and not keeps_rows:
-                raise UserError(left_out(build.changes.gone))
+                raise UserError(left_out(build.changes.gone, recompute=anew))
             work_units = [*(planner.changed() if same else planner.regrouped(keeps_rows)), *planner.new]
         build.taken = {unit.fingerprint: list(unit.payload.get("taken", ())) for unit in work_units}
         return Plan(step, work_units, SPEED, kept=planner.kept() if same else ())
@@ -192,7 +194,7 @@ def ingest_entries(
             rejects += taken.rejects.get(key, ())
         else:
             _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
-    suppressed = _suppressed_channels(entries)
+    suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
     groups = list(cut(rows, minutes))
@@ -204,7 +206,7 @@ def ingest_entries(
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
 
 
-def _suppressed_channels(entries: Iterable[dict[str, Any]]) -> set[str]:
+def suppressed_channels(entries: Iterable[dict[str, Any]]) -> set[str]:
     """Ids of the suppressed channels of entries of which other channels stay."""
     return {
         channel_id(entry["item"]["utterance_id"], channel) for entry in entries for channel in entry.get("without", ())
@@ -368,8 +370,19 @@ def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
     return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
-def keeps_rows_of(step: Ingest, parent: Version) -> bool:
-    """Return whether the rows of a version are those of this step, although it groups them in another way."""
+def keeps_rows_of(step: Ingest, parent: Version, *, anew: bool) -> bool:
+    """Return whether the rows of a version are those of this step, although it groups them in another way.
+
+    Args:
+        step: the configured step.
+        parent: the version.
+        anew: rows of earlier revisions of the step do not count.
+    """
     minutes, items = (parent.config["work_units"][name] for name in ("minutes", "items"))
-    spec = fingerprint(*replace(step, minutes=minutes).identity(), items)
-    return parent.lineage["specs"].get(step.name) == spec
+    specs = specs_of(replace(step, minutes=minutes), items)
+    return parent.lineage["specs"].get(step.name) in (specs[:1] if anew else specs)
+
+
+def specs_of(step: Ingest, items: int) -> list[str]:
+    """Fingerprints of the configuration of this step and its earlier revisions; `items` is the size of a chunk."""
+    return [fingerprint(*identity, items) for identity in (step.identity(), *step.earlier_identities())]

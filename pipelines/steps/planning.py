@@ -144,11 +144,12 @@ def follow(
         StorageError: the store cannot be read or written.
     """
     renamed = {source.renamed_from: source.dataset for source in config.sources if source.renamed_from}
-    planner.holdings = Holdings(planner.store, steps.get("ingest", ()), renamed, later_receipts(steps), digests)
+    later, ingested = later_receipts(steps), steps.get("ingest", ())
+    planner.holdings = Holdings(planner.store, ingested, renamed, later, digests, planner.roots)
     if not cleared:
         screen.clear(planner.holdings)
     following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)
-    admission = Admission()
+    admission = Admission(planner.roots)
     for position, source in enumerate(config.sources):
         groups = admission.groups(screen.named(read_source(source, position)))
         planner.add(following.new(groups, rights=bool(source.rights())))
@@ -171,9 +172,10 @@ def clear(planner: Planner, receipts: Sequence[Receipt], screen: Screen) -> Entr
     return EntryChanges(kept=kept)
 
 
-def left_out(count: int) -> str:
+def left_out(count: int, *, recompute: bool) -> str:
     """The message of a build that would have to read files that are gone."""
+    anew = "recompute: ingest reads" if recompute else "features: with another frame grid, ingest reads"
     return (
-        f"features: with another frame grid all speech is ingested anew, but the sources no longer list {count} "
-        "entries of the corpus; bring them back, or set `gone: remove`"
+        f"{anew} all speech again, but the sources no longer list {count} entries of the corpus; bring them back, "
+        "or set `gone: remove`"
     )

@@ -61,6 +61,7 @@ class Quantize(TableStep[QuantizePayload]):
         roots, sources = roots_of(build.config.sources), sources_of(build)
         parent = build.parent
         same = parent is not None and parent.artifacts["quantizer"].fingerprint == step.quantizer
+        takes = same and not build.recomputes(cls.name)
         before, done = units_files(build), {receipt.fingerprint for receipt in build.parent_receipts(cls.name)}
         duplicates = originals(build) if build.config.duplicates == "reject" else {}
         work_units: list[WorkUnit[QuantizePayload]] = []
@@ -70,7 +71,7 @@ class Quantize(TableStep[QuantizePayload]):
                 payload["duplicates"] = duplicates[file.path]
             inputs = [file.sha256, duplicates[file.path]] if file.path in duplicates else file.sha256
             work_unit = step.work_unit(inputs, payload, file.seconds)
-            taken = sources[file.path] if same and work_unit.fingerprint not in done else ()
+            taken = sources[file.path] if takes and work_unit.fingerprint not in done else ()
             payload["taken"] = [before[source.path] for source in taken]
             work_units.append(work_unit)
         features = build.config.features

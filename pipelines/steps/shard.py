@@ -87,7 +87,8 @@ class Shard(TableStep[ShardPayload]):
     def plan(cls, build: BuildState) -> Plan:
         """See `TableStep.plan`; shards of the parent version stay while all that they hold stays."""
         step = cls(build.config.shards.model_dump(mode="json"))
-        same = build.matches_parent(cls.name, step.spec(build.specs, build.artifacts))
+        spec, *older = step.all_specs(build.specs, build.artifacts)
+        same = build.matches_parent(cls.name, spec, older)
         earlier = EarlierShards(build)
         words = [receipt.files[0] for receipt in build.steps["encode"]]
         parts = shuffled([Part(*pair) for pair in zip(build.utterance_files, words, strict=True)], step)
@@ -101,20 +102,23 @@ class Shard(TableStep[ShardPayload]):
         new = without(todo, {part.contents for group in mended for part in group})
         roots = roots_of(build.config.sources)
         work_units = [step.work_unit_of(group, roots, earlier.spoken(group), shard) for shard, group in recoded]
+        anew = build.recomputes(cls.name) and not (same or other_words)
         groups = [*mended, *plan(step, new)]
-        work_units += [step.work_unit_of(group, roots, earlier.spoken(group)) for group in groups]
+        work_units += [step.work_unit_of(group, roots, earlier.spoken(() if anew else group)) for group in groups]
         return Plan(step, work_units, SPEED, kept=kept)
 
-    def spec(self, specs: Mapping[str, str], artifacts: Mapping[str, ArtifactRef]) -> str:
-        """Fingerprint of what all shards of a version depend on, besides its utterances."""
-        _, revision, values = self.identity()
-        return fingerprint(specs["ingest"], revision, values, artifacts["unit_language"].fingerprint)
+    def all_specs(self, specs: Mapping[str, str], artifacts: Mapping[str, ArtifactRef]) -> list[str]:
+        """Fingerprints of what all shards of a version depend on, besides its utterances; the last revision's first."""
+        language = artifacts["unit_language"].fingerprint
+        identities = (self.identity(), *self.earlier_identities())
+        return [fingerprint(specs["ingest"], revision, values, language) for _, revision, values in identities]
 
     def differs_in_words(self, build: BuildState) -> bool:
         """Return whether the shards of the parent version depend on what those of a build do but the unit language."""
         if build.parent is None or "unit_language" not in build.parent.artifacts:
             return False
-        return build.parent.lineage["specs"].get(self.name) == self.spec(build.specs, build.parent.artifacts)
+        known = self.all_specs(build.specs, build.parent.artifacts)
+        return build.parent.lineage["specs"].get(self.name) in (known[:1] if build.recomputes(self.name) else known)
 
     def work_unit_of(
         self, parts: Sequence["Part"], roots: Roots, taken: Spoken, recoded: Receipt | None = None

@@ -168,3 +168,26 @@ def test_a_disk_without_hard_links_is_refused_before_anything_is_written(config:
     assert done.stderr.startswith(f"error: {tmp_path}: its file system has no hard links (Operation not permitted)")
     assert len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_writes_nothing(store: Path, config: Path, echox: Echox, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in store.rglob("*") if path.is_file()}
+    shown = echox("build", config, "--dry-run")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    told = " ".join(shown.stdout.split())
+    assert f"{store}: version 1 is the last one; a build has nothing to do. Nothing was written." in told
+    new = echox("build", config, "--store", tmp_path / "new", "--dry-run", "--json")
+    facts = json.loads(new.stdout)
+    assert (new.returncode, facts["entries"]["new"], facts["fits"]) == (0, 11, ["quantizer", "unit_language"])
+    assert [step["step"] for step in facts["steps"]] == ["ingest", "quantize", "encode", "shard"]
+    assert not (tmp_path / "new").exists()
+    assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"), [(["--json"], "--json: only --dry-run"), (["--dry-run", "--until", "quantize"], "--until: ")]
+)
+def test_options_that_do_not_go_together_are_refused(config: Path, echox: Echox, options: list[str], told: str) -> None:
+    refused = echox("build", config, *options)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"error: {told}")

@@ -485,3 +485,26 @@ def test_a_turn_that_is_added_to_a_dialogue_joins_it(
     built = run_build(config)
     assert counts(built) == {"new": 2, "kept": 2}
     check_like_new(built, config, run_build, tmp_path)
+
+
+def test_a_broken_row_is_known_again_and_leaves_no_trace_when_it_goes(
+    config: Config, folder: Path, run_build: RunBuild
+) -> None:
+    """A row that its reader refuses has no id; it is known by its place, from the root of its source on."""
+    manifest = folder / "rows.jsonl"
+    rows = [{"audio": path.name, "text": path.stem} for path in sorted(folder.glob("*.wav"))]
+    broken = {"audio": rows[0]["audio"], "start": "soon"}
+    manifest.write_text("\n".join(map(json.dumps, [*rows, broken])))
+    config["sources"][0] |= {"kind": "manifest", "path": str(manifest)}
+    config["max_reject_ratio"] = 0.5
+    run_build(config)
+    again = run_build(config)
+    assert (again.new, counts(again)) == (False, {"kept": 13, "rejected": 1})
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+    built = run_build(config)
+    assert (built.new, counts(built), rows_of_rejects(built)) == (True, {"removed": 1, "kept": 12}, {})
+    assert not run_build(config).new, "shards of the same contents stay, whatever the names of their work units"
+
+
+def rows_of_rejects(built: Built) -> dict[str, dict[str, Any]]:
+    return rows(built.version, "rejects")

@@ -54,7 +54,7 @@ def licences(version: Version) -> list[str | None]:
 
 
 def counts(built: Built) -> tuple[int, int, int]:
-    return built.changes.new, built.changes.changed, built.changes.kept
+    return built.changes.new, built.changes.mended, built.changes.kept
 
 
 def no_decoding(*_: object) -> Any:

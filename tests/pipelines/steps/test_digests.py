@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.build.commit import Built
-from pipelines.steps.digests import put_digests, read_digests
+from pipelines.steps.digests import FORMAT, put_digests, read_digests
 from pipelines.steps.holdings import Holdings
 from storage.lists.files import list_path
 from storage.store import Store
@@ -141,11 +141,11 @@ def test_digests_of_another_format_are_made_anew(
 ) -> None:
     version = run_build(config).version
     store = Store.open(config["store"])
-    monkeypatch.setattr("pipelines.steps.digests.FORMAT", 2)
+    monkeypatch.setattr("pipelines.steps.digests.FORMAT", FORMAT + 1)
     assert read_digests(store, version) == {}
-    layout = put_digests(store, version.steps["ingest"], version)
+    layout = put_digests(store, version.steps["ingest"], version, {})
     lines = store.get(list_path(layout.lists[0])).splitlines()
-    assert [json.loads(line)["format"] for line in lines] == [2] * len(units(version))
+    assert [json.loads(line)["format"] for line in lines] == [FORMAT + 1] * len(units(version))
 
 
 def test_a_version_without_digests_has_none(config: Config, run_build: RunBuild) -> None:
