@@ -137,7 +137,7 @@ def test_a_corpus_grows_after_gc_as_without_it(
     others[0].with_suffix(".txt").write_text("mended")
     monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
     made = run_build(growing)
-    assert (made.changes.changed, made.changes.gone, made.changes.new) == (1, 1, 0)
+    assert (made.changes.mended, made.changes.gone, made.changes.new) == (1, 1, 0)
     assert list(verify(Store.open(growing["store"]), made.version)) == []
 
 
@@ -154,7 +154,7 @@ def test_a_copy_grows_as_its_original(
     others[0].with_suffix(".txt").write_text("mended")
     monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
     made = run_build({**growing, "store": copy.uri})
-    assert (made.changes.changed, made.changes.gone, made.changes.new) == (1, 1, 0)
+    assert (made.changes.mended, made.changes.gone, made.changes.new) == (1, 1, 0)
     assert made.version.statistics["entries"] == 12
     assert list(verify(copy, made.version)) == []
 
