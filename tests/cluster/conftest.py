@@ -19,6 +19,7 @@ from tests.cluster.builds import CLI, Config, Files, Running, Start, files, veri
 from tests.cluster.proxy import FlakyProxy, flaky_proxy
 from tests.cluster.servers import (
     ENVIRONMENT,
+    RAY_TOKEN,
     PrefectServer,
     RayCluster,
     answers,
@@ -63,6 +64,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The servers; every process that a test starts inherits what leads to them."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch, moto(folder / "s3.log") as s3, flaky_proxy(s3) as proxy:
+        os.environ.update(RAY_TOKEN)
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")  # `python` of jobs

@@ -130,6 +130,8 @@ def ray_cluster() -> Iterator[RayCluster]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+"""Ray keeps the token that it read first for as long as a process lives."""
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -138,8 +140,6 @@ ENVIRONMENT = {
     "AWS_ALLOW_HTTP": "true",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    "RAY_AUTH_MODE": "token",
-    "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # A dead node is noticed in 5 s instead of 30 s.

@@ -110,7 +110,7 @@ TABLES = {"utterances", "rejects", "units", "words"}
 READS: Mapping[str, set[str]] = {
     "inspect": {"version", "list", "card", "rejects"},
     "build": {"version", "list", "rejects", *ARTIFACTS},
-    "build more": {"version", "list", "rejects", *ARTIFACTS},
+    "build more": {"version", "list", "rejects", *ARTIFACTS, "utterances"},
     "encode": {"version", *ARTIFACTS},
     "verify": set(FILES),
     "train s2t": {"version", "list", *SHARDS, "unit language"},
