@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -53,8 +53,7 @@ def check_complete(store: Store, version: Version) -> None:
     contents = version.contents
     sizes: dict[str, int | None] = {file.path: file.bytes for file in contents.tables}
     sizes |= dict.fromkeys(contents.entries)
-    folders = sorted({path.rpartition("/")[0] for path in sizes})
-    there = {path: size for folder in folders for path, size in store.sizes(folder) if path in sizes}
+    there = _sizes(store, sizes.keys())
     lost = [path for path, size in sizes.items() if path not in there or size not in (None, there[path])]
     lost += [
         artifact.path for artifact in contents.artifacts if not has_artifact(store, artifact.kind, artifact.fingerprint)
@@ -76,8 +75,7 @@ def check_present(store: Store, version: Version) -> None:
         CorruptStore: a file has another size, or an artifact is damaged; the message names it and the remedy.
     """
     files = {file.path: file for file in version.contents.tables}
-    folders = sorted({path.rpartition("/")[0] for path in files})
-    sizes = {path: size for folder in folders for path, size in store.sizes(folder) if path in files}
+    sizes = _sizes(store, files.keys())
     for path, file in files.items():
         if path not in sizes:
             missing = len(files.keys() - sizes.keys())
@@ -86,6 +84,12 @@ def check_present(store: Store, version: Version) -> None:
             raise damaged(store.url(path), f"{sizes[path]} bytes, {file.bytes} were written", store.uri)
     for artifact in version.artifacts.values():
         get_artifact(store, artifact.kind, artifact.fingerprint)
+
+
+def _sizes(store: Store, paths: Collection[str]) -> dict[str, int]:
+    """Sizes in bytes of those of the files that are there; a listing for each of their folders."""
+    folders = sorted({path.rpartition("/")[0] for path in paths})
+    return {path: size for folder in folders for path, size in store.sizes(folder) if path in paths}
 
 
 def broken_files(store: Store, files: Sequence[DataFile]) -> Iterator[tuple[DataFile, str]]:

@@ -63,15 +63,20 @@ def test_it_is_whole(config: Path) -> None:
     assert list(verify(store, version)) == []
 
 
+def allow_no_work(version: Version, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse all work of the steps that made a version; builds leave out younger steps, which would have some."""
+    known = {name: step for name, step in steps().items() if name in version.steps or name not in table_steps()}
+    monkeypatch.setattr("pipelines.build.build.steps", lambda: known)
+    for step in computations().values():
+        monkeypatch.setattr(step, "open", refuse)
+
+
 def test_it_is_up_to_date_with_no_work_done(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that did not exist then would have work to do; the others have none."""
     before = contents(HOME / "store")
     version = latest(Store.open(HOME / "store"))
     assert version is not None
-    known = {name: step for name, step in steps().items() if name in version.steps or name not in table_steps()}
-    monkeypatch.setattr("pipelines.build.build.steps", lambda: known)
-    for step in computations().values():
-        monkeypatch.setattr(step, "open", refuse)
+    allow_no_work(version, monkeypatch)
     built = rebuild(config)
     assert (built.new, built.changes.kept, built.changes.new) == (False, 8, 0)
     after = contents(HOME / "store")
@@ -114,10 +119,7 @@ def test_it_is_whole_and_up_to_date_after_gc(config: Path, monkeypatch: pytest.M
     removed = {file.path for phase in collect(store, grace_seconds=0).phases for file in phase}
     assert removed == {path for path in before if "/sample_features/" in path}
     assert list(verify(store, version)) == []
-    known = {name: step for name, step in steps().items() if name in version.steps or name not in table_steps()}
-    monkeypatch.setattr("pipelines.build.build.steps", lambda: known)
-    for step in computations().values():
-        monkeypatch.setattr(step, "open", refuse)
+    allow_no_work(version, monkeypatch)
     built = rebuild(config)
     assert (built.new, built.changes.kept, built.changes.new) == (False, 8, 0)
 

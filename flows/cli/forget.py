@@ -54,7 +54,6 @@ def values(found: "Forgotten") -> dict[str, Any]:
 
 
 def _show(found: "Forgotten") -> None:
-
     from storage.versions import described
 
     version = found.built.version

@@ -83,7 +83,8 @@ class BuildState:
         suppression: names of the suppression lists that `ingest` used.
         listed: whether the sources are listed; otherwise only what is suppressed goes.
         gone: keys of the entries that no source lists any more and that stay, by dataset.
-        retried: what differs (`changed` or `mended`) of entries that the parent version rejected, by their new keys.
+        retried: what differs (`changed` or `mended`) of entries that the parent version rejected, by their new keys;
+            `kept` = nothing, they are only tried again.
     """
 
     config: "BuildConfig"

@@ -105,7 +105,7 @@ class Following:
         for group, held in self._screened(groups, rights):
             lines = self._lines(group)
             if not group.entries:
-                self._suppress(held)
+                self._remove(held)
             elif held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
@@ -149,8 +149,8 @@ class Following:
         same = held is not None and self._says_the_same(held, group, rights)
         return group if same else self._screen.heard(group), held
 
-    def _suppress(self, held: Held | None) -> None:
-        """Remove a group of which all that the source lists now is suppressed."""
+    def _remove(self, held: Held | None) -> None:
+        """Leave a group out of the next version, if the last one holds it."""
         if held is not None:
             self._holdings.chunks[held.chunk].changed[held] = None
 
@@ -277,7 +277,7 @@ class Following:
         """Replace a group with other audio by what of it is not suppressed; all arguments are by its entries."""
         heard = self._screen.heard(look.group)
         if not heard.entries:
-            self._suppress(look.held)
+            self._remove(look.held)
             return
         pairs = zip(marks, other_bytes, strict=True)
         facts = dict(zip(map(id, look.group.entries), pairs, strict=True))
@@ -319,7 +319,7 @@ class Following:
                 self.gone.setdefault(items[0]["dataset"], []).extend(line["key"] for line in lines)
             else:
                 self.changes.removed += held.count
-                self._holdings.chunks[held.chunk].changed[held] = None
+                self._remove(held)
         if failing:
             raise UserError(_are_gone(failing, examples, policies))
 

@@ -136,10 +136,8 @@ class Holdings:
             listing, groups = listing_of(known.listing), known.unpacked()
         else:
             lines = [json.loads(line) for line in self._read_entries(receipt.fingerprint)]
-            listing, groups = (
-                read_listing(self.store, receipt.fingerprint),
-                list(digests_of(lines, self.renamed, self._roots)),
-            )
+            listing = read_listing(self.store, receipt.fingerprint)
+            groups = list(digests_of(lines, self.renamed, self._roots))
         signatures: list[Signature | None] = (
             listing.signatures if listing else [None] * sum(group.count for group in groups)
         )
@@ -239,7 +237,7 @@ class Holdings:
 
 
 def name_of(item: Mapping[str, Any]) -> str:
-    """What identifies an entry within its group: its id, or the place of a broken entry without one."""
+    """Id of an entry, by which it is known within its group; for a broken entry without one its place."""
     return item.get("utterance_id") or item["source"]
 
 
@@ -301,7 +299,7 @@ def read_listing(store: Store, fingerprint: str) -> Listing | None:
 
 
 def listing_of(values: Mapping[str, Any]) -> Listing:
-    """What the file of a listing holds."""
+    """The listing of a work unit, from the values of its file."""
     signatures: list[Signature | None] = [None if pair is None else (pair[0], pair[1]) for pair in values["signatures"]]
     return Listing(signatures, values.get("rights", False))
 

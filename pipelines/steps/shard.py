@@ -209,7 +209,7 @@ class EarlierShards:
         return before is not None and (before.fingerprint == now.fingerprint or not (before.rejects or now.rejects))
 
     def now(self, shard: Receipt, parts: Sequence[Part]) -> list[Part]:
-        """What a shard held, with the words of today."""
+        """The work units of a shard, with the words of today."""
         held = {utterances for utterances, _ in self.holds(shard)}
         return [part for part in parts if part.contents[0] in held]
 
@@ -246,7 +246,7 @@ def _by_contents(files: Sequence[UtteranceFile], receipts: Sequence[Receipt]) ->
 
 
 def digest_in(path: str) -> str:
-    """What the name of a file of a table says of its contents.
+    """Digest of the contents of a table, from the name of its file.
 
     The same rows may have another path in a later version: a work unit of `ingest` changes with its rejects as well.
     """

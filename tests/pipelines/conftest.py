@@ -10,6 +10,9 @@ from rich.console import Console
 from pipelines.build.build import build
 from pipelines.build.commit import Built
 from pipelines.config.build import check_config
+from storage.store import Store
+from storage.tables import read_table
+from storage.versions import Version
 from tests.speech import MakeSpeech, write_speech
 
 
@@ -52,3 +55,13 @@ def run_build() -> RunBuild:
         return build(check_config(values, "test", Path.cwd()), Console(quiet=True), ray_address)
 
     return run
+
+
+def rows(version: Version, table: str) -> dict[str, dict[str, Any]]:
+    """Rows by id, without what depends on the history."""
+    store = Store.open(version.store)
+    key = "example_id" if table in ("s2t", "t2c", "echo") else "utterance_id"
+    found = [row for file in version.files(table) for row in read_table(store, file.path).to_pylist()]
+    made = {row[key]: {n: v for n, v in row.items() if n not in ("source_key", "words")} for row in found}
+    assert len(made) == len(found)
+    return made

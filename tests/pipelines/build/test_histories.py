@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,8 +24,7 @@ from pipelines.errors import UserError
 from pipelines.forget.forget import forget
 from pipelines.forget.wanted import Wanted
 from storage.store import Store
-from storage.tables import read_table
-from storage.versions import Version
+from tests.pipelines.conftest import rows
 from tests.speech import RATE, voice
 
 HISTORIES = int(os.environ.get("HISTORIES", "8"))
@@ -36,16 +34,6 @@ CLIPS = st.integers(0, 7)
 SOUNDS = [voice(0.4 + 0.1 * number, number) for number in range(6)]
 
 pytestmark = pytest.mark.slow
-
-
-def rows(version: Version, table: str) -> dict[str, dict[str, Any]]:
-    """Rows by id, without what depends on the history."""
-    store = Store.open(version.store)
-    key = "example_id" if table in ("s2t", "t2c", "echo") else "utterance_id"
-    found = [row for file in version.files(table) for row in read_table(store, file.path).to_pylist()]
-    made = {row[key]: {n: v for n, v in row.items() if n not in ("source_key", "words")} for row in found}
-    assert len(made) == len(found)
-    return made
 
 
 class Histories(RuleBasedStateMachine):

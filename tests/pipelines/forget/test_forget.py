@@ -25,8 +25,8 @@ from storage.copying.plan import open_target, plan_copy
 from storage.models import ModelCard, register
 from storage.store import Store
 from storage.suppression.merged import Suppression
-from storage.tables import read_table
 from storage.versions import Version, latest, version_numbers
+from tests.pipelines.conftest import rows
 from tests.pipelines.forget.conftest import QUIET
 from tests.speech import RATE, voice
 
@@ -34,16 +34,6 @@ Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 Forgetting = Callable[..., Forgotten]
 TABLES = {"utterances", "rejects", "units", "unit_language", "s2t", "t2c", "echo"}
-
-
-def rows(version: Version, table: str) -> dict[str, dict[str, Any]]:
-    """Rows by id, without what depends on the history."""
-    store = Store.open(version.store)
-    key = "example_id" if table in ("s2t", "t2c", "echo") else "utterance_id"
-    found = [row for file in version.files(table) for row in read_table(store, file.path).to_pylist()]
-    made = {row[key]: {n: v for n, v in row.items() if n not in ("source_key", "words")} for row in found}
-    assert len(made) == len(found)
-    return made
 
 
 def contents(store: str | Path) -> dict[str, bytes]:
