@@ -20,7 +20,7 @@ from rich.console import Console
 from pipelines.build.build import build
 from pipelines.build.commit import Built
 from pipelines.config.build import check_config
-from pipelines.steps import audio_files
+from pipelines.sources import audio_files
 
 DATA = Path(os.environ.get("ECHOX_TEST_DATA", "../shared/data"))
 Labels = list[dict[str, Any]]

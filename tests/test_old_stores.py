@@ -136,7 +136,7 @@ def test_sources_that_moved_are_matched_by_their_audio(config: Path, monkeypatch
         .replace("path: tts", "path: tts-moved")
         .replace("path: dialogues/", "path: dialogues-moved/")
     )
-    monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
+    monkeypatch.setattr("pipelines.sources.audio_files.stream_segments", refuse)
     built = rebuild(config)
     assert (built.changes.new, built.changes.mended, built.changes.kept) == (0, 8, 0)
     assert list(verify(Store.open(HOME / "store"), built.version)) == []

@@ -7,16 +7,14 @@ from itertools import chain
 
 from pipelines.engine.rejects import count_reasons
 from pipelines.engine.state import BuildState, EntryChanges
+from pipelines.reading import read_ahead
 from pipelines.records import GoneCounts, Receipts, utterance_files
+from pipelines.sources.holdings import rejected_keys
 from pipelines.steps import table_steps
-from pipelines.steps.holdings import rejected_keys
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
-READERS = 8
-"""Number of files read at a time."""
 Datasets = Mapping[bytes, str]
 """Dataset of each entry, by its key."""
 
@@ -76,7 +74,7 @@ def gone_counts(build: BuildState) -> dict[str, GoneCounts]:
     pairs = zip(utterance_files(build.steps["ingest"]), build.steps["encode"], strict=True)
     jobs = (partial(_gone_speech, store, file.path, words.files[0].path, datasets) for file, words in pairs)
     speech: Counter[tuple[str, str]] = Counter()
-    for counted in run_ahead(jobs, threads=READERS, depth=READERS):
+    for counted in read_ahead(jobs):
         speech.update(counted)
     return {
         name: GoneCounts(

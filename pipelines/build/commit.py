@@ -21,10 +21,10 @@ from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
-from pipelines.steps.digests import put_digests
+from pipelines.sources.digests import put_digests
+from pipelines.sources.roots import roots_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
-from pipelines.steps.roots import roots_of
 from storage.approvals import last_accepted, status
 from storage.artifacts import ArtifactRef
 from storage.collecting.marks import at_work

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pipelines.steps.audio_files import audio_source
+from pipelines.sources.audio_files import audio_source
 from pipelines.steps.fit_quantizer import load_quantizer
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.versions import resolve

@@ -13,23 +13,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.engine.build_step import TableStep
+from pipelines.reading import read_ahead
 from pipelines.records import Receipts, VersionStatistics, statistics_of
+from pipelines.sources.duplicates import shared_audio
 from pipelines.steps import steps as registered
-from pipelines.steps.duplicates import shared_audio
 from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 from unitlang.frames import SAMPLE_RATE, FrameGrid
 from unitlang.language.compression import CompressionStats
 from unitlang.language.unit_language import UnitLanguage
 
 UNKNOWN_LICENCE = "unknown"
 """Stands for the licence of utterances whose source states none."""
-READERS = 8
-"""Number of files read at a time."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +210,7 @@ def _counted(store: Store, receipts: Iterable[Receipt], coding: Coding) -> Itera
     """Yield the counts of each file; few are held at a time, because each has arrays as long as the vocabulary."""
     files = (file for receipt in receipts for file in receipt.files if file.table in COUNTS)
     jobs = (partial(COUNTS[file.table], store, file, coding) for file in files)
-    return run_ahead(jobs, threads=READERS, depth=READERS)
+    return read_ahead(jobs)
 
 
 def _lengths(receipt: Receipt, coding: Coding) -> ByDataset:

@@ -14,14 +14,12 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from pipelines.diff.digests import Digests, combined, digests_of, names_of
+from pipelines.reading import read_ahead
 from storage.receipts import DataFile
 from storage.schemas import OPTIONAL, UTTERANCES
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
-READERS = 8
-"""Files that are read at a time."""
 CONTENT = ("checksum", "offset_samples", "num_samples", "channel")
 """Columns that say which audio an utterance is."""
 NO_FACTS = {"utterance_id", "dataset", "source_key", *CONTENT}
@@ -75,7 +73,7 @@ class Entries:
         """
         parts: list[Rows] = [np.zeros(0, ROW)]
         datasets: dict[int, str] = {}
-        for rows, names in run_ahead((partial(_rows, store, file) for file in files), threads=READERS, depth=READERS):
+        for rows, names in read_ahead(partial(_rows, store, file) for file in files):
             parts.append(rows)
             datasets |= names
         rows = np.concatenate(parts)

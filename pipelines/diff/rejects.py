@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from typing_extensions import TypedDict
 
 from pipelines.diff.digests import NULL, Digests, combined, digest8, digests_of, names_of
-from pipelines.diff.entries import READERS, EntryDiff
+from pipelines.diff.entries import EntryDiff
+from pipelines.reading import read_ahead
 from pipelines.steps.ingest import Ingest
 from storage.receipts import DataFile
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
 COLUMNS = ("dataset", "utterance_id", "source", "step", "reason")
 ROW = np.dtype([("key", "u8"), ("reason", "u8"), ("id", "u8"), ("source", "u8"), ("listed", "?")])
@@ -63,7 +63,7 @@ class Rejects:
         """
         parts: list[Rows] = [np.zeros(0, ROW)]
         reasons: dict[int, str] = {}
-        for rows, names in run_ahead((partial(_rows, store, file) for file in files), threads=READERS, depth=READERS):
+        for rows, names in read_ahead(partial(_rows, store, file) for file in files):
             parts.append(rows)
             reasons |= names
         return cls(np.concatenate(parts), reasons)

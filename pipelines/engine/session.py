@@ -20,14 +20,13 @@ from pipelines.engine.step import Step, WorkUnit
 from pipelines.engine.worker import Worker, pack
 from pipelines.errors import USER_ERRORS
 from pipelines.interruption import interruption
+from pipelines.reading import read_ahead
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt, list_receipts, read_receipt
 from storage.store import Store
-from unitlang.ahead import run_ahead
 
 log = logging.getLogger(__name__)
 
-RECEIPT_READERS = 16
 PATIENCE_SECONDS = 120
 CLUSTER_PATIENCE_SECONDS = 900
 """Longer, because a cluster may have to start machines first."""
@@ -145,7 +144,7 @@ class Session:
         listed = list_receipts(self.store, step.name)
         names = [work_unit.fingerprint for work_unit in work_units if work_unit.fingerprint in listed]
         reads = (partial(read_receipt, self.store, step.name, name) for name in names)
-        found = run_ahead(reads, threads=RECEIPT_READERS, depth=RECEIPT_READERS)
+        found = read_ahead(reads)
         return {receipt.fingerprint: receipt for receipt in found if receipt is not None}
 
     def _attempted(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool) -> Iterator[Receipt]:

@@ -6,18 +6,16 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pipelines.export.names import split_names
+from pipelines.reading import read_ahead
 from pipelines.records import utterance_files
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version
-from unitlang.ahead import run_ahead
 from unitlang.frames import SAMPLE_RATE
 
 MOST_ATTRIBUTIONS = 200
 """Attributions that a card lists; the rows have all."""
-READERS = 8
-"""Number of work units whose ids are read at a time."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _listed(store: Store, version: Version) -> Iterator[_Listed]:
     tables = (
         WorkUnitFiles(file.path, _path(units, "units"), _path(words, "unit_language")) for file, units, words in groups
     )
-    return run_ahead((partial(_list, store, each) for each in tables), threads=READERS, depth=READERS)
+    return read_ahead(partial(_list, store, each) for each in tables)
 
 
 def _path(receipt: Receipt, table: str) -> str:

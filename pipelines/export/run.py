@@ -24,7 +24,7 @@ from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Plan, Shard, plan
 from pipelines.export.utterances import Utterance, utterances
 from pipelines.records import check_made
-from pipelines.steps.roots import recorded_roots
+from pipelines.sources.roots import recorded_roots
 from storage.local import make_folders
 from storage.store import Store
 from storage.versions import Version, version_path

@@ -19,8 +19,8 @@ from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Piece, Shard
 from pipelines.readers.rows.rights import ACCEPTED
 from pipelines.records import SpokenRow
-from pipelines.steps.audio_files import place_of, row_streams
-from pipelines.steps.roots import Roots, located
+from pipelines.sources.audio_files import place_of, row_streams
+from pipelines.sources.roots import Roots, located
 from pipelines.steps.shard import to_pcm
 from storage.store import Store
 from storage.tables import read_table

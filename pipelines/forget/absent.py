@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.forget.traces import Traces
+from pipelines.sources.screen import content_of
 from pipelines.steps.ingest import normalise_text
-from pipelines.steps.screen import content_of
 from storage.s3 import Listed
 from storage.store import Store
 from storage.suppression.lists import FOLDER, digest_of

@@ -7,9 +7,9 @@ from pipelines.build.collect import collect
 from pipelines.errors import UserError
 from pipelines.forget.forget import opened
 from pipelines.forget.survey import COLUMNS, OPTIONAL, Units, entries_of
+from pipelines.reading import read_ahead
 from pipelines.records import suppression_of
-from pipelines.steps.holdings import READERS
-from pipelines.steps.screen import Screen
+from pipelines.sources.screen import Screen
 from storage.collecting.garbage import Garbage
 from storage.collecting.marks import alone
 from storage.errors import StorageError
@@ -18,7 +18,6 @@ from storage.store import Store
 from storage.suppression.lists import digest_of
 from storage.suppression.merged import Suppression
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
 FAILURES = "failures"
 """Folder of records of failed work units, which name utterances; no version needs them."""
@@ -64,7 +63,7 @@ def holding_versions(store: Store, suppression: Suppression) -> list[int]:
     """
     units = Units.of(store)
     jobs = (partial(_holds, store, receipt, suppression) for receipt in units.ingest.values())
-    found = zip(units.ingest, run_ahead(jobs, threads=READERS, depth=2 * READERS), strict=True)
+    found = zip(units.ingest, read_ahead(jobs), strict=True)
     held = {name for name, holds in found if holds}
     return [number for number, names in units.versions.items() if names & held]
 

@@ -9,11 +9,12 @@ from hashlib import sha256
 from typing import Any
 
 from pipelines.forget.wanted import Wanted
+from pipelines.reading import read_ahead
 from pipelines.records import UtteranceRow, statistics_of
-from pipelines.steps.entries import Signature
-from pipelines.steps.holdings import READERS, Line, read_listing
+from pipelines.sources.entries import Signature
+from pipelines.sources.holdings import Line, read_listing
+from pipelines.sources.screen import content_of
 from pipelines.steps.ingest import normalise_text
-from pipelines.steps.screen import content_of
 from storage.errors import NotFound
 from storage.models import ModelCard, find_model, model_names
 from storage.receipts import DataFile, Receipt, entries_path
@@ -23,7 +24,6 @@ from storage.suppression.lists import Suppressed, digest_of
 from storage.tables import read_table
 from storage.uris import split_version
 from storage.versions import load, version_numbers
-from unitlang.ahead import run_ahead
 
 COLUMNS = ["utterance_id", "dataset", "speaker_id", "text", "source_key", "checksum", "offset_samples", "num_samples"]
 OPTIONAL = ["channel", "licence"]
@@ -127,7 +127,7 @@ def survey(store: Store, units: Units, wanted: Wanted) -> Survey:
 
 def _search(store: Store, units: Units, wanted: Wanted, contents: Collection[str | None]) -> dict[str, list[Found]]:
     jobs = (partial(_found, store, receipt, wanted, contents) for receipt in units.ingest.values())
-    found = zip(units.ingest, run_ahead(jobs, threads=READERS, depth=2 * READERS), strict=True)
+    found = zip(units.ingest, read_ahead(jobs), strict=True)
     return {name: of_unit for name, of_unit in found if of_unit}
 
 

@@ -8,11 +8,11 @@ from typing import cast
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Item
 from pipelines.records import IngestPayload, UtteranceRow, dataset_counts
-from pipelines.steps.audio_files import audio_source, measure
+from pipelines.sources.audio_files import audio_source, measure
+from pipelines.sources.planning import GUESSED_SECONDS_PER_ITEM
+from pipelines.sources.roots import Roots, absolute
+from pipelines.sources.taking_over import TakenRows
 from pipelines.steps.ingest import suppressed_channels
-from pipelines.steps.planning import GUESSED_SECONDS_PER_ITEM
-from pipelines.steps.roots import Roots, absolute
-from pipelines.steps.taking_over import TakenRows
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.errors import AudioError

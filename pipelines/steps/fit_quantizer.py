@@ -30,8 +30,8 @@ from pipelines.records import (
     selected,
     statistics_of,
 )
-from pipelines.steps.audio_files import computed, crash_reject
-from pipelines.steps.roots import Roots, located, roots_of
+from pipelines.sources.audio_files import computed, crash_reject
+from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact, read_card
 from storage.receipts import Receipt

@@ -2,7 +2,7 @@
 
 Entries are grouped into chunks in the order of their source. Each chunk gives utterance files of about half an hour,
 which are the work units of all later steps. A dialogue is never split. In a version that follows another one, chunks
-whose entries are the same stay (`pipelines.steps.following`).
+whose entries are the same stay (`pipelines.sources.following`).
 """
 
 import json
@@ -23,13 +23,13 @@ from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
-from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.digests import read_digests
-from pipelines.steps.planning import Planner, clear, follow, left_out
-from pipelines.steps.retries import Retries
-from pipelines.steps.roots import Roots, absolute, roots_of
-from pipelines.steps.screen import Screen
-from pipelines.steps.taking_over import TakenRows
+from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.digests import read_digests
+from pipelines.sources.planning import Planner, clear, follow, left_out
+from pipelines.sources.retries import Retries
+from pipelines.sources.roots import Roots, absolute, roots_of
+from pipelines.sources.screen import Screen
+from pipelines.sources.taking_over import TakenRows
 from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store

@@ -23,11 +23,11 @@ from pipelines.records import (
     selected,
     spoken_rows,
 )
-from pipelines.steps.audio_files import computed, crash_reject
-from pipelines.steps.duplicates import REASON, originals
+from pipelines.sources.audio_files import computed, crash_reject
+from pipelines.sources.duplicates import REASON, originals
+from pipelines.sources.roots import located, roots_of
+from pipelines.sources.taking_over import TakenUnits, sources_of, units_files
 from pipelines.steps.fit_quantizer import load_quantizer
-from pipelines.steps.roots import located, roots_of
-from pipelines.steps.taking_over import TakenUnits, sources_of, units_files
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table

@@ -12,15 +12,13 @@ from hashlib import blake2b
 
 import pyarrow as pa
 
+from pipelines.reading import read_ahead
 from pipelines.records import UtteranceFile
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
-READERS = 16
-"""Threads that read tables; most of their time is spent waiting for a bucket."""
 PIECE_SAMPLES = 600 * SAMPLE_RATE
 """Longer utterances are sampled in pieces of ten minutes, so that one alone cannot fill the sample or a worker."""
 
@@ -132,7 +130,7 @@ def read_tables(store: Store, reads: Iterable[tuple[str, Sequence[str] | None]])
         StorageError: a table cannot be read.
     """
     jobs = (partial(read_table, store, path, columns) for path, columns in reads)
-    return run_ahead(jobs, threads=READERS, depth=READERS)
+    return read_ahead(jobs)
 
 
 def _by_file(strata: Iterable[Stratum]) -> dict[int, list[Piece]]:

@@ -35,12 +35,12 @@ from pipelines.records import (
     statistics_of,
     utterance_files,
 )
-from pipelines.steps.audio_files import place_of, row_streams
+from pipelines.sources.audio_files import place_of, row_streams
+from pipelines.sources.roots import Roots, located, roots_of
+from pipelines.sources.taking_over import sources_of, taken_flacs
 from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
 from pipelines.steps.ingest import dialogues
-from pipelines.steps.roots import Roots, located, roots_of
 from pipelines.steps.sample import priority
-from pipelines.steps.taking_over import sources_of, taken_flacs
 from storage.artifacts import ArtifactRef
 from storage.receipts import DataFile, Receipt
 from storage.schemas import SCHEMAS, TRAINING

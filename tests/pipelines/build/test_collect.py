@@ -135,7 +135,7 @@ def test_a_corpus_grows_after_gc_as_without_it(
     gone, *others = sorted(folder_of(growing).glob("*.wav"))
     gone.unlink()
     others[0].with_suffix(".txt").write_text("mended")
-    monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
+    monkeypatch.setattr("pipelines.sources.audio_files.stream_segments", refuse)
     made = run_build(growing)
     assert (made.changes.mended, made.changes.gone, made.changes.new) == (1, 1, 0)
     assert list(verify(Store.open(growing["store"]), made.version)) == []
@@ -152,7 +152,7 @@ def test_a_copy_grows_as_its_original(
     gone, *others = sorted(folder_of(growing).glob("*.wav"))
     gone.unlink()
     others[0].with_suffix(".txt").write_text("mended")
-    monkeypatch.setattr("pipelines.steps.audio_files.stream_segments", refuse)
+    monkeypatch.setattr("pipelines.sources.audio_files.stream_segments", refuse)
     made = run_build({**growing, "store": copy.uri})
     assert (made.changes.mended, made.changes.gone, made.changes.new) == (1, 1, 0)
     assert made.version.statistics["entries"] == 12

@@ -12,7 +12,7 @@ from pipelines.build.commit import Built
 from pipelines.build.repair import repair
 from pipelines.build.verify import verify
 from pipelines.diff.compare import compare
-from pipelines.steps import audio_files
+from pipelines.sources import audio_files
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version

@@ -14,7 +14,7 @@ import soundfile
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.errors import UserError
-from pipelines.steps import audio_files
+from pipelines.sources import audio_files
 from storage.approvals import approve
 from storage.store import Store
 from storage.tables import read_table

@@ -15,8 +15,8 @@ import s3fs
 from pipelines.build.commit import Built
 from pipelines.readers import READERS, Item
 from pipelines.readers.places import Place
-from pipelines.steps import audio_files
-from pipelines.steps.entries import same_file, signature
+from pipelines.sources import audio_files
+from pipelines.sources.entries import same_file, signature
 from storage.store import Store
 from tests.pipelines.build.test_following import counts
 from tests.speech import write_speech

@@ -14,7 +14,7 @@ from pipelines.build.commit import Built
 from pipelines.build.repair import repair
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config
-from pipelines.steps import audio_files
+from pipelines.sources import audio_files
 from pipelines.steps import shard as shard_step
 from storage.store import Store
 from storage.tables import read_table

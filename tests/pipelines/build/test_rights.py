@@ -14,7 +14,7 @@ from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config
 from pipelines.diff.compare import compare
-from pipelines.steps import audio_files
+from pipelines.sources import audio_files
 from storage.receipts import signatures_path
 from storage.store import Store
 from storage.tables import read_table

@@ -23,7 +23,7 @@ from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Shard, plan
 from pipelines.export.run import Request, export, local_folder
 from pipelines.export.utterances import utterances
-from pipelines.steps.roots import recorded_roots
+from pipelines.sources.roots import recorded_roots
 from storage.records import CHECKSUM
 from storage.versions import resolve
 from tests.pipelines.export.corpora import RATE, SHARD_HOURS, Corpus, exported, files_of

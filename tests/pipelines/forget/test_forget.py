@@ -19,7 +19,8 @@ from pipelines.config.build import check_config
 from pipelines.errors import UserError
 from pipelines.forget import forget as forgetting_module
 from pipelines.forget.forget import Forgotten
-from pipelines.steps import audio_files, steps
+from pipelines.sources import audio_files
+from pipelines.steps import steps
 from storage.copying.copy import copy_versions
 from storage.copying.plan import open_target, plan_copy
 from storage.models import ModelCard, register

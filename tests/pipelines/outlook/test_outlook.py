@@ -21,7 +21,8 @@ from pipelines.forget.forget import forget
 from pipelines.forget.wanted import Wanted
 from pipelines.outlook.outlook import Outlook, outlook
 from pipelines.outlook.prediction import RayRequest
-from pipelines.steps import audio_files, computations, table_steps
+from pipelines.sources import audio_files
+from pipelines.steps import computations, table_steps
 from storage.receipts import list_receipts
 from storage.store import Store
 from tests.speech import RATE, voice

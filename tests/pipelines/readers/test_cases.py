@@ -10,7 +10,7 @@ import pytest
 from pipelines.engine.step import Reject
 from pipelines.readers import READERS
 from pipelines.records import UtteranceRow
-from pipelines.steps.entries import Admission, described, to_line
+from pipelines.sources.entries import Admission, described, to_line
 from pipelines.steps.ingest import ingest_entries
 
 

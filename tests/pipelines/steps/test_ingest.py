@@ -16,8 +16,12 @@ from pipelines.readers import BadItem, Item
 from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from pipelines.records import IngestPayload
-from pipelines.steps.audio_files import FileFacts
-from pipelines.steps.entries import Admission
+from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.entries import Admission
+from pipelines.sources.planning import Planner, follow
+from pipelines.sources.retries import Retries
+from pipelines.sources.roots import roots_of
+from pipelines.sources.screen import Screen
 from pipelines.steps.ingest import (
     Ingest,
     cut,
@@ -27,10 +31,6 @@ from pipelines.steps.ingest import (
     segment_length,
     utterance_row,
 )
-from pipelines.steps.planning import Planner, follow
-from pipelines.steps.retries import Retries
-from pipelines.steps.roots import roots_of
-from pipelines.steps.screen import Screen
 from storage.store import Store
 from storage.suppression.merged import Suppression
 from unitlang.errors import AudioError

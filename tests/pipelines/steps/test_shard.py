@@ -10,7 +10,7 @@ import soundfile
 
 from pipelines.engine.step import Output, WorkUnit
 from pipelines.records import ShardPayload, Spoken, UtteranceFile
-from pipelines.steps.audio_files import checksum
+from pipelines.sources.audio_files import checksum
 from pipelines.steps.examples import Turn
 from pipelines.steps.shard import (
     Draft,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pipelines.readers.base import Item
 from pipelines.readers.parquet_audio import is_parquet_uri
 from pipelines.records import UtteranceRow
-from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import Entry, Group, signature
-from pipelines.steps.holdings import Chunk, Held, Holdings, Line, Lines
+from pipelines.sources.audio_files import contents
+from pipelines.sources.entries import Entry, Group, signature
+from pipelines.sources.holdings import Chunk, Held, Holdings, Line, Lines
 from storage.suppression.lists import digest_of
 from storage.suppression.merged import Suppression
 from storage.tables import read_table

@@ -21,9 +21,9 @@ from pipelines.records import (
     statistics_of,
     utterance_files,
 )
-from pipelines.steps.audio_files import Content, same_audio
-from pipelines.steps.duplicates import REASON
-from pipelines.steps.roots import Roots
+from pipelines.sources.audio_files import Content, same_audio
+from pipelines.sources.duplicates import REASON
+from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store

@@ -19,7 +19,7 @@ from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.records import SpokenRow
-from pipelines.steps.roots import absolute
+from pipelines.sources.roots import absolute
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source

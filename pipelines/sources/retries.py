@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Self
 
 from pipelines.engine.state import BuildState
-from pipelines.steps.entries import to_line
-from pipelines.steps.holdings import rejected_keys
+from pipelines.sources.entries import to_line
+from pipelines.sources.holdings import rejected_keys
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from functools import partial
 from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
 from pipelines.readers.base import Gone, digest16
-from pipelines.steps.audio_files import contents
-from pipelines.steps.entries import (
+from pipelines.reading import read_ahead
+from pipelines.sources.audio_files import contents
+from pipelines.sources.entries import (
     Entry,
     Group,
     Signature,
@@ -25,11 +26,10 @@ from pipelines.steps.entries import (
     to_line,
     without_rights,
 )
-from pipelines.steps.holdings import READERS, Held, Holdings, Line, Lines, name_of
-from pipelines.steps.retries import Retries
-from pipelines.steps.roots import Roots
-from pipelines.steps.screen import Screen
-from unitlang.ahead import run_ahead
+from pipelines.sources.holdings import Held, Holdings, Line, Lines, name_of
+from pipelines.sources.retries import Retries
+from pipelines.sources.roots import Roots
+from pipelines.sources.screen import Screen
 
 SHOWN = 3
 """Examples of gone entries in a message."""
@@ -143,7 +143,7 @@ class Following:
             yield from pairs
             return
         jobs = (partial(self._heard, group, held, rights) for group, held in pairs)
-        yield from run_ahead(jobs, threads=READERS, depth=2 * READERS)
+        yield from read_ahead(jobs)
 
     def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None]:
         same = held is not None and self._says_the_same(held, group, rights)
@@ -247,7 +247,7 @@ class Following:
         """
         known: dict[int, dict[str, str]] = {}
         reads = (partial(contents, look.group.entries) for look in self._looks)
-        for look, found in zip(self._looks, run_ahead(reads, threads=READERS, depth=2 * READERS), strict=True):
+        for look, found in zip(self._looks, read_ahead(reads), strict=True):
             number = look.held.chunk
             if number not in known:
                 known = {number: self._holdings.checksums(self._holdings.chunks[number])}

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines.build.commit import Built
-from pipelines.steps.digests import FORMAT, put_digests, read_digests
-from pipelines.steps.holdings import Holdings
+from pipelines.sources.digests import FORMAT, put_digests, read_digests
+from pipelines.sources.holdings import Holdings
 from storage.lists.files import list_path
 from storage.store import Store
 from storage.versions import Version, load
@@ -141,7 +141,7 @@ def test_digests_of_another_format_are_made_anew(
 ) -> None:
     version = run_build(config).version
     store = Store.open(config["store"])
-    monkeypatch.setattr("pipelines.steps.digests.FORMAT", FORMAT + 1)
+    monkeypatch.setattr("pipelines.sources.digests.FORMAT", FORMAT + 1)
     assert read_digests(store, version) == {}
     layout = put_digests(store, version.steps["ingest"], version, {})
     lines = store.get(list_path(layout.lists[0])).splitlines()

@@ -18,18 +18,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.engine.state import BuildState
+from pipelines.reading import read_ahead
 from pipelines.records import SharedAudio, SpokenRow, utterance_files
-from pipelines.steps.audio_files import Content, same_audio
+from pipelines.sources.audio_files import Content, same_audio
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
 REASON = "duplicate_content"
 """Reason of rejects that have the audio of another utterance."""
-READERS = 16
-"""Files that are read at a time."""
 CONTENT = ("checksum", "offset_samples", "num_samples")
 """Columns that say which audio an utterance is, besides `channel`."""
 DIGITS = 16
@@ -77,7 +75,7 @@ def read_contents(store: Store, paths: Sequence[str]) -> Contents:
     names: dict[str, int] = {}
     parts: list[Rows] = [np.zeros(0, ROW)]
     reads = (partial(_read, store, path, ("dataset",)) for path in paths)
-    for number, table in enumerate(run_ahead(reads, threads=READERS, depth=READERS)):
+    for number, table in enumerate(read_ahead(reads)):
         part = _rows(table, names)
         part["file"] = number
         parts.append(part)
@@ -205,7 +203,7 @@ def _incumbents(build: BuildState, groups: Mapping[Content, Sequence[_Sharer]]) 
     sharers = (one for group in groups.values() for one in group if one.path in before)
     found = {(one.name, one.content) for one in sharers if one.name not in rejected}
     reads = (partial(_spoken_if_there, store, path) for path in sorted(before - now) if groups)
-    for row in chain.from_iterable(run_ahead(reads, threads=READERS, depth=READERS)):
+    for row in chain.from_iterable(read_ahead(reads)):
         if same_audio(row) in groups and row["utterance_id"] not in rejected:
             old = row["dataset"]
             found.add((f"{names.get(old, old)}/{row['utterance_id'].removeprefix(f'{old}/')}", same_audio(row)))

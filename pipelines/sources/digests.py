@@ -18,17 +18,15 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from pipelines.readers.base import Item
-from pipelines.steps.entries import Entry, entry_dialogues, from_line, identity, stated
-from pipelines.steps.roots import Roots
+from pipelines.reading import read_ahead
+from pipelines.sources.entries import Entry, entry_dialogues, from_line, identity, stated
+from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.lists.files import NOWHERE, Kind, Layout, put_rows, read_lists
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.store import Store
 from storage.versions import Version
-from unitlang.ahead import run_ahead
 
-READERS = 16
-"""Threads that read lists of entries."""
 FORMAT = 2
 """Raised when groups are made in another way; digests of other formats are not used."""
 _GROUP = struct.Struct("<16s16sI?")
@@ -118,7 +116,7 @@ def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | Non
     known = {row.fingerprint: row for rows in lists for row in rows if _is_valid(row, etags)}
     names = [receipt.fingerprint for receipt in receipts if receipt.fingerprint in etags]
     jobs = (partial(_made, store, name, etags[name], roots) for name in names if name not in known)
-    known |= {row.fingerprint: row for row in run_ahead(jobs, threads=READERS, depth=2 * READERS) if row}
+    known |= {row.fingerprint: row for row in read_ahead(jobs) if row}
     return put_rows(store, DIGESTS, [known[name] for name in names if name in known], old if lists else NOWHERE, lists)
 
 

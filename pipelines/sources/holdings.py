@@ -7,19 +7,17 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
+from pipelines.reading import read_ahead
 from pipelines.records import Receipts, utterance_files
-from pipelines.steps.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
-from pipelines.steps.entries import Names, Signature, entry_dialogues, from_line
-from pipelines.steps.roots import Roots
+from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
+from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
+from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
 from storage.tables import read_table
-from unitlang.ahead import run_ahead
 
-READERS = 16
-"""Threads that read lists of entries."""
 RECENT = 8
 """Lists of entries that stay in memory."""
 
@@ -123,7 +121,7 @@ class Holdings:
         self._rejected = lru_cache(RECENT)(self._read_rejected)
         names = Names()
         reads = (partial(self._read, receipt, digests.get(receipt.fingerprint)) for receipt in receipts)
-        for number, (chunk, groups) in enumerate(run_ahead(reads, threads=READERS, depth=2 * READERS)):
+        for number, (chunk, groups) in enumerate(read_ahead(reads)):
             self.chunks.append(chunk)
             first = 0
             for group in groups:
@@ -248,7 +246,7 @@ def rejected_keys(store: Store, receipts: Iterable[Receipt]) -> Iterator[bytes]:
         StorageError: the store does not answer.
     """
     files = [file for receipt in receipts for file in receipt.files if file.table == "rejects"]
-    for keys in run_ahead((partial(_keys, store, file.path) for file in files), threads=READERS, depth=2 * READERS):
+    for keys in read_ahead(partial(_keys, store, file.path) for file in files):
         yield from (key for key in keys if key is not None)
 
 

@@ -13,7 +13,7 @@ import soundfile
 
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import parquet_uri
-from pipelines.steps.audio_files import audio_source, checksum, row_streams
+from pipelines.sources.audio_files import audio_source, checksum, row_streams
 from pipelines.steps.quantize import quantize_rows
 from unitlang.audio.reading import load
 from unitlang.errors import AudioError
@@ -67,7 +67,7 @@ def rows(tmp_path: Path) -> list[Row]:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_each_row_comes_with_its_own_samples(rows: list[Row], threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.steps.audio_files.AHEAD_SAMPLES", 60_000)  # the first file streams, others are held
+    monkeypatch.setattr("pipelines.sources.audio_files.AHEAD_SAMPLES", 60_000)  # the first file streams
     for (given, blocks), expected in zip(row_streams(iter(rows), threads), rows, strict=True):
         assert given is expected
         np.testing.assert_array_equal(np.concatenate(list(blocks)), part(expected))

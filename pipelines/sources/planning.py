@@ -11,14 +11,14 @@ from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
 from pipelines.records import IngestPayload, Receipts
-from pipelines.steps.audio_files import contents
-from pipelines.steps.digests import Digest
-from pipelines.steps.entries import Admission, Signature, same_file, to_line
-from pipelines.steps.following import Following
-from pipelines.steps.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
-from pipelines.steps.retries import Retries
-from pipelines.steps.roots import Roots, absolute
-from pipelines.steps.screen import Screen
+from pipelines.sources.audio_files import contents
+from pipelines.sources.digests import Digest
+from pipelines.sources.entries import Admission, Signature, same_file, to_line
+from pipelines.sources.following import Following
+from pipelines.sources.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
+from pipelines.sources.retries import Retries
+from pipelines.sources.roots import Roots, absolute
+from pipelines.sources.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
 from unitlang.grouping import grouped
