@@ -39,8 +39,10 @@ NO_TIME = frozenset(
     | {"date", "created", "updated", "upload", "uploaded", "modified", "year"}
     | {"text", "char", "chars", "word", "words", "token", "tokens"}
 )
-CHANNEL = ("channel", "chan", "ch")
-"""Names of the column of an utterance's channel."""
+CHANNEL = ("channel", "chan")
+"""Names of the column of an utterance's channel. `ch` is none of them: many tables count channels in it."""
+RENAME = "`channel` over it if it chooses one"
+"""The remedy for a column that may choose a channel."""
 CHANNEL_WORDS = frozenset({"channel", "channels", "chan", "ch"})
 NO_CHANNEL = frozenset(["num", "n", "count", "number", "name", "url", "title", "type"])
 SIDES = frozenset({"left", "right", "l", "r", "a", "b"})
@@ -146,7 +148,7 @@ class ColumnCheck:
         if (_time_like(name) or (_length_like(name) and open_end)) and _is_time(value):
             raise self._error(name, "looks like a time, and its meaning or unit is not known", "")
         if _channel_like(name) and is_channel(name, value) and name not in spelled(CHANNEL, record):
-            raise self._error(name, f"looks like a channel, and none is called {', '.join(CHANNEL)}", "")
+            raise self._error(name, f"looks like a channel, and none is called {', '.join(CHANNEL)}", RENAME)
         if _text_like(name) and isinstance(value, str) and value.strip() and not spelled(self.texts, record):
             raise self._error(name, f"looks like the text, and none is called {', '.join(self.texts)}", self.remedies)
 

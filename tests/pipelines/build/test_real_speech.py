@@ -111,12 +111,18 @@ def read_labels(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
+def labelled(labels: Path, audio: Path) -> Config:
+    """The source of a table of labels, whose column `ch` counts channels."""
+    columns = {"ignore_columns": ["ch"], "audio_dir": str(audio)}
+    return {"kind": "manifest", "path": str(labels), "dataset": "labels", **columns}
+
+
 def test_the_whole_library(shared_data: Path, config: Config, run_build: RunBuild) -> None:
     audio, labels = shared_data / "audio", shared_data / "audio_manifest.jsonl"
     config |= {
         "sources": [
             {"kind": "folder", "path": str(audio), "dataset": "files"},
-            {"kind": "manifest", "path": str(labels), "audio_dir": str(audio), "dataset": "labels"},
+            labelled(labels, audio),
         ],
         "quantizer": {"k": 100},
         "unit_language": {"vocab_size": 500},
@@ -161,9 +167,8 @@ def test_hubert_base_on_two_workers(shared_data: Path, config: Config, run_build
     labels = tmp_path / "five-minutes.jsonl"
     labels.write_text("".join(json.dumps(record) + "\n" for record in chosen))
     save_hubert(tmp_path / "hubert")
-    audio = str(shared_data / "audio")
     config |= {
-        "sources": [{"kind": "manifest", "path": str(labels), "audio_dir": audio, "dataset": "labels"}],
+        "sources": [labelled(labels, shared_data / "audio")],
         "features": {"kind": "hubert", "checkpoint": str(tmp_path / "hubert"), "layer": 6},
         "quantizer": {"k": 50, "sample_hours": 0.02},
         "unit_language": {"vocab_size": 200},

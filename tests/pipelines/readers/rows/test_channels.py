@@ -14,7 +14,7 @@ from pipelines.readers.rows.channels import get_channel
     ],
 )
 def test_the_channel_of_a_row(value: Any, channel: int | None) -> None:
-    for name in ("channel", "Channel", "chan", "ch"):
+    for name in ("channel", "Channel", "chan"):
         assert get_channel({"audio": "a.wav", name: value}) == channel
 
 

@@ -68,6 +68,8 @@ def test_num_frames_counts_only_beside_torchaudios_frame_offset() -> None:
         ("from_ms", 100),
         ("channel_id", 0),
         ("channel_no", "1"),
+        ("ch", 1),
+        ("ch", "A"),
         ("audio_channel", "left"),
         ("speaker_ch", "B"),
         ("channels", [0, 1]),
