@@ -64,7 +64,8 @@ def main() -> None:
 
 def planned(place: Range, options: argparse.Namespace) -> Iterator[tuple[str, Blow]]:
     """Name and blow of each round, in a mixed order, so that a storm that is stopped early has tried all kinds."""
-    seconds = {ray: place.seconds(ray=ray) for ray in {KINDS[kind][0] for kind in KINDS if vars(options)[kind]}}
+    kinds = {KINDS[kind][0] for kind in KINDS if vars(options)[kind]}
+    seconds = {ray: place.seconds(ray=ray, at_once=options.at_once) for ray in kinds}
     names = [(number / vars(options)[kind], kind, number) for kind in KINDS for number in range(vars(options)[kind])]
     for _, kind, number in sorted(names):
         ray, sent = KINDS[kind]

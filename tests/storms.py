@@ -200,11 +200,11 @@ class Range:
         self.undisturbed = folder / "undisturbed"
         assert start(self._config(self.undisturbed), ray=False).wait(SECONDS_TO_END) == 0
 
-    def seconds(self, *, ray: bool) -> float:
-        """Seconds that a build takes."""
-        store = self.folder / f"measured-{ray}"
+    def seconds(self, *, ray: bool, at_once: int = 1) -> float:
+        """Seconds that a build takes while as many run side by side."""
         began = time.monotonic()
-        assert start(self._config(store), ray=ray).wait(SECONDS_TO_END) == 0
+        builds = [start(self._config(self.folder / f"measured-{ray}-{one}"), ray=ray) for one in range(at_once)]
+        assert [build.wait(SECONDS_TO_END) for build in builds] == [0] * at_once
         return time.monotonic() - began
 
     def suffer(self, name: str, blow: Blow) -> Outcome:
