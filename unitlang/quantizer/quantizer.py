@@ -36,7 +36,12 @@ CENTROIDS_FILE = "centroids.safetensors"
 CARD_FILE = "card.json"
 
 _SEARCH_FRAMES = 256
-"""Frames per search; the last search is padded, because FAISS rounds differently for other numbers and below 20."""
+"""Frames per search; the last search is padded, because FAISS rounds differently for other numbers of frames.
+
+Below 500 dims FAISS subtracts in searches of this size. Matrix products, which it uses in larger ones, are 3 to 5 times
+as fast there, but give other units to 0.3 % of frames whose mean is large beside their spread, as with MFCC
+(`benchmarks/assignment.py`).
+"""
 
 
 class QuantizerConfig(FrozenConfig):
