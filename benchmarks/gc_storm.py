@@ -59,7 +59,7 @@ SPAWN = multiprocessing.get_context("forkserver")
 
 @dataclass
 class Outcome:
-    """What happened in a round.
+    """Course and result of a round.
 
     Attributes:
         builds: ends of the disturbed builds: done, refused, killed, or an exit code.
@@ -181,7 +181,7 @@ def numbers(store: Path) -> list[int]:
 
 
 def problems(store: Path, number: int) -> Iterator[str]:
-    """What `verify` finds in a version."""
+    """Problems that `verify` finds in a version."""
     opened = Store.open(store)
     return verify(opened, load(opened, number))
 

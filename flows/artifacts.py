@@ -74,7 +74,7 @@ def publish_failure(step: str, error: Exception) -> None:
 
 
 def changes_of(done: Built, config: BuildConfig) -> dict[str, str]:
-    """What a build changed: the version before and after, counts of entries, and sources that have moved.
+    """Changes by a build: the version before and after, counts of entries, and sources that have moved.
 
     Args:
         done: the build.

@@ -1,4 +1,4 @@
-"""What stopped a command: Ctrl-C or SIGTERM, remembered, so that no error that follows hides it.
+"""The signal that stopped a command, Ctrl-C or SIGTERM, remembered, so that no error that follows hides it.
 
 The handler of a signal can only raise an exception. Ray may turn that into an error of its own, and what runs in a
 callback or a finalizer drops it.
@@ -17,7 +17,7 @@ SHELL_CODE = 128
 
 @dataclass
 class Interruption:
-    """What is known of the interruption of a command.
+    """Interruption of a command, as far as it is known.
 
     Attributes:
         signal: number of the last signal that came to stop it; None = none.

@@ -285,7 +285,7 @@ class Lineage(TypedDict):
 
 
 class GoneCounts(TypedDict):
-    """What a version keeps of a dataset although no source lists it any more.
+    """Part of a dataset that a version keeps although no source lists it any more.
 
     Attributes:
         entries: entries.

@@ -38,7 +38,7 @@ class CorruptStore(StorageError):  # noqa: N818
 
 
 RESTORE = "restore it from a copy"
-"""What a person can do about a file that cannot be computed again."""
+"""Remedies for a file that cannot be computed again."""
 
 
 def damaged(url: object, fault: str, store: str) -> CorruptStore:
@@ -53,5 +53,5 @@ def damaged(url: object, fault: str, store: str) -> CorruptStore:
 
 
 def remedy(store: str) -> str:
-    """What a person can do about a file of a version that is missing or damaged."""
+    """Remedies for a file of a version that is missing or damaged."""
     return f"{RESTORE}, or compute it again: echox repair {store}"

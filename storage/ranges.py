@@ -72,7 +72,7 @@ class RangeReader(io.RawIOBase):
 
 
 class BinaryFile(Protocol):
-    """What `Gathered` needs of a file: `RangeReader`, or a local file."""
+    """Methods of a file that `Gathered` needs: `RangeReader`, or a local file."""
 
     def seek(self, offset: int, whence: int = ..., /) -> int:
         """Move to a byte position."""

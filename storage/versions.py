@@ -32,7 +32,7 @@ NAMED_VERSION = re.compile(r"(.+)@[^/@]+", re.DOTALL)
 REMEDY = (
     f"{RESTORE}; if it is that of the last version, removing it and building again also helps: finished work is kept"
 )
-"""What a person can do about a damaged file of a version."""
+"""Remedy for a damaged file of a version."""
 NOTE_PATH = "data/README.txt"
 NOTE = b"""These folders hold the files of all versions of the corpus, and of builds that did not finish. A pattern
 such as data/units/*.parquet or training/s2t/*.parquet mixes them silently. The files of one version are listed by
@@ -42,7 +42,7 @@ such as data/units/*.parquet or training/s2t/*.parquet mixes them silently. The 
 and in manifests/, which has one file for each version, with the lists of files in lists/. Nothing here is ever
 changed in place.
 """
-"""What a store says to a person who looks into its folder of tables."""
+"""Note to a person who looks into the folder of tables of a store."""
 _NAME = re.compile(r"manifests/(\d{8,})\.json")
 
 
@@ -52,7 +52,7 @@ def _now() -> str:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a version, or a build that may yet commit one, refers to. `copy`, `verify` and `gc` go by this alone.
+    """References of a version, or of a build that may yet commit one. `copy`, `verify` and `gc` go by this alone.
 
     Attributes:
         tables: data and training files, in the order of steps and receipts.
@@ -85,7 +85,7 @@ class Contents:
 
 
 def contents_of(steps: Mapping[str, Iterable[Receipt]], artifacts: Iterable[ArtifactRef]) -> Contents:
-    """What these work units and artifacts consist of."""
+    """Files of these work units and artifacts."""
     receipts = [receipt for of_step in steps.values() for receipt in of_step]
     ingested = [receipt.fingerprint for receipt in steps.get("ingest", ())]
     return Contents(

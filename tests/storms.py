@@ -100,7 +100,7 @@ def only_version(store: Path) -> Version:
 
 
 def faults(store: Path, undisturbed: Path) -> list[str]:
-    """What differs between a store and that of an undisturbed build, and what `verify` finds."""
+    """Differences between a store and that of an undisturbed build, and problems that `verify` finds."""
     found: list[str] = []
     files, expected = tables(store), tables(undisturbed)
     for name in sorted(files.keys() | expected.keys()):
@@ -162,7 +162,7 @@ class Blow:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a blow did.
+    """Effect of a blow.
 
     Attributes:
         blow: the blow.

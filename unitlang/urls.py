@@ -4,7 +4,7 @@ import re
 from urllib.parse import unquote_plus
 
 HIDDEN = "***"
-"""What a secret is replaced with."""
+"""Replacement of a secret."""
 _USER = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)"
     r"(?:[^/?#\s@]*(?:@[^/?#\s@]*)*@"  # up to the last @ before the path

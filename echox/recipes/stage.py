@@ -59,7 +59,7 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
     table: ClassVar[str]
     """Training table that it reads."""
     fed_by: ClassVar[str] = "speech"
-    """What the examples of its table are made from, as the remedy where a corpus has none."""
+    """Origin of the examples of its table, as the remedy where a corpus has none."""
     text_columns: ClassVar[tuple[str, ...]] = ()
     """Columns of its table from which a tokenizer is learnt, if no other stage's table has the same texts."""
     config: ClassVar[type[StageConfig]]

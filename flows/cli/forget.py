@@ -47,7 +47,7 @@ def forget(
 
 
 def values(found: "Forgotten") -> dict[str, Any]:
-    """What was forgotten, as JSON values."""
+    """The forgotten speech, as JSON values."""
     names = ("store", "utterances", "rejected", "unknown", "seconds", "versions", "shards", "models", "new_list")
     told = {name: getattr(found, name) for name in names}
     return {**told, "version": found.built.version.number, "new": found.built.new}

@@ -1,4 +1,4 @@
-"""What a build would do, as tables for a terminal."""
+"""The plan of a build, as tables for a terminal."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -62,7 +62,7 @@ def _new(build: BuildState) -> Iterator[Receipt]:
 
 
 def gone_counts(build: BuildState) -> dict[str, GoneCounts]:
-    """What the build keeps although no source lists it any more, by dataset.
+    """Utterances that the build keeps although no source lists them any more, by dataset.
 
     Raises:
         StorageError: a table cannot be read.

@@ -16,7 +16,7 @@ from unitlang.frames import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Listed:
-    """What the sources of a version list.
+    """Entries that the sources of a version list.
 
     Attributes:
         reject_ratio: share of the entries that are rejected.

@@ -27,7 +27,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {"quantizer": ("features", "quantizer"
 
 @dataclass
 class Given:
-    """What a build begins with, besides its parent version.
+    """Artifacts that a build begins with, besides its parent version.
 
     Attributes:
         config: the config, with the settings of the artifacts that are taken.

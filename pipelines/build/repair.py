@@ -42,7 +42,7 @@ FOLDERS = ("data", "training")
 
 @dataclass(frozen=True)
 class Repair:
-    """What became of a missing or damaged file.
+    """Fate of a missing or damaged file.
 
     Attributes:
         path: its path in the store.

@@ -29,7 +29,7 @@ FACTS = tuple(name for name in (*UTTERANCES.names, *ADDED_COLUMNS) if name not i
 """Columns that say something about an utterance; of `audio` only the place counts."""
 COLUMNS = ["audio.uri" if name == "audio" else name for name in UTTERANCES.names if name != "source_key"]
 ROW = np.dtype([("id", "u8"), ("dataset", "u8"), ("content", "u8"), ("source", "u8"), ("facts", "u4", (len(FACTS),))])
-"""What is kept of an utterance: digests."""
+"""Columns that are kept of an utterance: digests."""
 Rows = NDArray[Any]
 """An array of `ROW`, of shape (N,)."""
 

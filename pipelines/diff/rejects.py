@@ -22,7 +22,7 @@ from storage.tables import read_table
 
 COLUMNS = ("dataset", "utterance_id", "source", "step", "reason")
 ROW = np.dtype([("key", "u8"), ("reason", "u8"), ("id", "u8"), ("source", "u8"), ("listed", "?")])
-"""What is kept of a reject: digests, and whether `ingest` rejected it, so that it never became an utterance."""
+"""Columns kept of a reject: digests; whether `ingest` rejected it, so that it never became an utterance."""
 Rows = NDArray[Any]
 """An array of `ROW`, of shape (N,)."""
 

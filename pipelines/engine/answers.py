@@ -36,7 +36,7 @@ def unpack(row: Mapping[str, str]) -> Receipt | Crash:
 
 
 def answer(compute: Callable[[], Receipt | Crash]) -> dict[str, str]:
-    """What a worker answers: receipt or crash as JSON, or kind and message of the error."""
+    """Answer of a worker: receipt or crash as JSON, or kind and message of the error."""
     try:
         made = compute()
     except USER_ERRORS as error:

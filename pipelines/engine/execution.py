@@ -29,7 +29,7 @@ class ExecutionConfig(FrozenConfig):
     """GiB of memory that Ray reserves for a worker, so that no more workers share a machine than fit into its memory.
     Default: only cores and GPUs limit them."""
     on_crash: OnCrash = "stop"
-    """What to do with an utterance that kills the process that computes it: `stop` without a commit after all other
+    """Treatment of an utterance that kills the process that computes it: `stop` without a commit after all other
     work units of the step, or `reject` it. Too little memory kills too, and is no fault of an utterance."""
     rehash: bool = False
     """Read the audio of all known entries again, to find files that were replaced without a change of size or time."""

@@ -43,7 +43,7 @@ class Progress:
 
     @property
     def amounts(self) -> str:
-        """What is done, of how much, and how fast."""
+        """Done work, all work, and the rate."""
         return describe(self.done, self.total, self.elapsed)
 
     def __str__(self) -> str:

@@ -92,7 +92,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Listed:
-    """What the plan needs of one work unit: split and samples of its exported utterances, in order."""
+    """Facts of one work unit for the plan: split and samples of its exported utterances, in order."""
 
     tables: WorkUnitFiles
     rows: list[tuple[str | None, int]]

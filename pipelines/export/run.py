@@ -35,12 +35,12 @@ from unitlang.registry import nearest
 SUMMARY = "export.json"
 """Written last: the facts of a finished export, and the checksums of its files."""
 IDENTITY = f"{STATE}/identity.json"
-"""What an unfinished export is of."""
+"""File that says of which version an unfinished export is."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to export.
+    """Choices of an export.
 
     Attributes:
         store: the corpus.

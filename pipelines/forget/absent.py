@@ -31,7 +31,7 @@ BATCH_ROWS = 256
 
 @dataclass(frozen=True)
 class Searched:
-    """What was found in a file.
+    """Traces that were found in a file.
 
     Attributes:
         path: path of the file in the store.

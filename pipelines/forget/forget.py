@@ -32,7 +32,7 @@ from unitlang.frames import SAMPLE_RATE
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was forgotten.
+    """Speech that was forgotten.
 
     Attributes:
         store: URI of the store.

@@ -80,7 +80,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Survey:
-    """What a store holds of the speech to forget.
+    """Utterances and files of a store that hold the speech to forget.
 
     Attributes:
         by_unit: by fingerprint of the work unit of `ingest`; only those that hold some.
@@ -132,7 +132,7 @@ def _search(store: Store, units: Units, wanted: Wanted, contents: Collection[str
 
 
 def _found(store: Store, receipt: Receipt, wanted: Wanted, contents: Collection[str | None]) -> list[Found]:
-    """What a work unit holds."""
+    """Speech to forget that a work unit holds."""
     lines, sizes = entries_of(store, receipt)
     meant = {line["key"] for line in lines if wanted.meets(line["item"])}
     rows: dict[str, list[Any]] = {}

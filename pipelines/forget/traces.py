@@ -20,7 +20,7 @@ ROLE = re.compile(r"^\w+: ", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Traces:
-    """What forgotten speech may have left.
+    """Traces that forgotten speech may have left.
 
     Attributes:
         digests: what the suppression lists say of it.

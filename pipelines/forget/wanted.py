@@ -10,7 +10,7 @@ from pipelines.errors import UserError
 
 @dataclass(frozen=True)
 class Wanted:
-    """What an utterance must be like to be forgotten; it must meet all that is given.
+    """Conditions on an utterance to be forgotten; it must meet all that are given.
 
     Attributes:
         speaker: id of its speaker.
@@ -40,7 +40,7 @@ class Wanted:
 def read_wanted(
     *, speaker: str | None = None, dataset: str | None = None, ids: Path | None = None, licence: str | None = None
 ) -> Wanted:
-    """What is wanted, with the ids of a file, one a line.
+    """Conditions with the ids of a file, one a line.
 
     Raises:
         UserError: nothing is given, or the file cannot be read or holds no id.

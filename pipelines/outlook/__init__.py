@@ -1,1 +1,1 @@
-"""What a build would do, before it is done."""
+"""The work of a build, before it is done."""

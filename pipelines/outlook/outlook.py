@@ -22,7 +22,7 @@ from storage.uris import parse_uri
 
 @dataclass(frozen=True)
 class Outlook:
-    """What a build would do.
+    """Plan of a build.
 
     Attributes:
         store: the corpus, as the config names it.
@@ -50,7 +50,7 @@ class Outlook:
 
 
 def outlook(config: BuildConfig, ray_address: str | None = None) -> Outlook:
-    """What `pipelines.build.build.build` would do; nothing is written.
+    """Plan of `pipelines.build.build.build`; nothing is written.
 
     Sources are listed; files are read only where a build reads them to see whether they were replaced.
 

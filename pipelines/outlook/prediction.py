@@ -33,7 +33,7 @@ BYTES_PER_SECOND: Mapping[str, float] = {"ingest": 120.0, "quantize": 77.0, "enc
 
 @dataclass(frozen=True)
 class RayRequest:
-    """What a step asks Ray for.
+    """Resources that a step asks Ray for.
 
     Attributes:
         workers: number of workers; None = as many as the cluster has room for.

@@ -28,7 +28,7 @@ from unitlang.urls import redacted
 Task = Literal["asr", "tts", "sqa"]
 """Task of an utterance: asr = speech and its transcript, tts = text and its reading, sqa = a spoken dialogue."""
 Gone = Literal["keep", "remove", "fail"]
-"""What a build does with entries that are not listed any more."""
+"""Treatment of entries that are not listed any more."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
 """Kinds of paths that a source may have."""
 R = TypeVar("R")
@@ -167,7 +167,7 @@ class Reader(FrozenConfig, ABC):
     attribution: Annotated[str, Field(min_length=1)] | None = None
     """Whom the licence of every utterance wants named, unless the source states it."""
     consent: Annotated[str, Field(min_length=1)] | None = None
-    """What is known of the consent of every speaker, unless the source states it."""
+    """Statement about the consent of every speaker, unless the source states it."""
     source_url: Annotated[str, Field(min_length=1)] | None = None
     """Where every utterance was published, unless the source states it."""
     confine: bool = False

@@ -211,7 +211,7 @@ class ConversationReader(Reader):
 
 @dataclass(frozen=True)
 class _Setting:
-    """What the turns of a dialogue have in common.
+    """Facts that the turns of a dialogue have in common.
 
     Attributes:
         base: folder of relative audio paths.

@@ -235,7 +235,7 @@ class Place:
 
 
 def stamp_of(info: dict[str, Any]) -> str | None:
-    """What a server says of the contents of a file, besides their size: the ETag, or the time of writing."""
+    """A server's mark of the contents of a file, besides their size: the ETag, or the time of writing."""
     found = next((info[name] for name in STAMPS if info.get(name)), None)
     return None if found is None else str(found).strip('"')
 

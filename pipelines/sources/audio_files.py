@@ -174,7 +174,7 @@ def place_of(row: SpokenRow) -> str:
 
 
 def same_audio(row: SpokenRow) -> Content:
-    """What the units of an utterance depend on, besides the quantizer."""
+    """Everything that the units of an utterance depend on, besides the quantizer."""
     return row["checksum"], row["offset_samples"], row["num_samples"], row.get("channel")
 
 

@@ -37,7 +37,7 @@ Line = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class GroupDigest:
-    """What a comparison needs of a group of entries.
+    """Digests of a group of entries, for comparison.
 
     Attributes:
         identity: digest of what names it.
@@ -54,7 +54,7 @@ class GroupDigest:
 
 @dataclass(frozen=True)
 class Digest:
-    """What a comparison needs of a work unit of `ingest`.
+    """Digests of a work unit of `ingest`, for comparison.
 
     Attributes:
         fingerprint: of the work unit.

@@ -35,7 +35,7 @@ DIGITS = 16
 FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd factor that makes the digest of a content depend on the order of its parts."""
 ROW = np.dtype([("content", "u8"), ("samples", "u4"), ("dataset", "u4"), ("file", "u4"), ("row", "u4")])
-"""What is kept of an utterance: a digest of its content, its length, its dataset, and where it is."""
+"""Columns that are kept of an utterance: a digest of its content, its length, its dataset, and where it is."""
 Rows = NDArray[Any]
 """An array of `ROW`, of shape (N,)."""
 

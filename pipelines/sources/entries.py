@@ -119,7 +119,7 @@ def _duplicate(item: Item) -> BadItem:
 
 
 def described(entry: Entry, root: str | None) -> dict[str, Any]:
-    """What a source says about an entry: its values, with paths from the root on, and without the size of the file."""
+    """A source's statements about an entry, with paths from the root on and without the size of the file."""
     values = entry.stated()
     if isinstance(entry, Item):
         del values["size"]
@@ -170,7 +170,7 @@ def stated(values: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def signature(entry: Entry) -> Signature | None:
-    """What tells without reading whether the audio file of an entry was replaced; None without audio."""
+    """Signature that tells without reading whether the audio file of an entry was replaced; None without audio."""
     if not isinstance(entry, Item) or entry.uri is None:
         return None
     file = entry.uri.partition("#row=")[0]

@@ -36,7 +36,7 @@ SHOWN = 3
 
 
 CONTENT = ("offset_samples", "num_samples", "native", "channel")
-"""What is said about an entry that decides, with the bytes of its file, what its audio is."""
+"""Statements about an entry that decide, with the bytes of its file, what its audio is."""
 UNKNOWN = (None, (None, None))
 """Signatures of files that cannot be looked at."""
 

@@ -1,4 +1,4 @@
-"""What a build takes over from its parent version where the audio is the same, so that none is decoded again.
+"""Rows and audio that a build takes over from its parent version where the audio is the same: none is decoded again.
 
 Missing and damaged files of the parent version are passed over: what they held is computed again.
 """

@@ -1,4 +1,4 @@
-"""What no version of a store refers to."""
+"""Files to which no version of a store refers."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -37,7 +37,7 @@ TEMPORARY = "unfinished files"
 
 @dataclass(frozen=True)
 class Garbage:
-    """What is to be removed from a store.
+    """Files to remove from a store.
 
     Attributes:
         store: the store.
@@ -61,7 +61,7 @@ class Garbage:
 
 
 class References:
-    """What must stay in a store."""
+    """Files that must stay in a store."""
 
     def __init__(self) -> None:
         self._paths: set[str] = set()

@@ -37,7 +37,7 @@ from storage.s3 import Listed
 from storage.store import Store
 
 Kind = Literal["work", "gc"]
-"""What a program does: it adds to the store, or removes from it."""
+"""Activity of a program: it adds to the store, or removes from it."""
 Unfinished = Literal["never", "after an error", "always"]
 """When a program leaves work that a later one goes on with."""
 FOLDER = "running"
@@ -53,7 +53,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Mark:
-    """What a program says about itself.
+    """A program's statement about itself.
 
     Attributes:
         by: user, machine and number of the process, for people.
@@ -271,7 +271,7 @@ def unfinished_since(store: Store, since: datetime) -> datetime | None:
 
 
 def this_program() -> Mark:
-    """What this program says about itself."""
+    """This program's statement about itself."""
     number = os.getpid()
     by = f"{getpass.getuser()} on {socket.gethostname()}, process {number}"
     began = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""What a copy of corpus versions has to bring to its target."""
+"""Files that a copy of corpus versions has to bring to its target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from storage.versions import described, parsed, version_file, version_numbers
 
 @dataclass(frozen=True)
 class VersionPlan:
-    """What a target lacks of one version, apart from what it gets with those before.
+    """Files of one version that a target lacks, apart from those that it gets with earlier ones.
 
     Attributes:
         number: number of the version.
@@ -35,7 +35,7 @@ class VersionPlan:
 
 @dataclass(frozen=True)
 class CopyPlan:
-    """What a copy has to do.
+    """Work of a copy.
 
     Attributes:
         source: the store of the versions.
@@ -61,7 +61,7 @@ class CopyPlan:
 
 
 class _There:
-    """What a store has, listed folder by folder when it is asked for, and what the copy will bring.
+    """Files of a store, listed folder by folder when they are asked for, and those that the copy will bring.
 
     Attributes:
         kept: number of tables asked for that the store has already.

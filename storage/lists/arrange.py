@@ -15,7 +15,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Row(Protocol):
-    """What a version has of a work unit."""
+    """A row of a list: the receipts of a work unit."""
 
     @property
     def fingerprint(self) -> str:

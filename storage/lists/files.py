@@ -37,7 +37,7 @@ NOWHERE = Layout((), ())
 
 @dataclass(frozen=True)
 class Kind(Generic[RowT]):
-    """What the rows of a list are.
+    """Type of the rows of a list.
 
     Attributes:
         longest: rows of one list, at most.

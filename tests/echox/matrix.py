@@ -96,7 +96,7 @@ def _pairs(cell: Cell) -> set[tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class Found:
-    """What a cell's training showed.
+    """Result of a cell's training.
 
     Attributes:
         losses: training's loss by step.

@@ -94,7 +94,7 @@ def state(found: FlowRun) -> tuple[str | None, StateType, str]:
 
 
 def told(client: SyncPrefectClient, found: FlowRun) -> dict[str, str]:
-    """What a run says that it changed."""
+    """Changes that a run reports."""
     data = {artifact.key: artifact.data for artifact in client.read_artifacts() if artifact.flow_run_id == found.id}
     assert {"changes", "compression", "corpus", "report"} <= data.keys()
     assert str(data["report"]).startswith("[report of version") or "file://" in str(data["report"])

@@ -1,4 +1,4 @@
-"""What a text may do to a terminal or a reader, and what must stay readable."""
+"""Texts must not change a terminal or mislead a reader, and must stay readable."""
 
 import json
 

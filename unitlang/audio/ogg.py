@@ -29,7 +29,7 @@ class Link:
 
 @dataclass
 class _Stream:
-    """What has been read of one logical stream.
+    """State of one logical stream, as far as it has been read.
 
     Attributes:
         number: sequence number of its latest page.

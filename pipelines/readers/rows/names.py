@@ -58,7 +58,7 @@ NO_TEXT = frozenset(
 
 @dataclass(frozen=True)
 class Time:
-    """What a column says of a segment, and in which unit."""
+    """Meaning of a column for a segment, and its unit."""
 
     part: Part
     unit: Unit

@@ -1,4 +1,4 @@
-"""What rows say about the licence, attribution, consent and origin of a recording.
+"""Statements of rows about the licence, attribution, consent and origin of a recording.
 
 These facts never make a reject: a value that is no plain text is kept as JSON.
 """

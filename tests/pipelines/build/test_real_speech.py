@@ -59,7 +59,7 @@ OUTCOMES: dict[str, set[str]] = {
     "too short": {"too_short"},
     "partial/reject": DAMAGED,
 }
-"""What may become of a file, by the manifest's expectation: a row, or a reject of one of these reasons."""
+"""Allowed outcomes of a file, by the manifest's expectation: a row, or a reject of one of these reasons."""
 
 OUTCOMES_OF: dict[str, set[str]] = {
     "zero_bytes.wav": {"empty_file"},

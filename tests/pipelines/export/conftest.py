@@ -19,5 +19,5 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Corpu
 
 @pytest.fixture(scope="session")
 def truth(corpus: Corpus) -> dict[str, dict[str, Any]]:
-    """What the corpus holds of each utterance."""
+    """Contents of the corpus for each utterance."""
     return held(corpus)

@@ -1,4 +1,4 @@
-"""What the page on exports shows runs as it stands."""
+"""The commands of the page on exports run as they stand."""
 
 import re
 import subprocess

@@ -64,7 +64,7 @@ def holding(store: str, needles: set[bytes]) -> set[str]:
 
 
 def needles_of(store: str, names: set[str], audio: list[Path]) -> set[bytes]:
-    """What must be gone: ids, texts, units, FLAC, the files and their samples."""
+    """Contents that must be gone: ids, texts, units, FLAC, the files and their samples."""
     found = {name.encode() for name in names}
     for path in Path(store).rglob("*.parquet"):
         for row in pq.read_table(path).to_pylist():

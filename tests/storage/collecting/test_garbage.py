@@ -1,4 +1,4 @@
-"""What is removed from a store, in which order, and what an interruption leaves."""
+"""Files that `gc` removes from a store, their order, and the state after an interruption."""
 
 from collections.abc import Callable
 from contextlib import suppress

@@ -134,7 +134,7 @@ def test_a_program_waits_for_gc(
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the marks told a person; moto logs too."""
+    """Messages of the marks to a person; moto logs too."""
     return [record.getMessage() for record in caplog.records if record.name.startswith("storage")]
 
 

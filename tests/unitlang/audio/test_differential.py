@@ -196,7 +196,7 @@ def likeness(found: Samples, expected: Samples, *, most_lag: int = 2_400) -> flo
 
 
 def by_sndfile(case: Case) -> Samples | None:
-    """What libsndfile reads of the file, mixed, at 16 kHz; None if it refuses."""
+    """Samples that libsndfile reads from the file, mixed, at 16 kHz; None if it refuses."""
     try:
         samples, rate = soundfile.read(BytesIO(case.data), dtype="float64", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, MemoryError):

@@ -31,7 +31,7 @@ def prepared(waveform_N: np.ndarray) -> Any:
 
 
 def reference(model: "Wav2Vec2BertModel", waveform_N: np.ndarray, layer: int) -> np.ndarray:
-    """What transformers gives; where the number of log-mel frames is odd its last frame is half padding, masked."""
+    """Result of transformers; where the number of log-mel frames is odd its last frame is half padding, masked."""
     given = prepared(waveform_N)
     with torch.inference_mode():
         states = model(**given, output_hidden_states=True).hidden_states

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def reference(model: "WhisperModel", waveform_N: np.ndarray, layer: int) -> np.ndarray:
-    """What transformers gives for a full window: output of a layer before the final norm, caught by a hook."""
+    """Result of transformers for a full window: output of a layer before the final norm, caught by a hook."""
     from transformers import WhisperFeatureExtractor
 
     settings = model.config
@@ -129,7 +129,7 @@ def test_no_padding_is_seen(model: "WhisperModel", extractor: WhisperExtractor) 
 
 
 def test_each_window_has_its_own_floor(extractor: WhisperExtractor) -> None:
-    """What is loud lifts the floor of the windows that see it, and of no other: frames from 140 on see none of it."""
+    """A loud part lifts the floor of the windows that see it, and of no other: frames from 140 on see none of it."""
     quiet_N = 1e-5 * voice(8.0, seed=2)
     loud_N = quiet_N.copy()
     loud_N[:32_000] = voice(2.0, seed=1)
