@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 8 << 20
 """Bytes of one request of a file that is read from its begin to its end."""
 TAIL_BYTES = 65_536
-"""Bytes at the end of a file that are fetched first, because a Parquet file has its footer there; pyarrow's default too."""
+"""Bytes at the end of a file that are fetched first: a Parquet file has its footer there. Pyarrow's default too."""
 HOLE_BYTES = 8192
 """Largest gap in bytes between two ranges of one request: a second request costs more. Arrow's default too."""
 

@@ -22,6 +22,7 @@ from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
 from pipelines.sources.digests import put_digests
+from pipelines.sources.duplicates import shared_audio
 from pipelines.sources.roots import roots_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
@@ -126,7 +127,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(build.session.store, steps, datasets)
+    statistics = version_statistics(steps, datasets, shared_audio(build.session.store, steps))
     if gone := gone_counts(build):
         statistics["gone"] = gone
     lineage = Lineage(
