@@ -69,6 +69,35 @@ class DatasetStatistics:
             self.licences + other.licences,
         )
 
+    def __sub__(self, other: Self) -> "DatasetStatistics":
+        """The counts without those of a part of the speech.
+
+        Raises:
+            ValueError: they do not hold that part, because another program counted in another way.
+        """
+        left = DatasetStatistics(
+            self.compression - other.compression,
+            self.utterances - other.utterances,
+            self.samples - other.samples,
+            self.rejects - other.rejects,
+            self.licences - other.licences,
+        )
+        counters = ((self.rejects, other.rejects), (self.licences, other.licences))
+        if left.smallest < 0 or not all(other <= whole for whole, other in counters):
+            raise ValueError("these statistics do not hold those that are taken away")
+        return left
+
+    @property
+    def smallest(self) -> int:
+        """The smallest count of speech."""
+        words = int(self.compression.word_counts_V.min(initial=0))
+        return min(self.utterances, self.samples, self.compression.num_frames, self.compression.num_runs, words)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not (self.utterances or self.rejects or self.compression.num_frames)
+
     def to_dict(self) -> dict[str, Any]:
         """The counts as JSON values; without licences, where an older program wrote none, if none is known."""
         return {
@@ -156,6 +185,18 @@ def lengths(receipts: Receipts, coding: Coding) -> Iterator[ByDataset]:
     """Yield the lengths and licences of the speech with units, which stand in the receipts."""
     quantized = (receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step)
     return (_lengths(receipt, coding) for receipt in quantized)
+
+
+def without(whole: ByDataset, part: ByDataset) -> ByDataset:
+    """The statistics of what is left of some speech.
+
+    Raises:
+        ValueError: the whole does not hold the part.
+    """
+    if strange := part.keys() - whole.keys():
+        raise ValueError(f"these statistics do not hold {', '.join(sorted(strange))}")
+    left = {name: counts - part[name] if name in part else counts for name, counts in whole.items()}
+    return {name: counts for name, counts in left.items() if not counts.empty}
 
 
 def version_statistics(steps: Receipts, datasets: ByDataset, shared: list[SharedAudio]) -> VersionStatistics:
