@@ -188,6 +188,16 @@ class Place:
         with file, BufferedReader(file, buffer_size=1 << 20) as buffered, remote(self.uri):
             yield buffered
 
+    def whole(self) -> bytes:
+        """The file's bytes, by one request.
+
+        Raises:
+            AbsentFileError: there is no such file.
+            UserError: it cannot be read.
+        """
+        with reading(self.uri):
+            return cast(bytes, self.fs.cat_file(self.path))
+
     def raw(self) -> BinaryIO:
         """Open the file's bytes, as its file system does.
 
