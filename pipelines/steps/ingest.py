@@ -32,6 +32,7 @@ from pipelines.sources.roots import Roots, absolute, roots_of
 from pipelines.sources.screen import Screen
 from pipelines.sources.taking_over import TakenRows
 from pipelines.sources.texts import read_texts
+from pipelines.steps.sample import first_candidates
 from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store
@@ -89,7 +90,8 @@ class Ingest(TableStep[IngestPayload]):
         """
         step, config = cls.configured(build), build.config
         roots, store = roots_of(config.sources), build.session.store
-        planner = Planner(store, step.identity(), config.work_units.items, roots)
+        seeds = (config.quantizer.seed, config.unit_language.seed)
+        planner = Planner(store, step.identity(), config.work_units.items, roots, seeds)
         screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
         build.suppression = list(screen.suppression.lists)
         _check_lists(build)
@@ -143,7 +145,7 @@ class Ingest(TableStep[IngestPayload]):
         def process(payload: IngestPayload) -> Output:
             lines = selected(_entries(store, payload), payload)
             taken = TakenRows.of(store, self.name, payload.get("taken", ()), payload.get("roots", {}))
-            return ingest_entries(lines, self.minutes, self.min_samples, taken)
+            return ingest_entries(lines, self.minutes, self.min_samples, taken, payload.get("seeds", ()))
 
         return process
 
@@ -172,7 +174,11 @@ def _crash_reject(entry: dict[str, Any]) -> Reject:
 
 
 def ingest_entries(
-    entries: Sequence[dict[str, Any]], minutes: float, min_samples: int, taken: TakenRows | None = None
+    entries: Sequence[dict[str, Any]],
+    minutes: float,
+    min_samples: int,
+    taken: TakenRows | None = None,
+    seeds: Sequence[int] = (),
 ) -> Output:
     """Ingest one chunk of planned entries.
 
@@ -181,6 +187,7 @@ def ingest_entries(
         minutes: as in `Ingest`.
         min_samples: as in `Ingest`.
         taken: rows of entries that were ingested before.
+        seeds: seeds of samples, for which the receipt names the speech that comes first.
     """
     taken = taken or TakenRows()
     rows: list[UtteranceRow] = []
@@ -206,6 +213,8 @@ def ingest_entries(
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
+    if seeds:
+        stats["candidates"] = first_candidates(groups, seeds)
     if taken.work_units:
         stats["taken"] = taken.work_units
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
