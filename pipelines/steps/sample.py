@@ -2,7 +2,7 @@
 
 The priority of an utterance depends only on the seed and its id. Each dataset contributes its utterances of highest
 priority until its share of the hours is full, so the sample depends neither on the order nor on the number of work
-units. Receipts of `ingest` name the speech that comes first, a sixteenth of all: a smaller sample is chosen without
+units. Receipts of `ingest` name the speech that comes first, an eighth of all: a smaller sample is chosen without
 reading a table.
 """
 
@@ -22,7 +22,7 @@ from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
-FIRST = 16
+FIRST = 32
 """Priorities whose first byte is below this are named in receipts."""
 PIECE_SAMPLES = 600 * SAMPLE_RATE
 """Longer utterances are sampled in pieces of ten minutes, so that one alone cannot fill the sample or a worker."""
@@ -98,7 +98,7 @@ def pieces(row: int, samples: int) -> Iterator[Piece]:
 
 
 def is_first(key: bytes) -> bool:
-    """Whether a priority is one of the first sixteenth, which receipts name."""
+    """Whether a priority is one of the first eighth, which receipts name."""
     return key[0] < FIRST
 
 
