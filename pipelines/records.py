@@ -116,9 +116,11 @@ class IngestPayload(FilePayload):
 
     Attributes:
         taken: fingerprints of earlier work units whose rows and rejects of unchanged entries are taken over.
+        seeds: of the samples of the fits, for which the receipt names the speech that comes first in them.
     """
 
     taken: NotRequired[Sequence[str]]
+    seeds: NotRequired[Sequence[int]]
 
 
 class UnitsFiles(TypedDict):
@@ -193,6 +195,11 @@ class DatasetCounts(TypedDict):
     samples: int
 
 
+CandidateRow = tuple[str, int, int, int, int]
+"""Speech that a sample may choose: priority as hexadecimal digits, position of the file in the receipt, row in the
+file, and offset and length in samples."""
+
+
 class StepStatistics(TypedDict):
     """Statistics in a receipt; each step writes its own subset.
 
@@ -205,6 +212,7 @@ class StepStatistics(TypedDict):
         skipped: sampled utterances that could not be decoded (sample_features).
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
+        candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
         revision: revision of the step; missing in receipts of before 0.1.
     """
 
@@ -216,6 +224,7 @@ class StepStatistics(TypedDict):
     skipped: NotRequired[int]
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
+    candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
     revision: NotRequired[int]
 
 

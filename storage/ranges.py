@@ -8,6 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 import obstore
+from obstore.exceptions import BaseError
 
 from storage.errors import Unavailable
 from storage.s3 import answered
@@ -18,12 +19,16 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 8 << 20
 """Bytes of one request of a file that is read from its begin to its end."""
+TAIL_BYTES = 65_536
+"""Bytes at the end of a file that are fetched first: a Parquet file has its footer there. Pyarrow's default too."""
 HOLE_BYTES = 8192
 """Largest gap in bytes between two ranges of one request: a second request costs more. Arrow's default too."""
 
 
 class RangeReader(io.RawIOBase):
-    """Unbuffered random access; each read is one range request.
+    """Unbuffered random access; each read is one range request, except within the end of the file.
+
+    One request fetches the end of the file and tells its size: a small file costs no other.
 
     Args:
         objects: client of the store.
@@ -38,7 +43,7 @@ class RangeReader(io.RawIOBase):
         self._objects = objects
         self._path = path
         self._url = url
-        self._size = answered(url, lambda: obstore.head(objects, path)["size"])
+        self._size, self._tail = answered(url, lambda: _end_of(objects, path))
         self._position = 0
 
     def readable(self) -> bool:
@@ -60,7 +65,9 @@ class RangeReader(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         length = min(len(view), max(0, self._size - self._position))
         if length:
-            view[:length] = answered(self._url, lambda: self._fetch(length))
+            held = self._position - self._size + len(self._tail)
+            part = self._tail[held : held + length] if held >= 0 else answered(self._url, lambda: self._fetch(length))
+            view[:length] = part
             self._position += length
         return length
 
@@ -69,6 +76,19 @@ class RangeReader(io.RawIOBase):
         if len(data) != length:
             raise Unavailable(f"{self._url}: {len(data)} bytes came, {length} were asked for")
         return data
+
+
+def _end_of(objects: "LocalStore | S3Store", path: str) -> tuple[int, memoryview]:
+    """Size of a file in bytes, and its last `TAIL_BYTES`."""
+    try:
+        found = obstore.get(objects, path, options={"range": {"suffix": TAIL_BYTES}})
+        return found.meta["size"], memoryview(found.bytes())
+    except FileNotFoundError:
+        raise
+    except BaseError:  # servers refuse a range of an empty file
+        if size := obstore.head(objects, path)["size"]:
+            raise
+        return size, memoryview(b"")
 
 
 class BinaryFile(Protocol):

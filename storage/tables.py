@@ -15,15 +15,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.errors import CorruptStore, NotFound, damaged, remedy
-from storage.ranges import BLOCK_BYTES, Gathered
+from storage.ranges import BLOCK_BYTES, TAIL_BYTES, Gathered
 from storage.schemas import ROW_GROUP_ROWS, check
 from storage.store import Store
 
 DEFAULT_ROW_GROUP_ROWS = 65_536
 ZSTD_LEVEL = 3
 
-TAIL_BYTES = 65_536
-"""Bytes at the end of a file that are fetched first, because the footer is there; pyarrow's default too."""
 LENGTH_BYTES = 8
 """Length of the footer and the mark PAR1, at the very end of a Parquet file."""
 DIGITS = 8

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from storage.artifacts import get_artifact, has_artifact
-from storage.errors import NotFound, StorageError, damaged, remedy
+from storage.errors import CorruptStore, NotFound, StorageError, damaged, remedy
 from storage.lists.files import checked_list
 from storage.receipts import DataFile
 from storage.store import Store
@@ -30,8 +30,13 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
     file with rows is listed twice: work units of which nothing is left share their later files. Memory: as many files
     as there are threads.
     """
-    files = version.contents.tables
-    for path, count in Counter(file.path for file in files if file.rows).items():
+    yield from verify_names(store, version)
+    yield from (problem for _, problem in broken_files(store, version.contents.tables))
+
+
+def verify_names(store: Store, version: Version) -> Iterator[str]:
+    """Check what `verify_files` checks, without reading the tables."""
+    for path, count in Counter(file.path for file in version.contents.tables if file.rows).items():
         if count > 1:
             yield f"{store.url(path)}: named {count} times by version {version.number}"
     checks = [partial(checked_list, store, name) for name in version.lists]
@@ -41,7 +46,6 @@ def verify_files(store: Store, version: Version) -> Iterator[str]:
             check()
         except StorageError as error:
             yield str(error)
-    yield from (problem for _, problem in broken_files(store, files))
 
 
 def check_complete(store: Store, version: Version) -> None:
@@ -121,17 +125,38 @@ def in_threads(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:
 
 
 def _problem(store: Store, file: DataFile) -> str | None:
-    url = store.url(file.path)
     try:
-        data = store.get(file.path)
+        checked_table(store, file, ())
     except StorageError as error:
         return str(error)
+    return None
+
+
+def checked_table(store: Store, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table by one request, after a check of size, SHA-256 and number of rows.
+
+    Args:
+        store: the store.
+        file: the file of the table.
+        columns: names of the columns to read; those that the file lacks are left out. None = all.
+
+    Raises:
+        NotFound: there is no such file.
+        CorruptStore: it is not the file that was written.
+    """
+    url = store.url(file.path)
+    data = store.get(file.path)
     if len(data) != file.bytes:
-        return f"{url}: {len(data)} bytes, {file.bytes} were written"
+        raise CorruptStore(f"{url}: {len(data)} bytes, {file.bytes} were written")
     if hashlib.sha256(data).hexdigest() != file.sha256:
-        return f"{url}: contents changed since they were written (SHA-256 differs)"
+        raise CorruptStore(f"{url}: contents changed since they were written (SHA-256 differs)")
     try:
-        rows = pq.ParquetFile(pa.BufferReader(data)).metadata.num_rows
+        parquet = pq.ParquetFile(pa.BufferReader(data))
+        rows = parquet.metadata.num_rows
+        names = parquet.schema_arrow.names if columns is None else columns
+        table = parquet.read([name for name in names if name in parquet.schema_arrow.names], use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        return f"{url}: no Parquet file ({error})"
-    return None if rows == file.rows else f"{url}: {rows} rows, {file.rows} in its receipt"
+        raise CorruptStore(f"{url}: no Parquet file ({error})") from error
+    if rows != file.rows:
+        raise CorruptStore(f"{url}: {rows} rows, {file.rows} in its receipt")
+    return table

@@ -1,6 +1,6 @@
 """Finish a build: check its accounts, compute its statistics and commit the new version."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version as package_version
 from types import MappingProxyType
@@ -16,19 +16,21 @@ from pipelines.build.statistics import (
     gather,
     overall,
     version_statistics,
+    without,
 )
 from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
-from pipelines.records import CameWith, Lineage, UsedSuppression, left_out_of
+from pipelines.records import CameWith, Lineage, Receipts, UsedSuppression, left_out_of
 from pipelines.sources.digests import put_digests
+from pipelines.sources.duplicates import shared_audio
 from pipelines.sources.roots import roots_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted, status
 from storage.artifacts import ArtifactRef
 from storage.collecting.marks import at_work
-from storage.errors import CommitConflict
+from storage.errors import CommitConflict, CorruptStore, NotFound
 from storage.receipts import Receipt
 from storage.verify import check_complete
 from storage.versions import Version, commit, load
@@ -126,7 +128,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(build.session.store, steps, datasets)
+    statistics = version_statistics(steps, datasets, shared_audio(build.session.store, steps))
     if gone := gone_counts(build):
         statistics["gone"] = gone
     lineage = Lineage(
@@ -151,7 +153,8 @@ def assemble(build: BuildState) -> Version:
 def dataset_statistics(build: BuildState) -> ByDataset:
     """Statistics by dataset.
 
-    If the build keeps all receipts of the parent version, only the new ones are counted and added to its statistics.
+    Only tables that differ from those of the parent version are read: the counts of those that are gone are taken away
+    from its statistics, and those of the new ones are added.
 
     Raises:
         StorageError: an output or artifact cannot be read from the store.
@@ -162,21 +165,26 @@ def dataset_statistics(build: BuildState) -> ByDataset:
         frame_grid(store, build.artifacts["quantizer"].fingerprint),
     )
     counted = {name: build.steps[name] for name in counted_steps(build.steps)}
-    if parent is None:
+    if parent is None or parent.artifacts != build.artifacts:
         return gather(store, counted, coding, {})
-    old = {name: _fingerprints(parent.steps.get(name, ())) for name in counted}
-    keeps_all = all(old[name] <= _fingerprints(receipts) for name, receipts in counted.items())
-    if not keeps_all:
+    before = {name: parent.steps.get(name, []) for name in counted}
+    gone, new = _besides(before, counted), _besides(counted, before)
+    if sum(map(len, (*gone.values(), *new.values()))) > sum(map(len, counted.values())):
         return gather(store, counted, coding, {})
-    new = {
-        name: [receipt for receipt in receipts if receipt.fingerprint not in old[name]]
-        for name, receipts in counted.items()
+    try:
+        left = without(from_version(parent.statistics), gather(store, gone, coding, {}))
+    except (ValueError, NotFound, CorruptStore):  # another program counted otherwise, or files of the parent are lost
+        return gather(store, counted, coding, {})
+    return gather(store, new, coding, left)
+
+
+def _besides(steps: Receipts, others: Receipts) -> dict[str, list[Receipt]]:
+    """The receipts of steps whose work units others lack."""
+    known = {name: {receipt.fingerprint for receipt in receipts} for name, receipts in others.items()}
+    return {
+        name: [receipt for receipt in receipts if receipt.fingerprint not in known[name]]
+        for name, receipts in steps.items()
     }
-    return gather(store, new, coding, from_version(parent.statistics))
-
-
-def _fingerprints(receipts: Iterable[Receipt]) -> set[str]:
-    return {receipt.fingerprint for receipt in receipts}
 
 
 def came_with(

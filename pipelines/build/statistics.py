@@ -9,13 +9,13 @@ from operator import add
 from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipelines.engine.build_step import TableStep
 from pipelines.reading import read_ahead
-from pipelines.records import Receipts, VersionStatistics, statistics_of
-from pipelines.sources.duplicates import shared_audio
+from pipelines.records import Receipts, SharedAudio, VersionStatistics, statistics_of
 from pipelines.steps import steps as registered
 from storage.errors import CorruptStore
 from storage.receipts import DataFile, Receipt
@@ -68,6 +68,35 @@ class DatasetStatistics:
             self.rejects + other.rejects,
             self.licences + other.licences,
         )
+
+    def __sub__(self, other: Self) -> "DatasetStatistics":
+        """The counts without those of a part of the speech.
+
+        Raises:
+            ValueError: they do not hold that part, because another program counted in another way.
+        """
+        left = DatasetStatistics(
+            self.compression - other.compression,
+            self.utterances - other.utterances,
+            self.samples - other.samples,
+            self.rejects - other.rejects,
+            self.licences - other.licences,
+        )
+        counters = ((self.rejects, other.rejects), (self.licences, other.licences))
+        if left.smallest < 0 or not all(other <= whole for whole, other in counters):
+            raise ValueError("these statistics do not hold those that are taken away")
+        return left
+
+    @property
+    def smallest(self) -> int:
+        """The smallest count of speech."""
+        words = int(self.compression.word_counts_V.min(initial=0))
+        return min(self.utterances, self.samples, self.compression.num_frames, self.compression.num_runs, words)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was counted."""
+        return not (self.utterances or self.rejects or self.compression.num_frames)
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as JSON values; without licences, where an older program wrote none, if none is known."""
@@ -149,33 +178,34 @@ def gather(store: Store, receipts: Receipts, coding: Coding, base: ByDataset) ->
     Raises:
         StorageError: an output cannot be read from the store.
     """
-    quantized = [receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step]
-    lengths = (_lengths(receipt, coding) for receipt in quantized)
-    return merge(chain((base,), lengths, _counted(store, chain.from_iterable(receipts.values()), coding)))
+    return merge(chain((base,), lengths(receipts, coding), _counted(store, chain(*receipts.values()), coding)))
 
 
-def recount(store: Store, steps: Receipts, coding: Coding) -> VersionStatistics:
-    """Count the statistics of a version from its tables and receipts, as a build does.
+def lengths(receipts: Receipts, coding: Coding) -> Iterator[ByDataset]:
+    """Yield the lengths and licences of the speech with units, which stand in the receipts."""
+    quantized = (receipt for step, of_step in receipts.items() if "units" in _tables(step) for receipt in of_step)
+    return (_lengths(receipt, coding) for receipt in quantized)
 
-    Args:
-        store: the corpus.
-        steps: receipts of the version.
-        coding: its unit language and frame grid.
+
+def without(whole: ByDataset, part: ByDataset) -> ByDataset:
+    """The statistics of what is left of some speech.
 
     Raises:
-        StorageError: a table cannot be read.
+        ValueError: the whole does not hold the part.
     """
-    counted = {name: steps[name] for name in counted_steps(steps)}
-    return version_statistics(store, steps, gather(store, counted, coding, {}))
+    if strange := part.keys() - whole.keys():
+        raise ValueError(f"these statistics do not hold {', '.join(sorted(strange))}")
+    left = {name: counts - part[name] if name in part else counts for name, counts in whole.items()}
+    return {name: counts for name, counts in left.items() if not counts.empty}
 
 
-def version_statistics(store: Store, steps: Receipts, datasets: ByDataset) -> VersionStatistics:
+def version_statistics(steps: Receipts, datasets: ByDataset, shared: list[SharedAudio]) -> VersionStatistics:
     """Statistics of a version.
 
     Args:
-        store: the corpus; utterances with equal audio are counted in its tables.
         steps: its receipts; examples and unused utterances are counted in those of `shard`.
         datasets: counts of its tables.
+        shared: utterances with equal audio.
     """
     shards = [statistics_of(receipt) for receipt in steps.get("shard", ())]
     return VersionStatistics(
@@ -183,7 +213,7 @@ def version_statistics(store: Store, steps: Receipts, datasets: ByDataset) -> Ve
         datasets={name: statistics.to_dict() for name, statistics in datasets.items()},
         examples=_sum(shard.get("examples", {}) for shard in shards),
         unused=_sum(shard.get("unused", {}) for shard in shards),
-        shared_audio=shared_audio(store, steps),
+        shared_audio=shared,
     )
 
 
@@ -223,7 +253,11 @@ def _lengths(receipt: Receipt, coding: Coding) -> ByDataset:
 
 
 def _count_rejects(store: Store, file: DataFile, coding: Coding) -> ByDataset:
-    table = read_table(store, file.path, ["dataset", "reason"])
+    return count_rejects(read_table(store, file.path, ["dataset", "reason"]), coding)
+
+
+def count_rejects(table: pa.Table, coding: Coding) -> ByDataset:
+    """Count rejects by their columns `dataset` and `reason`."""
     reasons: dict[str, Counter[str]] = {}
     for dataset, reason in zip(table["dataset"].to_pylist(), table["reason"].to_pylist(), strict=True):
         reasons.setdefault(dataset, Counter())[reason] += 1
@@ -231,7 +265,11 @@ def _count_rejects(store: Store, file: DataFile, coding: Coding) -> ByDataset:
 
 
 def _count_words(store: Store, file: DataFile, coding: Coding) -> ByDataset:
-    table = read_table(store, file.path, ["dataset", "words", "num_runs", "num_frames"])
+    return count_words(read_table(store, file.path, ["dataset", "words", "num_runs", "num_frames"]), coding)
+
+
+def count_words(table: pa.Table, coding: Coding) -> ByDataset:
+    """Count frames, runs and words by their columns and `dataset`."""
     counted: ByDataset = {}
     for name in table["dataset"].unique().to_pylist():
         part = table.filter(pc.field("dataset") == name)

@@ -3,29 +3,42 @@
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from hashlib import blake2b
-from typing import Self
+from itertools import chain
+from typing import Self, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.build.accounts import check_accounts
-from pipelines.build.statistics import Coding, from_version, recount
+from pipelines.build.statistics import (
+    ByDataset,
+    Coding,
+    DatasetStatistics,
+    count_rejects,
+    count_words,
+    counted_steps,
+    from_version,
+    lengths,
+    merge,
+    version_statistics,
+)
 from pipelines.readers.base import digest16
+from pipelines.reading import read_ahead
 from pipelines.records import check_made, utterance_files
+from pipelines.sources.duplicates import CONTENT, ContentIndex, rejects_duplicates, shared_among
 from pipelines.steps import table_steps
 from pipelines.steps.fit_quantizer import quantizer_card
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.errors import StorageError
 from storage.receipts import DataFile, Receipt
 from storage.store import Store
-from storage.tables import read_table
-from storage.verify import verify_files
+from storage.verify import broken_files, checked_table, in_threads, verify_names
 from storage.versions import Version, version_path
 from unitlang.errors import UnitlangError
-from unitlang.frames import FrameGrid
 from unitlang.language.unit_language import UnitLanguage
 from unitlang.quantizer.quantizer import grid_of_card
 
@@ -55,6 +68,11 @@ class Spoken:
         for table, owners in (("t2c", names), ("echo", [texts.get(name) for name in names])):
             self._digests[table].extend(_digests(owners, words["words"]))
 
+    def take(self, other: "Spoken") -> None:
+        """Add the utterances of another index."""
+        for table, digests in other._digests.items():
+            self._digests[table].extend(digests)
+
     def sort(self) -> None:
         """Sort the digests; call it after the last `add` and before the first `strangers`."""
         for digests in self._digests.values():
@@ -76,19 +94,51 @@ def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[i
 
 @dataclass(frozen=True)
 class _Checks:
-    """Artifacts and indexes that the checks of a version use."""
+    """What the checks of a version use and find out.
+
+    Attributes:
+        rejected: ids of the rejects in each file of rejects of the steps after `ingest`, by its path.
+        known: index of the words of all utterances.
+        index: index of the audio of all utterances.
+        counts: statistics of the tables so far.
+    """
 
     store: Store
-    language: UnitLanguage
-    grid: FrameGrid
+    coding: Coding
     extractor: str
-    known: Spoken
+    rejected: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    known: Spoken = field(default_factory=Spoken)
+    index: ContentIndex = field(default_factory=ContentIndex)
+    counts: list[ByDataset] = field(default_factory=list[ByDataset])
 
     @classmethod
     def of(cls, store: Store, version: Version) -> Self:
         card = quantizer_card(store, version.artifact("quantizer").fingerprint)
         language = load_unit_language(store, version.artifact("unit_language").fingerprint)
-        return cls(store, language, grid_of_card(card), card["features"]["kind"], Spoken())
+        return cls(store, Coding(language, grid_of_card(card)), card["features"]["kind"])
+
+    def count(self, counted: ByDataset) -> None:
+        """Add statistics."""
+        self.counts[:] = [merge((*self.counts, counted))]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the check of a work unit leaves behind.
+
+    Attributes:
+        faults: one line each.
+        names: ids of its utterances.
+        contents: columns of its utterances that say which audio they are.
+        spoken: index of its words.
+        counted: its statistics; nothing if there are faults.
+    """
+
+    faults: list[str]
+    names: list[str] = field(default_factory=list[str])
+    contents: pa.Table | None = None
+    spoken: Spoken = field(default_factory=Spoken)
+    counted: ByDataset = field(default_factory=dict[str, DatasetStatistics])
 
 
 def verify(store: Store, version: Version) -> Iterator[str]:
@@ -97,91 +147,150 @@ def verify(store: Store, version: Version) -> Iterator[str]:
     These checks are made: checksum and number of rows of every file; accounts of the utterances; number of frames of
     each utterance against the extractor's grid; words decode to the runs, and runs to the frames; words of training
     examples match those of their utterances; if all this is right, the statistics of the version are those of its
-    tables. Memory is bounded by a few files and 16 bytes for each utterance.
+    tables. Each file is read once, by one request, and many side by side. Memory is bounded by a few files, and by
+    digests of each utterance.
     """
-    sound = True
-    for problem in _faults(store, version):
-        sound = False
-        yield problem
-    if sound:
-        yield from _statistics(store, version)
-
-
-def _faults(store: Store, version: Version) -> Iterator[str]:
-    """Yield one line for each fault of files, rows and accounts."""
-    yield from verify_files(store, version)
+    yield from (problems := list(verify_names(store, version)))
     try:
         check_accounts(version.steps)
         checks = _Checks.of(store, version)
     except (AssertionError, StorageError, UnitlangError) as error:
-        yield str(error)
+        yield from (problem for _, problem in broken_files(store, version.contents.tables))
+        if str(error) not in problems:
+            yield str(error)
         return
-    steps = version.steps
-    for file, quantized, encoded in zip(
-        utterance_files(steps["ingest"]), steps["quantize"], steps["encode"], strict=True
-    ):
-        yield from _work_unit(checks, file.path, quantized, encoded)
+    sound = not problems
+    for problem in _faults(checks, version):
+        sound = False
+        yield problem
+    if sound:
+        yield from _statistics(checks, version)
+
+
+def _faults(checks: _Checks, version: Version) -> Iterator[str]:
+    """Yield one line for each fault of files and rows."""
+    seen = set[str]()
+    yield from _rejects(checks, version, seen)
+    yield from _work_units(checks, version, seen)
     checks.known.sort()
-    for receipt in steps["shard"]:
-        yield from _examples(store, receipt, checks.known)
-    yield from _duplicates(store, version)
-    yield from _rejected_twice(store, version)
+    rest = [file for file in version.contents.tables if file.path not in seen]
+    yield from chain.from_iterable(in_threads(partial(_rest, checks, file) for file in rest))
+    for receipt in version.steps["shard"]:
+        found = sum(file.rows for file in receipt.files)
+        if found != sum(receipt.stats["examples"].values()):
+            yield f"shard {receipt.fingerprint}: {found} examples in its files, others in its receipt"
     for name, step in table_steps().items():
-        if name in steps:
-            yield from step.problems(store, version)
+        if name in version.steps:
+            yield from step.problems(checks.store, version)
 
 
-def _work_unit(checks: _Checks, utterances: str, quantized: Receipt, encoded: Receipt) -> Iterator[str]:
-    """Yield the faults of one work unit, or one line if a file cannot be read."""
-    store = checks.store
+def _rejects(checks: _Checks, version: Version, seen: set[str]) -> Iterator[str]:
+    """Read the rejects; yield a line for each broken file, and for each utterance that two steps reject.
+
+    Rejects of `ingest` are entries that became no utterance; another entry may have the same id.
+    """
+    counted = counted_steps(version.steps)
+    files = [
+        (step, file)
+        for step, receipts in version.steps.items()
+        for receipt in receipts
+        for file in receipt.files
+        if file.table == "rejects"
+    ]
+    by: dict[str, str] = {}
+    reads = (partial(_read, checks.store, file, ("dataset", "reason", "utterance_id")) for _, file in files)
+    for (step, file), table in zip(files, read_ahead(reads), strict=True):
+        seen.add(file.path)
+        if isinstance(table, str):
+            yield table
+            continue
+        if step in counted:
+            checks.count(count_rejects(table, checks.coding))
+        names = [] if step == "ingest" else table["utterance_id"].to_pylist()
+        checks.rejected[file.path] = names
+        for name in names:
+            if by.setdefault(name, step) != step:
+                place = checks.store.uri
+                yield f"{place}: utterance {name} is rejected by {by[name]} and by {step}; one step must take it"
+
+
+def _read(store: Store, file: DataFile, columns: Sequence[str] | None = None) -> pa.Table | str:
+    """Some columns of a table, or what is wrong with its file."""
     try:
-        spoken = read_table(store, utterances, ["utterance_id", "audio", "num_samples", "text"])
-        units = read_table(store, quantized.files[0].path)
-        words = read_table(store, encoded.files[0].path)
-        checks.known.add(spoken, words)
-        rejected = _rejected(store, quantized)
+        return checked_table(store, file, columns)
     except StorageError as error:
-        yield str(error)
-        return
-    spoken = spoken.filter(pc.field("audio").is_valid())
+        return str(error)
+
+
+def _work_units(checks: _Checks, version: Version, seen: set[str]) -> Iterator[str]:
+    """Check the work units side by side; yield their faults, and utterances whose id occurs twice."""
+    steps = version.steps
+    utterances = [file for receipt in steps["ingest"] for file in receipt.files if file.table == "utterances"]
+    units = list(zip(utterances, steps["quantize"], steps["encode"], strict=True))
+    names: set[bytes] = set()
+    jobs = (partial(_work_unit, checks, *of_unit) for of_unit in units)
+    for (file, quantized, encoded), found in zip(units, read_ahead(jobs), strict=True):
+        seen.update((file.path, quantized.files[0].path, encoded.files[0].path))
+        yield from found.faults
+        for name in found.names:
+            digest = digest16(name)
+            if digest in names:
+                yield f"{file.path}: utterance {name} is there twice"
+            names.add(digest)
+        checks.known.take(found.spoken)
+        checks.count(found.counted)
+        if found.contents is not None:
+            checks.index.add(found.contents)
+
+
+def _work_unit(checks: _Checks, utterances: DataFile, quantized: Receipt, encoded: Receipt) -> _Seen:
+    """Check one work unit; each of its files is read once."""
+    files = (utterances, quantized.files[0], encoded.files[0])
+    read = [_read(checks.store, file) for file in files]
+    if broken := [table for table in read if isinstance(table, str)]:
+        return _Seen(broken)
+    rows, units, words = cast("list[pa.Table]", read)
+    spoken = rows.filter(pc.field("audio").is_valid())
+    rejected = [name for file in quantized.files for name in checks.rejected.get(file.path, ())]
+    faults = list(_tables(checks, files, spoken, units, words, rejected))
+    index = Spoken()
+    index.add(rows, words)
+    return _Seen(
+        faults,
+        rows["utterance_id"].to_pylist(),
+        rows.select([name for name in (*CONTENT, "dataset", "channel") if name in rows.column_names]),
+        index,
+        {} if faults else count_words(words, checks.coding),
+    )
+
+
+def _tables(
+    checks: _Checks,
+    files: Sequence[DataFile],
+    spoken: pa.Table,
+    units: pa.Table,
+    words: pa.Table,
+    rejected: Sequence[str],
+) -> Iterator[str]:
+    """Yield the faults of the rows of a work unit."""
+    of_utterances, of_units, of_words = (file.path for file in files)
     samples = dict(zip(spoken["utterance_id"].to_pylist(), spoken["num_samples"].to_pylist(), strict=True))
     found = units["utterance_id"].to_pylist()
     if Counter(spoken["utterance_id"].to_pylist()) != Counter(found) + Counter(rejected):
-        yield f"{utterances}: its utterances are not those of {quantized.files[0].path} and its rejects"
+        yield f"{of_utterances}: its utterances are not those of {of_units} and its rejects"
     if found != words["utterance_id"].to_pylist():
-        yield f"{encoded.files[0].path}: its utterances are not those of {quantized.files[0].path}"
+        yield f"{of_words}: its utterances are not those of {of_units}"
         return
-    yield from _frames(checks, quantized.files[0].path, units, samples)
-    yield from _rows(encoded.files[0].path, units, words, checks.language)
+    yield from _frames(checks, of_units, units, samples)
+    yield from _rows(of_words, units, words, checks.coding.language)
 
 
 def _frames(checks: _Checks, path: str, units: pa.Table, samples: Mapping[str, int]) -> Iterator[str]:
     """Compare the number of frames of each utterance with the number that the extractor's grid gives."""
     for name, frames in zip(units["utterance_id"].to_pylist(), units["num_frames"].to_pylist(), strict=True):
-        expected = checks.grid.num_frames(samples[name]) if name in samples else frames
+        expected = checks.coding.grid.num_frames(samples[name]) if name in samples else frames
         if frames != expected:
             yield f"{path}: {name}: {frames} frames, but the grid of extractor {checks.extractor} says {expected}"
-
-
-def _rejected_twice(store: Store, version: Version) -> Iterator[str]:
-    """Yield a line for each utterance that two steps reject; it would count twice.
-
-    Rejects of `ingest` are entries that became no utterance; another entry may have the same id.
-    """
-    by: dict[str, str] = {}
-    for step, receipt in ((step, r) for step, receipts in version.steps.items() if step != "ingest" for r in receipts):
-        try:
-            names = _rejected(store, receipt)
-        except StorageError:
-            continue  # the check of checksums reports it
-        for name in names:
-            if by.setdefault(name, step) != step:
-                yield f"{store.uri}: utterance {name} is rejected by {by[name]} and by {step}; one step must take it"
-
-
-def _rejected(store: Store, receipt: Receipt) -> list[str]:
-    paths = [file.path for file in receipt.files if file.table == "rejects"]
-    return [name for path in paths for name in read_table(store, path, ["utterance_id"])["utterance_id"].to_pylist()]
 
 
 def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -> Iterator[str]:
@@ -203,56 +312,36 @@ def _rows(path: str, units: pa.Table, words: pa.Table, language: UnitLanguage) -
             yield f"{path}: {name}: the durations do not sum to num_frames"
 
 
-def _examples(store: Store, receipt: Receipt, known: Spoken) -> Iterator[str]:
-    """Check that the words of training examples match those of the utterances, which were checked before."""
-    for file in _with_words(receipt.files):
-        try:
-            rows = read_table(store, file.path, list({"example_id", WORDS_OF[file.table], "words"}))
-        except StorageError as error:
-            yield f"{file.path}: {error}"
-            continue
-        if strangers := known.strangers(file.table, rows):
-            first = rows["example_id"][strangers[0]]
-            yield f"{file.path}: {first}: the words are not those of the utterance ({len(strangers)} such examples)"
-    counted = sum(file.rows for file in receipt.files)
-    if counted != sum(receipt.stats["examples"].values()):
-        yield f"shard {receipt.fingerprint}: {counted} examples in its files, others in its receipt"
+def _rest(checks: _Checks, file: DataFile) -> list[str]:
+    """The faults of any other file; words of training examples must match those of the utterances, checked before."""
+    columns = ("example_id", WORDS_OF[file.table], "words") if file.table in WORDS_OF else ()
+    rows = _read(checks.store, file, list(dict.fromkeys(columns)))
+    if isinstance(rows, str):
+        return [rows]
+    strangers = checks.known.strangers(file.table, rows) if columns else []
+    if not strangers:
+        return []
+    first = rows["example_id"][strangers[0]]
+    return [f"{file.path}: {first}: the words are not those of the utterance ({len(strangers)} such examples)"]
 
 
-def _with_words(files: Sequence[DataFile]) -> list[DataFile]:
-    return [file for file in files if file.table in WORDS_OF]
-
-
-def _statistics(store: Store, version: Version) -> Iterator[str]:
+def _statistics(checks: _Checks, version: Version) -> Iterator[str]:
     """Compare the statistics in the file of the version with those of its tables."""
+    steps, place = version.steps, checks.store.url(version_path(version.number))
+    counted = {name: steps[name] for name in counted_steps(steps)}
+    datasets = merge((*checks.counts, *lengths(counted, checks.coding)))
+    paths = [file.path for file in utterance_files(steps["ingest"])]
+    shared = [] if rejects_duplicates(steps) else shared_among(checks.index.contents(paths))
+    found = version_statistics(steps, datasets, shared)
     try:
-        checks = _Checks.of(store, version)
-        check_made(store, version)
-        counted = recount(store, version.steps, Coding(checks.language, checks.grid))
+        check_made(checks.store, version)
         recorded = {name: counts.to_dict() for name, counts in from_version(version.statistics).items()}
     except (StorageError, UnitlangError) as error:
         yield str(error)
         return
-    place = store.url(version_path(version.number))
-    for name in sorted(counted["datasets"].keys() | recorded.keys()):
-        if counted["datasets"].get(name) != recorded.get(name):
+    for name in sorted(found["datasets"].keys() | recorded.keys()):
+        if found["datasets"].get(name) != recorded.get(name):
             yield f"{place}: the statistics of dataset {name} are not those of its tables"
-    for field in ("entries", "examples", "unused", "shared_audio"):
-        if field in version.statistics and version.statistics[field] != counted.get(field):
-            told, found = version.statistics[field], counted.get(field)
-            yield f"{place}: statistics.{field} is {told}, the tables give {found}"
-
-
-def _duplicates(store: Store, version: Version) -> Iterator[str]:
-    """Check that no utterance id occurs twice; ids are compared by digests of 16 bytes."""
-    seen: set[bytes] = set()
-    for file in version.files("utterances", step="ingest"):
-        try:
-            names = read_table(store, file.path, ["utterance_id"])["utterance_id"].to_pylist()
-        except StorageError:
-            continue  # the check of checksums reports it
-        for name in names:
-            digest = digest16(name)
-            if digest in seen:
-                yield f"{file.path}: utterance {name} is there twice"
-            seen.add(digest)
+    for what in ("entries", "examples", "unused", "shared_audio"):
+        if what in version.statistics and version.statistics[what] != found.get(what):
+            yield f"{place}: statistics.{what} is {version.statistics[what]}, the tables give {found.get(what)}"

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import cast
 
 from pipelines.engine.step import WorkUnit
-from pipelines.readers.base import Item
+from pipelines.readers.base import OF_THE_LISTING, Item
 from pipelines.records import IngestPayload, UtteranceRow, dataset_counts
 from pipelines.sources.audio_files import audio_source, measure
 from pipelines.sources.planning import GUESSED_SECONDS_PER_ITEM
@@ -84,7 +84,7 @@ class Lengths:
         return made
 
     def _assumed(self, item: Item, roots: Roots) -> UtteranceRow:
-        values = {name: value for name, value in asdict(item).items() if name not in ("uri", "size", "stamp", "native")}
+        values = {name: value for name, value in asdict(item).items() if name not in OF_THE_LISTING}
         values |= {"channel": item.channel if isinstance(item.channel, int) else None, "source_key": bytes(16)}
         if item.uri is None:
             return cast(UtteranceRow, {**values, "audio": None, "num_samples": 0})

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers.lines import Line, read_lines, read_text
+from pipelines.readers.lines import Line, check_length, read_lines, read_text
 from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, Place
 from pipelines.readers.rows.bounds import is_inside
 from pipelines.readers.rows.rights import ACCEPTED
@@ -31,6 +31,8 @@ Gone = Literal["keep", "remove", "fail"]
 """Treatment of entries that are not listed any more."""
 Reads = Literal["folder", "file", "file or folder", "file, folder or pattern"]
 """Kinds of paths that a source may have."""
+Told = Mapping[str, str | None]
+"""Values of some attributes of an `Item`."""
 R = TypeVar("R")
 DATASET_PATTERN = r"^[^/@\s]+$"
 
@@ -74,6 +76,8 @@ class Item:
         attribution: whom the licence wants named.
         consent: what is known of the speaker's consent.
         source_url: where the recording was published.
+        text_file: URL of a file that holds the text, which `ingest` reads; `text` is None then.
+        text_stamp: what the listing says of the contents of that file: size and stamp.
     """
 
     utterance_id: str
@@ -97,6 +101,8 @@ class Item:
     attribution: str | None = field(default=None, metadata=ADDED)
     consent: str | None = field(default=None, metadata=ADDED)
     source_url: str | None = field(default=None, metadata=ADDED)
+    text_file: str | None = field(default=None, metadata=ADDED)
+    text_stamp: str | None = field(default=None, metadata=ADDED)
 
     def key(self) -> bytes:
         """16 bytes that change whenever anything about the item changes."""
@@ -135,6 +141,15 @@ class BadItem:
     def stated(self) -> dict[str, Any]:
         """The attributes by name."""
         return asdict(self)
+
+
+OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp")
+"""Attributes of an `Item` that are no columns of its utterance."""
+
+
+def unusable_text(error: ValueError) -> tuple[str, str]:
+    """Reason and message of the reject of an entry whose text cannot be used."""
+    return "bad_text", f"the text is unusable: {error}"
 
 
 def digest16(text: str) -> bytes:
@@ -224,21 +239,30 @@ class Reader(FrozenConfig, ABC):
         """Yield rows with the URI of their audio, or None in its place if it lies outside."""
         return ((row, None if uri is None or self.outside(uri) else uri) for row, uri in rows)
 
-    def text_beside(self, root: Place, entry: Entry, name: str) -> str | BadItem:
-        """Read the text of one utterance from its file.
+    def text_beside(self, root: Place, entry: Entry | None, name: str, *, read: bool = False) -> Told | BadItem:
+        """The text of one utterance by the names of `Item`'s attributes, or where it lies.
+
+        A file whose listing tells whether it was written again, as in a bucket, is not read here: the workers of
+        `ingest` read it.
 
         Args:
             root: the source's folder.
-            entry: the file of the text.
+            entry: the file of the text; None = there is none.
             name: id of the utterance within the dataset.
+            read: read it here in any case.
         """
+        if entry is None:
+            return {}
         place = root.child(entry.name)
         if root.leads_out(entry, folders=self.confine):
             return self.bad(place.uri, "outside", LEADS_OUT, name)
         try:
-            return read_text(place)
+            check_length(entry.size or 0)
+            if entry.stamp is not None and not read:
+                return {"text_file": place.uri, "text_stamp": f"{entry.size} {entry.stamp}"}
+            return {"text": read_text(place) or None}
         except ValueError as error:
-            return self.bad(place.uri, "bad_text", f"the text is unusable: {error}", name)
+            return self.bad(place.uri, *unusable_text(error), name)
 
     def lines_of(self, root: Place, entry: Entry) -> Iterator[Line | BadItem]:
         """Yield the lines of a file with the texts of many utterances, or why it is not read.

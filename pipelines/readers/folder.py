@@ -4,12 +4,14 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import partial
 from posixpath import splitext
-from typing import Literal
+from typing import Any, Literal, cast
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.places import SPECIAL, Entry, Place
+from pipelines.reading import read_ahead
 
 NOT_AUDIO = frozenset(
     {
@@ -78,9 +80,11 @@ class FolderReader(Reader):
         chosen = [entry for entry in entries if may_be_audio(entry) and fnmatchcase(entry.name, self.glob)]
         if not chosen:
             raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
-        for entry in chosen:
-            stem = _stem(entry.name)
-            yield self._one(root, entry, texts.get(stem), timit=stem in timit)
+        stems = map(_stem, (entry.name for entry in chosen))
+        pairs = ((entry, texts.get(stem), stem in timit) for entry, stem in zip(chosen, stems, strict=True))
+        jobs = (partial(self._one, root, entry, beside, timit=is_timit) for entry, beside, is_timit in pairs)
+        far = not root.local and (bool(timit) or any(beside.stamp is None for beside in texts.values()))
+        yield from read_ahead(jobs) if far else (job() for job in jobs)
 
     def _one(self, root: Place, entry: Entry, beside: Entry | None, *, timit: bool) -> Item | BadItem:
         place = root.child(entry.name)
@@ -89,9 +93,11 @@ class FolderReader(Reader):
             return self.bad(shown, "bad_name", "the file name is not UTF-8; rename the file")
         if entry.special:
             return self.bad(place.uri, "not_audio", SPECIAL, entry.name)
-        text = self.text_beside(root, beside, entry.name) if beside else ""
-        if isinstance(text, BadItem):
-            return text
+        told = self.text_beside(root, beside, entry.name, read=timit)
+        if isinstance(told, BadItem):
+            return told
+        if timit:
+            told = {"text": _TIMIT_SAMPLES.sub("", told.get("text") or "") or None}
         return Item(
             utterance_id=f"{self.dataset}/{entry.name}",
             dataset=self.dataset,
@@ -101,7 +107,7 @@ class FolderReader(Reader):
             split=self.split,
             task=self.task,
             language=self.language,
-            text=(_TIMIT_SAMPLES.sub("", text) if timit else text) or None,
+            **cast(dict[str, Any], told),
         )
 
 

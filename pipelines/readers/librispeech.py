@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
-from itertools import groupby
+from functools import partial
+from itertools import chain, groupby
 from typing import Literal
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.places import Entry, Place
+from pipelines.reading import read_ahead
 
 AUDIO_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2-\d+)\.(?!txt$)\w+")
 TRANSCRIPT_NAME = re.compile(r"(?:.*/)?(\d+)/(\d+)/(\1-\2)\.trans\.txt")
@@ -40,8 +42,12 @@ class LibrispeechReader(Reader):
                 "(<split>/<speaker>/<chapter>/<speaker>-<chapter>-<number>.flac); "
                 "any other folder of audio files is kind: folder"
             )
-        for chapter, files in groupby(entries, key=lambda entry: entry.name.rpartition("/")[0]):
-            yield from self._chapter(root, chapter, list(files))
+        chapters = groupby(entries, key=lambda entry: entry.name.rpartition("/")[0])
+        jobs = (partial(self._listed, root, chapter, list(files)) for chapter, files in chapters)
+        yield from chain.from_iterable((job() for job in jobs) if root.local else read_ahead(jobs))
+
+    def _listed(self, root: Place, chapter: str, files: list[Entry]) -> list[Item | BadItem]:
+        return list(self._chapter(root, chapter, files))
 
     def _chapter(self, root: Place, chapter: str, files: list[Entry]) -> Iterator[Item | BadItem]:
         folders = f"{root.name}/{chapter}".split("/")

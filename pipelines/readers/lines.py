@@ -77,9 +77,28 @@ def read_text(place: Place) -> str:
     """
     with place.open() as file:
         raw = file.read(MAX_LINE_BYTES + 1)
-    if len(raw) > MAX_LINE_BYTES:
-        raise ValueError(f"longer than {MAX_LINE_BYTES >> 20} MiB")
+    check_length(len(raw))
     return raw.decode("utf-8-sig").strip()
+
+
+def fetch_text(place: Place) -> str:
+    """`read_text` by one request; only for a file whose listed length was checked.
+
+    Raises:
+        ValueError: it is not UTF-8.
+        UserError: there is no readable file.
+    """
+    return place.whole().decode("utf-8-sig").strip()
+
+
+def check_length(size: int) -> None:
+    """Refuse a text file of more than `MAX_LINE_BYTES` bytes.
+
+    Raises:
+        ValueError: it is too long.
+    """
+    if size > MAX_LINE_BYTES:
+        raise ValueError(f"longer than {MAX_LINE_BYTES >> 20} MiB")
 
 
 def parse_object(text: str) -> dict[str, Any] | str:

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
+from pipelines.buckets import is_listed_in_ranges, list_objects
 from pipelines.errors import UserError
 from unitlang.audio.remote import file_system, is_http, remote
 from unitlang.errors import Unreachable
@@ -38,7 +39,7 @@ class AbsentFileError(UserError):
     """There is no such file, or the path is not a regular file."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Entry:
     """One file of a folder listing.
 
@@ -188,6 +189,16 @@ class Place:
         with file, BufferedReader(file, buffer_size=1 << 20) as buffered, remote(self.uri):
             yield buffered
 
+    def whole(self) -> bytes:
+        """The file's bytes, by one request.
+
+        Raises:
+            AbsentFileError: there is no such file.
+            UserError: it cannot be read.
+        """
+        with reading(self.uri):
+            return cast(bytes, self.fs.cat_file(self.path))
+
     def raw(self) -> BinaryIO:
         """Open the file's bytes, as its file system does.
 
@@ -226,7 +237,14 @@ class Place:
         return not any(real.startswith(os.path.realpath(home).rstrip("/") + "/") for home in homes)
 
     def _find(self) -> Iterator[Entry]:
-        self.fs.invalidate_cache()
+        self.fs.invalidate_cache()  # which may know files of before, and not those of now
+        if is_listed_in_ranges(self.fs, self.path):
+            start = self.path.rstrip("/").partition("/")[2]
+            found = list_objects(self.fs, self.path)
+            return (Entry(one.key[len(start) :].lstrip("/"), one.size, stamp=one.etag) for one in found)
+        return self._find_any()
+
+    def _find_any(self) -> Iterator[Entry]:
         found = cast("dict[str, dict[str, Any]]", self.fs.find(self.path, detail=True))
         prefix = self.path.rstrip("/") + "/"
         for path, info in found.items():

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
-from typing import Literal
+from functools import partial
+from typing import Any, Literal, cast
 
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item, Reader
 from pipelines.readers.folder import may_be_audio
 from pipelines.readers.places import SPECIAL, Entry, Place
+from pipelines.reading import read_ahead
 
 AUDIO_NAME = re.compile(r"wav[^/]*/(?P<stem>(?P<speaker>[^/]+)/[^/]+?)(?P<microphone>_mic\d+)?\.[^./]+")
 TEXT_NAME = re.compile(r"txt/(?P<stem>[^/]+/[^/]+)\.txt")
@@ -46,8 +48,9 @@ class VctkReader(Reader):
         chosen = [(entry, match) for entry, match in audio if fnmatchcase(entry.name, self.glob)]
         if not chosen:
             raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
-        for entry, match in chosen:
-            yield self._one(root, entry, match["speaker"], texts.get(match["stem"]))
+        far = not root.local and any(text.stamp is None for text in texts.values())
+        jobs = (partial(self._one, root, entry, match["speaker"], texts.get(match["stem"])) for entry, match in chosen)
+        yield from read_ahead(jobs) if far else (job() for job in jobs)
         for stem in sorted(texts.keys() - {match["stem"] for _, match in audio}):
             source = root.child(texts[stem].name).uri
             yield self.bad(source, "missing", "there is no audio of this text", stem.rpartition("/")[2])
@@ -57,9 +60,9 @@ class VctkReader(Reader):
         name = place.name.rpartition(".")[0]
         if entry.special:
             return self.bad(place.uri, "not_audio", SPECIAL, name)
-        spoken = self.text_beside(root, text, name) if text else ""
-        if isinstance(spoken, BadItem):
-            return spoken
+        told = self.text_beside(root, text, name)
+        if isinstance(told, BadItem):
+            return told
         return Item(
             utterance_id=f"{self.dataset}/{name}",
             dataset=self.dataset,
@@ -70,5 +73,5 @@ class VctkReader(Reader):
             task=self.task,
             language=self.language,
             speaker_id=speaker,
-            text=spoken or None,
+            **cast(dict[str, Any], told),
         )

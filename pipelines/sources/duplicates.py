@@ -62,6 +62,25 @@ class Contents:
             yield self.rows[first : first + count]
 
 
+class ContentIndex:
+    """Gathers which audio the utterances of files are, 24 bytes of each, file by file."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, int] = {}
+        self._parts: list[Rows] = [np.zeros(0, ROW)]
+
+    def add(self, table: pa.Table) -> None:
+        """Add the next file: its columns `CONTENT`, `dataset`, and `channel` if there is one."""
+        part = _rows(table, self._names)
+        part["file"] = len(self._parts) - 1
+        self._parts.append(part)
+
+    def contents(self, paths: Sequence[str]) -> Contents:
+        """The utterances of all files; `paths` are those of the files in the order in which they were added."""
+        rows = np.concatenate(self._parts)
+        return Contents(paths, rows[np.argsort(rows["content"], kind="stable")], list(self._names))
+
+
 def read_contents(store: Store, paths: Sequence[str]) -> Contents:
     """Read which audio the utterances of some files are.
 
@@ -72,15 +91,10 @@ def read_contents(store: Store, paths: Sequence[str]) -> Contents:
     Raises:
         StorageError: a file cannot be read.
     """
-    names: dict[str, int] = {}
-    parts: list[Rows] = [np.zeros(0, ROW)]
-    reads = (partial(_read, store, path, ("dataset",)) for path in paths)
-    for number, table in enumerate(read_ahead(reads)):
-        part = _rows(table, names)
-        part["file"] = number
-        parts.append(part)
-    rows = np.concatenate(parts)
-    return Contents(paths, rows[np.argsort(rows["content"], kind="stable")], list(names))
+    index = ContentIndex()
+    for table in read_ahead(partial(_read, store, path, ("dataset",)) for path in paths):
+        index.add(table)
+    return index.contents(paths)
 
 
 def _read(store: Store, path: str, more: Sequence[str]) -> pa.Table:
@@ -114,9 +128,18 @@ def shared_audio(store: Store, steps: Mapping[str, Sequence[Receipt]]) -> list[S
     Raises:
         StorageError: a file cannot be read.
     """
-    if any(REASON in receipt.rejects for receipt in steps.get("quantize", ())):
+    if rejects_duplicates(steps):
         return []
-    contents = read_contents(store, [file.path for file in utterance_files(steps["ingest"])])
+    return shared_among(read_contents(store, [file.path for file in utterance_files(steps["ingest"])]))
+
+
+def rejects_duplicates(steps: Mapping[str, Sequence[Receipt]]) -> bool:
+    """Whether a version rejects utterances whose audio others have."""
+    return any(REASON in receipt.rejects for receipt in steps.get("quantize", ()))
+
+
+def shared_among(contents: Contents) -> list[SharedAudio]:
+    """Count the utterances whose audio others have too, by pairs of datasets."""
     counts: Counter[tuple[str, str]] = Counter()
     samples: Counter[tuple[str, str]] = Counter()
     for group in contents.groups():

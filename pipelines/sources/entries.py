@@ -125,6 +125,8 @@ def described(entry: Entry, root: str | None) -> dict[str, Any]:
         del values["size"]
         if entry.uri is not None:
             values["uri"] = relative(entry.uri, root)
+        if entry.text_file is not None:
+            values["text_file"] = relative(entry.text_file, root)
     elif root is not None:
         values["source"] = relative(entry.source, root)
         values["message"] = entry.message.replace(f"{root}/", "")

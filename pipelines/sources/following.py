@@ -7,12 +7,12 @@ make new work units.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pipelines.engine.state import EntryChanges
 from pipelines.errors import UserError
-from pipelines.readers.base import Gone, digest16
+from pipelines.readers.base import Gone, Item, digest16
 from pipelines.reading import read_ahead
 from pipelines.sources.audio_files import contents
 from pipelines.sources.entries import (
@@ -26,19 +26,20 @@ from pipelines.sources.entries import (
     to_line,
     without_rights,
 )
+from pipelines.sources.gone import are_gone
 from pipelines.sources.holdings import Held, Holdings, Line, Lines, name_of
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots
 from pipelines.sources.screen import Screen
-
-SHOWN = 3
-"""Examples of gone entries in a message."""
-
+from pipelines.sources.texts import with_text
+from unitlang.grouping import grouped
 
 CONTENT = ("offset_samples", "num_samples", "native", "channel")
 """Statements about an entry that decide, with the bytes of its file, what its audio is."""
 UNKNOWN = (None, (None, None))
 """Signatures of files that cannot be looked at."""
+BATCH = 256
+"""Groups of which files are read side by side, if they must be read."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ class Following:
             groups: the groups of a source.
             rights: whether the config states rights for all of them.
         """
-        for group, held in self._screened(groups, rights):
+        for group, held, said in self._screened(groups, rights):
             lines = self._lines(group)
             if not group.entries:
                 self._remove(held)
             elif held is None:
                 self.changes.new += len(lines.lines)
                 yield lines
-            elif self._says_the_same(held, group, rights):
+            elif said:
                 if not self._retry(held, lines.signatures):
                     self._compare_signatures(held, group, lines.signatures)
             elif self._has_the_same_files(held, lines):
@@ -133,21 +134,38 @@ class Following:
         self.changes.kept += held.count - len(tried)
         return True
 
-    def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None]]:
-        """Yield the groups, without what is suppressed, and what the version holds of them.
+    def _screened(self, groups: Iterable[Group], rights: bool) -> Iterator[tuple[Group, Held | None, bool]]:
+        """Yield the groups without what is suppressed, what the version holds of them, and whether that says the same.
 
         The audio of a group about which nothing else is said than before was compared before.
         """
-        pairs = ((group, self._missing.pop(group.name, None)) for group in groups)
-        if not self._screen.suppression.utterances:
-            yield from pairs
-            return
-        jobs = (partial(self._heard, group, held, rights) for group, held in pairs)
-        yield from read_ahead(jobs)
+        for batch in grouped(groups, lambda batch, _: len(batch) >= BATCH):
+            pairs = [(group, self._missing.pop(group.name, None)) for group in batch]
+            said = [held is not None and self._says_the_same(held, group, rights) for group, held in pairs]
+            looks = [same or not self._needs_look(*pair) for same, pair in zip(said, pairs, strict=True)]
+            jobs = [partial(self._heard, *pair, rights) for pair, done in zip(pairs, looks, strict=True) if not done]
+            found = read_ahead(jobs) if jobs else iter(())
+            for pair, same, done in zip(pairs, said, looks, strict=True):
+                yield (*pair, same) if done else next(found)
 
-    def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None]:
-        same = held is not None and self._says_the_same(held, group, rights)
-        return group if same else self._screen.heard(group), held
+    def _needs_look(self, group: Group, held: Held | None) -> bool:
+        """Whether files of a group about which other things are said must be read to tell more."""
+        return bool(self._screen.suppression.utterances) or (held is not None and self._holds_texts(held, group))
+
+    def _holds_texts(self, held: Held, group: Group) -> bool:
+        """Whether the version holds the texts of a group, as older programs did, and not the places of their files."""
+        if not any(isinstance(entry, Item) and entry.text_file for entry in group.entries):
+            return False
+        return not any("text_file" in json.loads(line)["item"] for line in self._holdings.lines(held))
+
+    def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None, bool]:
+        """As an element of `_screened`; texts that the version holds are compared with those of the files."""
+        if held is not None and self._holds_texts(held, group):
+            read = [with_text(entry) if isinstance(entry, Item) else entry for entry in group.entries]
+            told = replace(group, entries=read)
+            if self._says_the_same(held, told, rights):
+                return told, held, True
+        return self._screen.heard(group) if self._screen.suppression.utterances else group, held, False
 
     def _remove(self, held: Held | None) -> None:
         """Leave a group out of the next version, if the last one holds it."""
@@ -321,15 +339,4 @@ class Following:
                 self.changes.removed += held.count
                 self._remove(held)
         if failing:
-            raise UserError(_are_gone(failing, examples, policies))
-
-
-def _are_gone(failing: Counter[str], examples: Sequence[str], policies: Mapping[str, Gone]) -> str:
-    """The message of a build that refuses to go on without entries."""
-    counts = ", ".join(f"{count:,} of {dataset}" for dataset, count in sorted(failing.items()))
-    shown = ", ".join(examples[:SHOWN])
-    if absent := sorted(failing.keys() - policies.keys()):
-        remedy = f"no source has the dataset {', '.join(absent)}; bring it back, or set `gone: keep` or `gone: remove`"
-    else:
-        remedy = "bring them back, or set `gone: keep` or `gone: remove` of the source"
-    return f"sources: entries of the corpus are not listed any more: {counts} (for instance {shown}); {remedy}"
+            raise UserError(are_gone(failing, examples, policies))

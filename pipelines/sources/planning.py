@@ -38,16 +38,20 @@ class Planner:
         identity: of the configured step `ingest`.
         size: entries of a source in one work unit.
         roots: roots of the datasets.
+        seeds: seeds of the samples of the fits.
 
     Attributes:
         new: work units of new entries.
     """
 
-    def __init__(self, store: Store, identity: Sequence[Any], size: int, roots: Roots) -> None:
+    def __init__(
+        self, store: Store, identity: Sequence[Any], size: int, roots: Roots, seeds: Sequence[int] = ()
+    ) -> None:
         self.store = store
         self.identity = identity
         self.size = size
         self.roots = roots
+        self.seeds = seeds
         self.new: list[WorkUnit[IngestPayload]] = []
         self.holdings = Holdings(store, ())
 
@@ -80,7 +84,7 @@ class Planner:
     def _work_unit(self, made: Lines, taken: Sequence[str] = ()) -> WorkUnit[IngestPayload]:
         made = self._settled(made)
         name = self._name(made)
-        payload = IngestPayload(path=put_entries(self.store, name, made), roots=self.roots)
+        payload = IngestPayload(path=put_entries(self.store, name, made), roots=self.roots, seeds=self.seeds)
         if taken:
             payload["taken"] = taken
         return WorkUnit(name, payload, GUESSED_SECONDS_PER_ITEM * len(made.lines))

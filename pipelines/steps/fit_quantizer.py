@@ -288,7 +288,7 @@ def load_quantizer(store: Store, name: str, device: str = "cpu") -> Quantizer:
 def _sample(build: BuildState) -> list[Receipt]:
     """Compute the features of a sample of the speech; return the receipts."""
     features, config, files = build.config.features, build.config.quantizer, build.utterance_files
-    chosen = choose(build.session.store, files, build.dataset_samples, config.sample_hours, config.seed)
+    chosen = choose(build.session.store, build.steps["ingest"], config.sample_hours, config.seed)
     speech = [(files[position], piece) for position, pieces in chosen.items() for piece in pieces]
     frames = sum(piece.samples for _, piece in speech) / features.grid().hop
     share = min(1.0, config.max_frames / frames) if frames else 1.0

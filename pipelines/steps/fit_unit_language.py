@@ -48,7 +48,7 @@ class FitUnitLanguage(FitStep):
         config, store = build.config.unit_language, build.session.store
         quantizer, quantized = build.artifacts["quantizer"].fingerprint, build.steps["quantize"]
         files = build.utterance_files
-        pieces = choose(store, files, build.dataset_samples, config.sample_hours, config.seed)
+        pieces = choose(store, build.steps["ingest"], config.sample_hours, config.seed)
         # pieces of one long utterance count as the whole utterance
         chosen = {position: sorted({piece.row for piece in taken}) for position, taken in pieces.items()}
         digests = [
@@ -80,11 +80,16 @@ def load_unit_language(store: Store, name: str) -> UnitLanguage:
 def _runs(
     store: Store, files: Sequence[UtteranceFile], quantized: Sequence[Receipt], chosen: dict[int, list[int]]
 ) -> Iterator[NDArray[np.uint16]]:
-    """Yield the deduplicated units of the chosen utterances; those that `quantize` rejected are skipped."""
-    ids = read_tables(store, ((files[position].path, ["utterance_id"]) for position in chosen))
-    units = read_tables(store, ((quantized[position].files[0].path, ["utterance_id", "units"]) for position in chosen))
-    for rows, names, table in zip(chosen.values(), ids, units, strict=True):
-        wanted = set(names["utterance_id"].take(rows).to_pylist())
-        for name, sequence in zip(table["utterance_id"].to_pylist(), table["units"], strict=True):
-            if name in wanted:
-                yield np.asarray(sequence.values, np.uint16)
+    """Yield the deduplicated units of the chosen utterances; those that `quantize` rejected are skipped.
+
+    Where it rejected none, the rows of the units are those of the utterances, and their ids need not be read.
+    """
+    whole = {position for position in chosen if quantized[position].files[0].rows == files[position].rows}
+    ids = read_tables(store, ((files[position].path, ["utterance_id"]) for position in chosen if position not in whole))
+    units = read_tables(store, ((quantized[position].files[0].path, None) for position in chosen))
+    for (position, rows), table in zip(chosen.items(), units, strict=True):
+        if position not in whole:
+            wanted = {*next(ids)["utterance_id"].take(rows).to_pylist()}
+            rows = [row for row, name in enumerate(table["utterance_id"].to_pylist()) if name in wanted]
+        for sequence in table["units"].take(rows):
+            yield np.asarray(sequence.values, np.uint16)

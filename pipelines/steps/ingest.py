@@ -20,16 +20,19 @@ from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
-from pipelines.readers.base import BadItem, Item
+from pipelines.readers.base import OF_THE_LISTING, BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.sources.audio_files import FileFacts
 from pipelines.sources.digests import read_digests
+from pipelines.sources.entries import KINDS
 from pipelines.sources.planning import Planner, clear, follow, left_out
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots, absolute, roots_of
 from pipelines.sources.screen import Screen
 from pipelines.sources.taking_over import TakenRows
+from pipelines.sources.texts import read_texts
+from pipelines.steps.sample import first_candidates
 from storage.receipts import entries_path
 from storage.schemas import table_of
 from storage.store import Store
@@ -87,7 +90,8 @@ class Ingest(TableStep[IngestPayload]):
         """
         step, config = cls.configured(build), build.config
         roots, store = roots_of(config.sources), build.session.store
-        planner = Planner(store, step.identity(), config.work_units.items, roots)
+        seeds = (config.quantizer.seed, config.unit_language.seed)
+        planner = Planner(store, step.identity(), config.work_units.items, roots, seeds)
         screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
         build.suppression = list(screen.suppression.lists)
         _check_lists(build)
@@ -141,7 +145,7 @@ class Ingest(TableStep[IngestPayload]):
         def process(payload: IngestPayload) -> Output:
             lines = selected(_entries(store, payload), payload)
             taken = TakenRows.of(store, self.name, payload.get("taken", ()), payload.get("roots", {}))
-            return ingest_entries(lines, self.minutes, self.min_samples, taken)
+            return ingest_entries(lines, self.minutes, self.min_samples, taken, payload.get("seeds", ()))
 
         return process
 
@@ -170,7 +174,11 @@ def _crash_reject(entry: dict[str, Any]) -> Reject:
 
 
 def ingest_entries(
-    entries: Sequence[dict[str, Any]], minutes: float, min_samples: int, taken: TakenRows | None = None
+    entries: Sequence[dict[str, Any]],
+    minutes: float,
+    min_samples: int,
+    taken: TakenRows | None = None,
+    seeds: Sequence[int] = (),
 ) -> Output:
     """Ingest one chunk of planned entries.
 
@@ -179,21 +187,25 @@ def ingest_entries(
         minutes: as in `Ingest`.
         min_samples: as in `Ingest`.
         taken: rows of entries that were ingested before.
+        seeds: seeds of samples, for which the receipt names the speech that comes first.
     """
     taken = taken or TakenRows()
     rows: list[UtteranceRow] = []
     rejects: list[Reject] = []
     facts = FileFacts()
-    for entry in entries:
-        key = bytes.fromhex(entry["key"])
-        if entry["kind"] == "bad":
-            bad = BadItem(**entry["item"])
-            rejects.append(Reject(bad.dataset, bad.source, bad.reason, bad.message, bad.utterance_id, key))
-        elif key in taken.rows or key in taken.rejects:
+    keyed = [(bytes.fromhex(entry["key"]), KINDS[entry["kind"]](**entry["item"])) for entry in entries]
+    known = taken.rows.keys() | taken.rejects.keys()
+    unread = ((key, entry) for key, entry in keyed if isinstance(entry, Item) and key not in known)
+    texts = read_texts(unread, taken.roots)
+    for key, listed in keyed:
+        entry = texts.get(key, listed)
+        if isinstance(entry, BadItem):
+            rejects.append(Reject(entry.dataset, entry.source, entry.reason, entry.message, entry.utterance_id, key))
+        elif key in known:
             rows += taken.rows.get(key, ())
             rejects += taken.rejects.get(key, ())
         else:
-            _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
+            _ingest_item(entry, key, taken.roots, facts, min_samples, rows, rejects)
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
@@ -201,6 +213,8 @@ def ingest_entries(
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
+    if seeds:
+        stats["candidates"] = first_candidates(groups, seeds)
     if taken.work_units:
         stats["taken"] = taken.work_units
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
@@ -293,7 +307,8 @@ def utterance_row(item: Item, key: bytes, facts: FileFacts, min_samples: int) ->
             "checksum": file.checksum,
         }
     described = asdict(item)
-    del described["uri"], described["size"], described["stamp"], described["native"]
+    for name in OF_THE_LISTING:
+        del described[name]
     described |= {"text": normalise_text(item.text), "source_key": key}
     return cast(UtteranceRow, described | audio)
 

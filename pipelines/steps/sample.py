@@ -2,9 +2,11 @@
 
 The priority of an utterance depends only on the seed and its id. Each dataset contributes its utterances of highest
 priority until its share of the hours is full, so the sample depends neither on the order nor on the number of work
-units.
+units. Receipts of `ingest` name the speech that comes first, an eighth of all: a smaller sample is chosen without
+reading a table.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,12 +15,15 @@ from hashlib import blake2b
 import pyarrow as pa
 
 from pipelines.reading import read_ahead
-from pipelines.records import UtteranceFile
+from pipelines.records import CandidateRow, UtteranceRow, dataset_counts, statistics_of, utterance_files
+from storage.receipts import Receipt
 from storage.store import Store
 from storage.tables import read_table
 from unitlang.frames import SAMPLE_RATE
 
 PRUNE_FACTOR = 2.0
+FIRST = 32
+"""Priorities whose first byte is below this are named in receipts."""
 PIECE_SAMPLES = 600 * SAMPLE_RATE
 """Longer utterances are sampled in pieces of ten minutes, so that one alone cannot fill the sample or a worker."""
 
@@ -65,6 +70,11 @@ class Stratum:
         if self.held > PRUNE_FACTOR * self.limit + candidate.samples:
             self.prune()
 
+    def is_full_of_first(self) -> bool:
+        """Whether candidates that receipts name fill the limit, so that no other can be chosen."""
+        first = [candidate.samples for candidate in self.candidates if is_first(candidate.priority)]
+        return bool(first) and sum(first) >= self.limit
+
     def prune(self) -> None:
         """Keep the first candidates that fill the limit, at least one."""
         self.candidates.sort()
@@ -87,36 +97,100 @@ def pieces(row: int, samples: int) -> Iterator[Piece]:
         yield Piece(row, offset, min(PIECE_SAMPLES, samples - offset))
 
 
+def is_first(key: bytes) -> bool:
+    """Whether a priority is one of the first eighth, which receipts name."""
+    return key[0] < FIRST
+
+
+def first_candidates(
+    files: Iterable[Sequence[UtteranceRow]], seeds: Iterable[int]
+) -> dict[str, dict[str, list[CandidateRow]]]:
+    """The speech of a work unit of `ingest` that comes first in samples, by seed and dataset.
+
+    Args:
+        files: the rows of each file of utterances.
+        seeds: seeds of the samples.
+    """
+    spoken = [(number, row, of_file[row]) for number, of_file in enumerate(files) for row in range(len(of_file))]
+    found: dict[str, dict[str, list[CandidateRow]]] = {}
+    for seed in sorted({*seeds}):
+        of_seed = found.setdefault(str(seed), {})
+        for file, row, utterance in spoken:
+            for piece in pieces(row, utterance["num_samples"]):
+                key = _key(seed, utterance["utterance_id"], piece)
+                if is_first(key):
+                    told = (key.hex(), file, piece.row, piece.offset, piece.samples)
+                    of_seed.setdefault(utterance["dataset"], []).append(told)
+    return found
+
+
+def _key(seed: int, name: str, piece: Piece) -> bytes:
+    return priority(seed, f"{name}#{piece.offset}" if piece.offset else name)
+
+
 def choose(
-    store: Store, files: Sequence[UtteranceFile], dataset_samples: dict[str, int], hours: float, seed: int
+    store: Store,
+    receipts: Sequence[Receipt],
+    hours: float,
+    seed: int,
 ) -> dict[int, list[Piece]]:
     """Choose the pieces of a sample; each dataset has a share in proportion to its length.
 
+    Tables are read only where the receipts name too little speech: those of older programs, and for large samples.
+
     Args:
         store: the corpus.
-        files: files of the utterances to choose from.
-        dataset_samples: length of each dataset in samples at 16 kHz.
+        receipts: receipts of `ingest`, of the utterances to choose from.
         hours: length of the sample.
         seed: seed of the choice.
 
     Returns:
-        the chosen pieces by position of their file in `files`.
+        the chosen pieces by position of their file in `utterance_files(receipts)`.
 
     Raises:
         StorageError: a file cannot be read.
     """
-    total = sum(dataset_samples.values())
-    share = min(1.0, hours * 3600 * SAMPLE_RATE / total) if total else 0.0
-    strata = {name: Stratum(round(share * samples)) for name, samples in dataset_samples.items()}
-    columns_read = ["utterance_id", "dataset", "num_samples"]
-    tables = read_tables(store, ((file.path, columns_read) for file in files))
-    for position, table in enumerate(tables):
+    lengths: Counter[str] = Counter()
+    for name, counts in dataset_counts(receipts):
+        lengths[name] += counts["samples"]
+    share = min(1.0, hours * 3600 * SAMPLE_RATE / lengths.total()) if lengths.total() else 0.0
+    strata = {name: Stratum(round(share * samples)) for name, samples in lengths.items()}
+    told: list[tuple[int, str]] = []
+    untold: list[tuple[int, str]] = []
+    datasets: dict[int, Iterable[str]] = {}
+    for first, receipt in _numbered(receipts):
+        named = statistics_of(receipt).get("candidates", {}).get(str(seed))
+        files = [(first + number, file.path) for number, file in enumerate(utterance_files([receipt]))]
+        (untold if named is None else told).extend(files)
+        datasets |= dict.fromkeys(dict(files), statistics_of(receipt).get("datasets", {}))
+        for dataset, rows in (named or {}).items():
+            for key, file, *piece in rows:
+                strata[dataset].add(Candidate(bytes.fromhex(key), first + file, Piece(*piece)))
+    for dataset, candidate in _read(store, untold, seed):
+        strata[dataset].add(candidate)
+    short = {name for name, stratum in strata.items() if not stratum.is_full_of_first()}
+    for dataset, candidate in _read(store, [file for file in told if short & {*datasets[file[0]]}], seed):
+        if dataset in short and not is_first(candidate.priority):
+            strata[dataset].add(candidate)
+    return _by_file(strata.values())
+
+
+def _numbered(receipts: Iterable[Receipt]) -> Iterator[tuple[int, Receipt]]:
+    """Yield each receipt with the position of its first file of utterances."""
+    first = 0
+    for receipt in receipts:
+        yield first, receipt
+        first += len(utterance_files([receipt]))
+
+
+def _read(store: Store, files: Sequence[tuple[int, str]], seed: int) -> Iterator[tuple[str, Candidate]]:
+    """Yield dataset and candidate of all speech of some files, by their positions and paths."""
+    tables = read_tables(store, ((path, ["utterance_id", "dataset", "num_samples"]) for _, path in files))
+    for (position, _), table in zip(files, tables, strict=True):
         columns = (table[name].to_pylist() for name in table.column_names)
         for row, (name, dataset, samples) in enumerate(zip(*columns, strict=True)):
             for piece in pieces(row, samples):
-                key = priority(seed, f"{name}#{piece.offset}" if piece.offset else name)
-                strata[dataset].add(Candidate(key, position, piece))
-    return _by_file(strata.values())
+                yield dataset, Candidate(_key(seed, name, piece), position, piece)
 
 
 def read_tables(store: Store, reads: Iterable[tuple[str, Sequence[str] | None]]) -> Iterator[pa.Table]:

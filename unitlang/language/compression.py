@@ -67,16 +67,23 @@ class CompressionStats:
         return cls(num_frames, num_runs, word_counts_V, np.bincount(lengths_W, minlength=longest + 1), grid)
 
     def __add__(self, other: "CompressionStats") -> "CompressionStats":
+        return self._combined(other, 1)
+
+    def __sub__(self, other: "CompressionStats") -> "CompressionStats":
+        """The counts without those of a part of the utterances."""
+        return self._combined(other, -1)
+
+    def _combined(self, other: "CompressionStats", times: int) -> "CompressionStats":
         same = self.vocab_size == other.vocab_size and len(self.length_counts_L) == len(other.length_counts_L)
         if not same:
             raise UnitlangError("counts of two different unit languages cannot be added")
         if self.grid != other.grid:
             raise UnitlangError(f"counts on different frame grids cannot be added: {self.grid} and {other.grid}")
         return CompressionStats(
-            self.num_frames + other.num_frames,
-            self.num_runs + other.num_runs,
-            self.word_counts_V + other.word_counts_V,
-            self.length_counts_L + other.length_counts_L,
+            self.num_frames + times * other.num_frames,
+            self.num_runs + times * other.num_runs,
+            self.word_counts_V + times * other.word_counts_V,
+            self.length_counts_L + times * other.length_counts_L,
             self.grid,
         )
 

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 import soundfile
 
+from pipelines.build import statistics
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.errors import UserError
 from pipelines.sources import audio_files
 from storage.approvals import approve
+from storage.records import CHECKSUM, sealed
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version
@@ -104,6 +106,49 @@ def test_nothing_new_is_nothing_to_do(config: Config, folder: Path, run_build: R
     assert decoded.since() >= 24, "each once for its units, once for its FLAC"
     built = run_build(config)
     assert (built.version, counts(built), decoded.since()) == (first.version, {"kept": 12}, 0)
+
+
+def test_only_tables_that_differ_are_counted(
+    config: Config, generated: Path, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A replaced clip: the statistics are those of all tables, but only those of its work units are read for them."""
+    config["max_reject_ratio"] = 1.0
+    (generated / "clip001.wav").write_bytes(b"no audio")
+    first = run_build(config).version
+    read: set[str] = set()
+    table = statistics.read_table
+
+    def noted(store: Store, path: str, *more: Any) -> Any:
+        read.add(path)
+        return table(store, path, *more)
+
+    monkeypatch.setattr(statistics, "read_table", noted)
+    write_speech(generated.parent / "other", 1, start=31)
+    shutil.copy(generated.parent / "other" / "clip031.wav", generated / "clip001.wav")
+    second = run_build(config).version
+    files = [{file.path for name in ("unit_language", "rejects") for file in of.files(name)} for of in (first, second)]
+    assert read == files[0] ^ files[1]
+    assert files[0] & files[1]
+    assert second.statistics["datasets"]["clips"]["rejects"] == {}
+    assert list(verify(Store.open(second.store), second)) == []
+
+
+def test_statistics_that_cannot_be_carried_on_are_counted_anew(
+    config: Config, generated: Path, run_build: RunBuild
+) -> None:
+    """The parent says less than its tables hold, as a program of another kind might."""
+    version = run_build(config).version
+    path = Path(config["store"]) / "manifests" / "00000001.json"
+    values = json.loads(path.read_text())
+    counted = values["statistics"]["datasets"]["clips"]
+    counted["utterances"], right = 1, counted["utterances"]
+    del values[CHECKSUM]
+    path.write_bytes(sealed(values))
+    write_speech(generated.parent / "other", 1, start=31)
+    shutil.copy(generated.parent / "other" / "clip031.wav", generated / "clip001.wav")
+    second = run_build(config).version
+    assert (version.number, second.number) == (1, 2)
+    assert second.statistics["datasets"]["clips"]["utterances"] == right
 
 
 def test_a_new_entry_costs_its_own_audio(

@@ -13,12 +13,13 @@ import pytest
 import s3fs
 
 from pipelines.build.commit import Built
-from pipelines.readers import READERS, Item
+from pipelines.build.verify import verify
+from pipelines.readers import READERS, Item, base
 from pipelines.readers.places import Place
-from pipelines.sources import audio_files
+from pipelines.sources import audio_files, texts
 from pipelines.sources.entries import same_file, signature
 from storage.store import Store
-from tests.pipelines.build.test_following import counts
+from tests.pipelines.build.test_following import counts, rows
 from tests.speech import write_speech
 
 Config = dict[str, Any]
@@ -56,6 +57,9 @@ class Bucket:
 
     def put(self, name: str, data: bytes) -> None:
         self.client.put_object(Bucket=self.name, Key=f"{self.prefix}/{name}", Body=data)
+
+    def remove(self, name: str) -> None:
+        self.client.delete_object(Bucket=self.name, Key=f"{self.prefix}/{name}")
 
 
 @pytest.fixture
@@ -137,6 +141,138 @@ def test_another_size_is_noticed_by_a_store_of_an_older_program(
         store.put(path, json.dumps({**values, "signatures": sizes}).encode())
     bucket.put("clip000.wav", (speech / "clip006.wav").read_bytes())
     assert counts(run_build(config)) == {"changed": 1, "kept": 11}
+
+
+class TextReads:
+    """Counts the texts that are read: with the listing, for a comparison, and by the workers of `ingest`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.files: list[str] = []
+        for module, name in ((base, "read_text"), (texts, "fetch_text")):
+            read = getattr(module, name)
+
+            def counted(place: Place, read: Callable[[Place], str] = read, of: str = module.__name__) -> str:
+                self.files.append(f"{of.rpartition('.')[2]} {place.name}")
+                return read(place)
+
+            monkeypatch.setattr(module, name, counted)
+
+    def since(self) -> list[str]:
+        """Files since the last call."""
+        files, self.files = self.files, []
+        return sorted(files)
+
+
+@pytest.fixture
+def text_reads(monkeypatch: pytest.MonkeyPatch, bucket: Bucket) -> TextReads:
+    for number in range(10):
+        bucket.put(f"clip{number:03d}.txt", f"clip number {number}".encode())
+    bucket.put("clip010.txt", b"latin \xe9")
+    bucket.remove("clip011.txt")
+    return TextReads(monkeypatch)
+
+
+def told(built: Built) -> dict[str, str | None]:
+    """Text of each clip, by its number."""
+    return {name[-7:-4]: row["text"] for name, row in rows(built.version, "utterances").items()}
+
+
+TEXTS = {f"{number:03d}": f"clip number {number}" for number in range(10)} | {"011": None}
+BROKEN = {"clips/clip010.wav": "bad_text"}
+
+
+def reasons(built: Built) -> dict[str, str]:
+    return {name: row["reason"] for name, row in rows(built.version, "rejects").items()}
+
+
+def test_texts_in_a_bucket_are_read_by_workers_and_only_if_their_listing_changed(
+    config: Config, bucket: Bucket, text_reads: TextReads, run_build: RunBuild
+) -> None:
+    config["max_reject_ratio"] = 1.0
+    first = run_build(config)
+    assert (told(first), reasons(first)) == (TEXTS, BROKEN)
+    assert text_reads.since() == [f"texts clip{number:03d}.txt" for number in range(11)]
+    (reject,) = rows(first.version, "rejects").values()
+    assert reject["source"] == "clip010.txt"
+    assert not run_build(config).new
+    assert text_reads.since() == []
+    bucket.put("clip003.txt", b"clip number X")  # of the same length
+    second = run_build(config)
+    assert (counts(second), told(second)) == (
+        {"mended": 1, "kept": 11, "rejected": 1},
+        TEXTS | {"003": "clip number X"},
+    )
+    assert text_reads.since() == ["texts clip003.txt"]
+    assert list(verify(Store.open(config["store"]), second.version)) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "counted", "text"),
+    [
+        (lambda bucket: bucket.put("clip010.txt", "latin \xe9".encode()), "healed", {"010": "latin \xe9"}),
+        (lambda bucket: bucket.put("clip011.txt", b"new"), "mended", {"011": "new"}),
+        (lambda bucket: bucket.put("clip000.txt", b""), "mended", {"000": None}),
+        (lambda bucket: bucket.remove("clip000.txt"), "mended", {"000": None}),
+        (lambda bucket: bucket.put("clip000.normalized.txt", b"b"), "kept", {}),  # `.txt` is the better one
+        (lambda bucket: bucket.put("clip011.original.txt", b"c"), "mended", {"011": "c"}),
+        (lambda bucket: bucket.put("clip003.txt", b"clip number 3"), "kept", {}),
+    ],
+)
+def test_changes_of_texts_in_a_bucket(
+    config: Config,
+    bucket: Bucket,
+    text_reads: TextReads,
+    run_build: RunBuild,
+    change: Callable[[Bucket], None],
+    counted: str,
+    text: dict[str, str | None],
+) -> None:
+    config["max_reject_ratio"] = 1.0
+    run_build(config)
+    change(bucket)
+    text_reads.since()
+    built = run_build(config)
+    assert built.new is (counted != "kept")
+    assert told(built) == TEXTS | text
+    assert counts(built).get(counted) == (12 if counted == "kept" else 1)
+    assert len(text_reads.since()) <= 2
+
+
+def test_a_text_that_is_gone_when_its_worker_reads_it_is_a_reject(
+    config: Config, bucket: Bucket, text_reads: TextReads, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config["max_reject_ratio"] = 1.0
+    read = texts.fetch_text
+
+    def late(place: Place) -> str:
+        bucket.remove("clip005.txt")
+        return read(place)
+
+    monkeypatch.setattr(texts, "fetch_text", late)
+    assert reasons(run_build(config)) == BROKEN | {"clips/clip005.wav": "bad_text"}
+    monkeypatch.setattr(texts, "fetch_text", read)
+    healed = run_build(config)
+    assert (counts(healed)["healed"], told(healed)) == (1, TEXTS | {"005": None})
+
+
+def test_a_store_that_holds_the_texts_themselves_stays_up_to_date(
+    config: Config, bucket: Bucket, text_reads: TextReads, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older programs read the texts with the listing."""
+    config["max_reject_ratio"] = 1.0
+    beside = base.Reader.text_beside
+    with monkeypatch.context() as older:
+        older.setattr(base.Reader, "text_beside", lambda *arguments, read=False: beside(*arguments, read=True))
+        first = run_build(config)
+    assert (told(first), reasons(first)) == (TEXTS, BROKEN)
+    text_reads.since()
+    assert not run_build(config).new
+    assert text_reads.since() == [f"texts clip{number:03d}.txt" for number in range(11)], "side by side, to compare"
+    bucket.put("clip003.txt", b"clip number X")
+    second = run_build(config)
+    assert counts(second) == {"mended": 1, "kept": 11, "rejected": 1}
+    assert told(second) == TEXTS | {"003": "clip number X"}
+    assert list(verify(Store.open(config["store"]), second.version)) == []
 
 
 def test_rows_of_a_parquet_file_in_a_bucket_have_its_stamp(bucket: Bucket, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.build.statistics import Coding, DatasetStatistics, from_version, gather, merge, overall
+from pipelines.build.statistics import Coding, DatasetStatistics, from_version, gather, merge, overall, without
 from pipelines.engine.step import Reject, rejects_table
 from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
@@ -72,6 +72,31 @@ def test_statistics_come_back_from_json() -> None:
     assert returned["a"].rejects == merged["a"].rejects
     doubled = returned["a"] + merged["a"]
     assert doubled.compression.num_words == 2 * merged["a"].compression.num_words
+
+
+def test_taking_away_is_the_opposite_of_adding() -> None:
+    whole = merge(PARTS)
+    for part in PARTS:
+        others = merge(other for other in PARTS if other is not part)
+        left = without(whole, part)
+        assert {name: s.to_dict() for name, s in left.items()} == {name: s.to_dict() for name, s in others.items()}
+    assert without(whole, whole) == {}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"d": counts([1], 3)},
+        {"a": counts([1, 1], 1)},
+        {"a": counts([2], 1, broken=1)},
+        {"c": counts([], 0, 1)},
+        {"b": counts([], 99, 0)},
+        {"a": counts([], 0, 0, missing=4)},
+    ],
+)
+def test_what_is_not_there_cannot_be_taken_away(part: dict[str, DatasetStatistics]) -> None:
+    with pytest.raises(ValueError, match="these statistics do not hold"):
+        without(merge(PARTS), part)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 import shutil
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -95,6 +96,22 @@ def test_a_whole_corpus_has_no_problems(corpus: tuple[Store, Version]) -> None:
     assert list(verify(store, version)) == []
     problems, _ = rewrite(corpus, "units", lambda rows: None)
     assert problems == []
+
+
+def test_each_table_is_read_by_one_request(corpus: tuple[Store, Version], monkeypatch: pytest.MonkeyPatch) -> None:
+    store, version = corpus
+    asked: Counter[str] = Counter()
+    for name in ("get", "reader", "size"):
+        method = getattr(Store, name)
+
+        def counted(self: Store, path: str, method: Callable[..., Any] = method) -> Any:
+            asked[path] += 1
+            return method(self, path)
+
+        monkeypatch.setattr(Store, name, counted)
+    assert list(verify(store, version)) == []
+    tables = {file.path for file in version.contents.tables}
+    assert {path: count for path, count in asked.items() if path in tables} == dict.fromkeys(tables, 1)
 
 
 def test_a_changed_word_is_found(corpus: tuple[Store, Version]) -> None:

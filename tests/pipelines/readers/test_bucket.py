@@ -13,6 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from pipelines.readers import READERS, Item
 from pipelines.readers.parquet_audio import fetch
+from pipelines.sources.texts import with_text
 
 SAMPLE = Path(__file__).parents[3] / "examples" / "sample"
 
@@ -52,7 +53,10 @@ def test_a_bucket_reads_like_a_folder(bucket: str) -> None:
         for local, remote in zip(here, there, strict=True):
             assert isinstance(local, Item)
             assert isinstance(remote, Item)
-            assert (local.utterance_id, local.text) == (remote.utterance_id, remote.text)
+            told = with_text(remote)
+            assert isinstance(told, Item)
+            assert (local.utterance_id, local.text) == (told.utterance_id, told.text)
+            assert (remote.text is None) == (remote.text_file is not None)
             assert (local.uri or "").replace(str(SAMPLE), bucket) == (remote.uri or "")
     items = [
         item for item in READERS["hf_parquet"](path=f"{bucket}/parquet", dataset="d").read() if isinstance(item, Item)

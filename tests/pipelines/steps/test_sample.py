@@ -1,15 +1,28 @@
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.records import UtteranceFile
-from pipelines.steps.sample import PIECE_SAMPLES, PRUNE_FACTOR, Candidate, Piece, Stratum, choose, pieces, priority
+from pipelines.records import StepStatistics, UtteranceRow, count_datasets, spoken_rows, utterance_files
+from pipelines.steps.sample import (
+    PIECE_SAMPLES,
+    PRUNE_FACTOR,
+    Candidate,
+    Piece,
+    Stratum,
+    choose,
+    first_candidates,
+    pieces,
+    priority,
+)
+from storage.errors import NotFound
+from storage.receipts import Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
-from storage.tables import rows_to_parquet
 
 RATE = 16_000
 HOUR = 3600
@@ -17,11 +30,10 @@ Row = tuple[str, str, int]
 """Id, dataset, samples."""
 
 
-def corpus(folder: Path, units: list[list[Row]]) -> tuple[Store, list[UtteranceFile], dict[str, int]]:
-    """A store with these utterances, its work units and the length of each dataset."""
+def corpus(folder: Path, units: list[list[Row]], seeds: Sequence[int] = ()) -> tuple[Store, list[Receipt]]:
+    """A store with these utterances, and receipts that name the first candidates for these seeds, if any."""
     store = Store.open(folder, create=True)
-    totals: dict[str, int] = {}
-    made: list[UtteranceFile] = []
+    made: list[Receipt] = []
     for number, rows in enumerate(units):
         values: list[dict[str, Any]] = [
             {
@@ -30,18 +42,28 @@ def corpus(folder: Path, units: list[list[Row]]) -> tuple[Store, list[UtteranceF
                 "task": "asr",
                 "offset_samples": 0,
                 "num_samples": samples,
+                "checksum": "x" if samples else None,
+                "audio": {"uri": name, "bytes": None} if samples else None,
                 "source_key": bytes(16),
             }
             for name, dataset, samples in rows
         ]
-        path = f"data/utterances/{number}.parquet"
-        store.put(path, rows_to_parquet("utterances", pa.Table.from_pylist(values, SCHEMAS["utterances"])))
-        seconds = sum(samples for *_, samples in rows) / RATE
-        made.append(UtteranceFile(path, str(number), len(rows), seconds))
-        for _, dataset, samples in rows:
-            if samples:
-                totals[dataset] = totals.get(dataset, 0) + samples
-    return store, made, totals
+        files = [values[: len(rows) // 2], values[len(rows) // 2 :]] if len(rows) > 1 else [values]
+        stats = StepStatistics(
+            seconds=[sum(row["num_samples"] for row in of_file) / RATE for of_file in files],
+            datasets=count_datasets(spoken_rows(cast(list[UtteranceRow], values))),
+        )
+        if seeds:
+            candidates = first_candidates(cast(list[list[UtteranceRow]], files), seeds)
+            stats["candidates"] = json.loads(json.dumps(candidates))
+        tables = [("utterances", pa.Table.from_pylist(rows, SCHEMAS["utterances"])) for rows in files]
+        rows_in = len(rows)
+        made.append(
+            write_output(
+                store, "ingest", str(number), tables, rows_in=rows_in, rows_out=rows_in, rejects={}, stats=stats
+            )
+        )
+    return store, made
 
 
 def rows(count: int, dataset: str = "d", seconds: float = 10) -> list[Row]:
@@ -49,12 +71,42 @@ def rows(count: int, dataset: str = "d", seconds: float = 10) -> list[Row]:
 
 
 def chosen(folder: Path, units: list[list[Row]], hours: float, seed: int = 0) -> set[str]:
-    """Ids of the sample."""
-    store, made, totals = corpus(folder, units)
-    picked = choose(store, made, totals, hours, seed)
+    """Ids of the sample; it is the same whether all, some or no receipts name the first candidates."""
+    store, plain = corpus(folder / "plain", units)
+    _, told = corpus(folder / "told", units, [seed, seed + 1])
+    picked = choose(store, plain, hours, seed)
+    some = [one if number % 2 else other for number, (one, other) in enumerate(zip(plain, told, strict=True))]
+    assert choose(store, told, hours, seed) == choose(store, some, hours, seed) == picked
     assert all(pieces == sorted(set(pieces)) for pieces in picked.values())
     assert list(picked) == sorted(picked)
-    return {units[unit][piece.row][0] for unit, pieces in picked.items() for piece in pieces}
+    ids = [row[0] for rows in units for row in rows]
+    starts = np.cumsum([0, *(file.rows for file in utterance_files(plain))])
+    return {ids[starts[file] + piece.row] for file, pieces in picked.items() for piece in pieces}
+
+
+def test_a_small_sample_is_chosen_without_reading_a_table(tmp_path: Path) -> None:
+    units = [rows(500, f"d{number % 2}") for number in range(4)]
+    units = [[(f"{name}-{number}", *rest) for name, *rest in of_unit] for number, of_unit in enumerate(units)]
+    store, receipts = corpus(tmp_path, units, [7])
+    picked = choose(store, receipts, 0.03 * 2000 * 10 / HOUR, 7)
+    for path in list(store.list("data/utterances")):
+        store.delete(path)
+    assert choose(store, receipts, 0.03 * 2000 * 10 / HOUR, 7) == picked
+    assert sum(map(len, picked.values())) == 60
+    for hours, seed in ((0.2 * 2000 * 10 / HOUR, 7), (0.03 * 2000 * 10 / HOUR, 8)):  # too large, and another seed
+        with pytest.raises(NotFound):
+            choose(store, receipts, hours, seed)
+
+
+def test_only_files_of_a_small_dataset_are_read(tmp_path: Path) -> None:
+    """Its receipts may name too little of it; those of large datasets do not."""
+    units = [rows(2000, "large"), rows(3, "tiny")]
+    store, receipts = corpus(tmp_path, units, [0])
+    assert not {"tiny"} & {*receipts[1].stats["candidates"]["0"]}, "or choose another seed"
+    for file in receipts[0].files:
+        store.delete(file.path)
+    picked = choose(store, receipts, 0.03 * 2003 * 10 / HOUR, 0)
+    assert {file for file in picked if file > 1} == {2} or {file for file in picked if file > 1} == {3}
 
 
 def test_neither_order_nor_number_of_work_units_matters(tmp_path: Path) -> None:
@@ -147,7 +199,7 @@ def test_a_long_utterance_is_cut_into_pieces_that_cover_it() -> None:
 
 
 def test_of_a_long_utterance_no_more_is_taken_than_asked_for(tmp_path: Path) -> None:
-    store, made, totals = corpus(tmp_path, [[("d/long", "d", 10 * HOUR * RATE)]])
-    (taken,) = choose(store, made, totals, 1.0, 0).values()
+    store, made = corpus(tmp_path, [[("d/long", "d", 10 * HOUR * RATE)]])
+    (taken,) = choose(store, made, 1.0, 0).values()
     assert sum(piece.samples for piece in taken) == HOUR * RATE
     assert len({piece.offset for piece in taken}) == 6
