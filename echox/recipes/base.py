@@ -1,10 +1,10 @@
 """The recipe of all stages: fairseq2 trains what a `Stage` describes."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
 from fairseq2.composition import register_model_family
-from fairseq2.datasets import DataPipelineReader, SyncMode
 from fairseq2.gang import Gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
@@ -15,11 +15,15 @@ from torch import nn
 from typing_extensions import override
 
 from echox.data.corpus import hold_out
-from echox.data.pipeline import LengthLimit, Source, Worker
+from echox.data.pipeline import Source
+from echox.data.readers import TrainingReader, ValidationReader
+from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -79,12 +83,17 @@ class StageRecipe(Recipe):
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs
         source = self._source(gangs)
-        limit = LengthLimit(config.data.max_length)
-        reader = DataPipelineReader[Any](
-            source.training(config.seed, limit), gangs, num_accumulate=config.parallel.gradient_accumulation
-        )
-        validation = DataPipelineReader[Any](source.validation(), gangs, sync_mode=SyncMode.UNTIL_LAST)
-        units = Training(self._stage, model, limit), Validation(self._stage, model)
+        batches = source.training(config.seed)
+        if batches.times_read > 1 and gangs.root.rank == 0:
+            log.warning(
+                "%d workers share streams of examples, so that all of the table is read %d times in an epoch; with "
+                "data.streams a multiple of their number it is read once, if the table is large enough for so many",
+                gangs.dp.size,
+                batches.times_read,
+            )
+        reader = TrainingReader(batches, config.parallel.gradient_accumulation)
+        validation = ValidationReader(source.validation(), gangs.dp)
+        units = Training(self._stage, model, batches), Validation(self._stage, model)
         return context.create_trainer(units[0], reader, [units[1]], [validation])
 
     def _source(self, gangs: Gangs) -> Source[Any]:

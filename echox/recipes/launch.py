@@ -11,7 +11,7 @@ from echox.data.corpus import Corpus
 from echox.errors import EchoxError
 from echox.recipes.base import StageRecipe
 from echox.recipes.export import export
-from echox.recipes.folder import RunCard, RunFolder, code_version, open_sources
+from echox.recipes.folder import ORDER, RunCard, RunFolder, code_version, last_step, open_sources
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
 from echox.recipes.sections import to_sections
@@ -88,10 +88,11 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
 
 
 def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
-    """Train to the end and export the best model; `report` is given on the worker that writes."""
+    """Train to the end, unless that is done, and export the best model; `report` is given on the worker that writes."""
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
-        run(StageRecipe(stage, recorder), to_sections(stage.setting.config), folder, no_rich=True)
+        if last_step(folder) < stage.setting.config.schedule.steps:
+            run(StageRecipe(stage, recorder), to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None:
             model = stage.build()
             stage.freeze(model)
@@ -109,4 +110,5 @@ def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
         config=setting.config.model_dump(mode="json"),
         architecture=dump_architecture(setting.architecture),
         code=code_version(),
+        order=ORDER,
     )

@@ -44,8 +44,8 @@ def test_a_corpus_that_marks_rows_for_validation_keeps_all_others(tmp_path: Path
 
 
 def test_rows_of_a_test_split_are_never_used() -> None:
-    assert not Holdout(0.5).is_train("a", "test")
-    assert not Holdout(0.5, "a").is_valid("a", "test")
+    assert not Holdout(0.0).is_train("a", "test")
+    assert not Holdout(1.0).is_valid("a", "test")
 
 
 def test_one_example_is_too_few(tmp_path: Path) -> None:
