@@ -1,10 +1,14 @@
 """A corpus version as training reads it: files of a table, unit language, texts, and the held-out rows."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import nextafter
+from pathlib import Path
 from typing import Self, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from echox.data.contents import (
     TRAIN_SPLITS,
@@ -17,6 +21,7 @@ from echox.data.contents import (
 )
 from echox.errors import EchoxError
 from storage.artifacts import get_artifact
+from storage.local import write_file
 from storage.receipts import DataFile, Receipt
 from storage.schemas import TRAINING
 from storage.store import Store
@@ -126,7 +131,24 @@ class Corpus:
 
 
 _read: dict[str, Contents] = {}
-"""Contents that this process has read from the files themselves, by URL; files never change."""
+"""Contents that were read from the files themselves, by URL; files never change."""
+_READ = TypeAdapter(dict[str, Contents])
+
+
+def keep_read_contents(path: Path) -> None:
+    """Write what this process has read of files whose receipts do not say it, for `recall_read_contents`.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    if _read:
+        write_file(path, _READ.dump_json(_read), replace=True)
+
+
+def recall_read_contents(path: Path) -> None:
+    """Know again what another process has read; a file that is missing or damaged tells nothing."""
+    with suppress(OSError, ValidationError):
+        _read.update(_READ.validate_json(path.read_bytes()))
 
 
 def side_by_side(jobs: Iterable[Callable[[], T]]) -> Iterator[T]:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairseq2.composition import register_model_family
@@ -14,11 +15,12 @@ from fairseq2.task import Task
 from torch import nn
 from typing_extensions import override
 
-from echox.data.corpus import hold_out
+from echox.data.corpus import hold_out, recall_read_contents
 from echox.data.pipeline import Source
 from echox.data.readers import TrainingReader, ValidationReader
 from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
+from echox.recipes.folder import CONTENTS
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
@@ -34,9 +36,10 @@ class _NoConfig:
 class StageRecipe(Recipe):
     """Build, load, freeze, distribute, train and validate a stage's model."""
 
-    def __init__(self, stage: AnyStage, recorder: RunRecorder | None) -> None:
-        """Make the recipe; `recorder` is given on the worker that keeps the metrics."""
+    def __init__(self, stage: AnyStage, folder: Path, recorder: RunRecorder | None) -> None:
+        """Make the recipe of a run in a folder; `recorder` is given on the worker that keeps the metrics."""
         self._stage = stage
+        self._folder = folder
         self._recorder = recorder
 
     @property
@@ -98,5 +101,6 @@ class StageRecipe(Recipe):
 
     def _source(self, gangs: Gangs) -> Source[Any]:
         setting, reading = self._stage.setting, self._stage.reading()
+        recall_read_contents(self._folder / CONTENTS)  # of the first worker, which wrote it before the others joined
         holdout = hold_out(setting.corpus, reading.table, setting.config.data.valid_fraction)
         return Source(setting.corpus, reading, holdout, setting.config.data, Worker(gangs.dp.rank, gangs.dp.size))

@@ -22,6 +22,8 @@ from unitlang.config import FrozenConfig
 CARD = "run.yaml"
 METRICS = "metrics.jsonl"
 TRAINABLE = "trainable.safetensors"
+CONTENTS = "contents.json"
+"""What was read of the corpus' files, if its receipts do not say it: row groups, and rows by use."""
 MODEL = "model"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"

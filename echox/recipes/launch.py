@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from fairseq2.recipe import run
 
 from echox.architectures import Architecture, dump_architecture, load_architecture
-from echox.data.corpus import Corpus
+from echox.data.corpus import Corpus, keep_read_contents
 from echox.errors import EchoxError
 from echox.recipes.base import StageRecipe
 from echox.recipes.export import export
-from echox.recipes.folder import ORDER, RunCard, RunFolder, code_version, last_step, open_sources
+from echox.recipes.folder import CARD, CONTENTS, ORDER, RunCard, RunFolder, code_version, last_step, open_sources
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
 from echox.recipes.sections import to_sections
@@ -44,15 +44,21 @@ def settle(
     config = load_settings(stage, request.architecture, request.settings)
     corpus, sources = Corpus.open(request.corpus), open_sources(request.source_models)
     named = load_architecture(request.architecture)
-    tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns)
+    out = Path(request.out)
+    tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns, out)
     setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
     if write:
-        RunFolder(Path(request.out), _card(request, setting)).begin(tokenizer)
+        RunFolder(out, _card(request, setting)).begin(tokenizer)
+        keep_read_contents(out / CONTENTS)
     return stage(setting)
 
 
 def find_tokenizer(
-    named: Architecture, corpus: Corpus, sources: list[RunFolder], text_columns: Mapping[str, Sequence[str]]
+    named: Architecture,
+    corpus: Corpus,
+    sources: list[RunFolder],
+    text_columns: Mapping[str, Sequence[str]],
+    out: Path,
 ) -> TextTokenizer:
     """Return the tokenizer of the source models, else of the pretrained language model, else learn one.
 
@@ -61,6 +67,7 @@ def find_tokenizer(
         corpus: its texts are learnt from where there is no tokenizer yet.
         sources: the finished runs that this one needs.
         text_columns: columns of texts, by training table.
+        out: folder of the run; if it has begun, its tokenizer is not learnt again.
 
     Raises:
         EchoxError: a folder has no tokenizer, or the corpus has no texts.
@@ -69,6 +76,8 @@ def find_tokenizer(
         return sources[0].tokenizer()
     if named.llm.checkpoint is not None:
         return load_tokenizer(Path(named.llm.checkpoint))
+    if (out / CARD).is_file() and (out / SentencePieceTokenizer.FILE).is_file():
+        return SentencePieceTokenizer.load(out)
     return SentencePieceTokenizer.learn(corpus.texts(text_columns), named.llm.vocabulary)
 
 
@@ -92,7 +101,7 @@ def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
         if last_step(folder) < stage.setting.config.schedule.steps:
-            run(StageRecipe(stage, recorder), to_sections(stage.setting.config), folder, no_rich=True)
+            run(StageRecipe(stage, folder, recorder), to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None:
             model = stage.build()
             stage.freeze(model)

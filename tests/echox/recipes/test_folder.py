@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from echox.architectures import ARCHITECTURES
+from echox.data.corpus import Corpus
 from echox.errors import EchoxError
 from echox.recipes.folder import ORDER, RunFolder
 from echox.recipes.runtime import prepare
@@ -64,6 +65,19 @@ def test_a_run_of_the_version_before_that_stopped_between_checkpoints_is_refused
     (out / "checkpoints/step_8").mkdir()
     settled(old)
     assert (out / "run.yaml").read_text() == written, "it is finished, and stays as it is"
+
+
+def test_a_resumed_run_keeps_its_tokenizer(tones: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning it reads all texts of the corpus."""
+    fingerprint, request = settled(ask("t2c", tones, tmp_path / "run", "schedule.steps=8"))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("texts were read")
+
+    monkeypatch.setattr(Corpus, "texts", refuse)
+    assert settled(request)[0] == fingerprint
+    with pytest.raises(AssertionError, match="texts were read"):
+        settled(replace(request, out=str(tmp_path / "other")))
 
 
 def settled(request: TrainingRequest) -> tuple[str, TrainingRequest]:
