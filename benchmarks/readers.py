@@ -138,10 +138,10 @@ def batches_of_an_epoch(setup: Setup) -> int:
 def starts(place: str, shards: int, traffic: Traffic, *, stated: bool) -> list[str]:
     """Start once on so many shards; one line of the table."""
     uri = f"{place}/starts-{shards}-{stated}"
-    write_shelves(uri, shards, 4 * ROWS, audio_bytes=60, stated=stated)
+    write_shelves(uri, shards, 4 * ROWS, audio_bytes=400, stated=stated)
     with traffic.since():
         began = time.perf_counter()
-        batches = start(uri, 60, Worker())
+        batches = start(uri, 400, Worker())
         next(batches)
         seconds = time.perf_counter() - began
         requests = traffic.requests

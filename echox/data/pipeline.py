@@ -58,7 +58,7 @@ class Formed(NamedTuple):
     """The examples of a batch, its number among those of all workers, and what is known after it.
 
     Attributes:
-        skipped: examples that were too long.
+        skipped: examples that were too long, since the batch before it in its stream.
         stream: number of the stream.
         state: that of the stream.
     """
@@ -153,14 +153,12 @@ class TrainingBatches(Generic[ExampleT], Iterator[Batch]):
         number = self._next
         while True:
             ordinal, of = divmod(number, self._plan.streams)
-            skipped = 0
             examples: list[ExampleT] = []
-            while streams[of].given <= ordinal:  # more than one if workers share a stream
+            while streams[of].given <= ordinal:  # some go to other workers if these share the stream
                 examples = streams[of].batch()
-                skipped += streams[of].skipped
             for stream in islice(waiting, 1):
                 stream.read_ahead()
-            yield Formed(examples, number, skipped, of, streams[of].state())
+            yield Formed(examples, number, streams[of].skipped, of, streams[of].state())
             number += self._worker.workers
 
     def _collated(self, formed: Formed) -> tuple[Batch, Formed]:

@@ -16,7 +16,7 @@ from torch import nn
 from typing_extensions import override
 
 from echox.data.corpus import hold_out, recall_read_contents
-from echox.data.pipeline import Source
+from echox.data.pipeline import Source, TrainingBatches
 from echox.data.readers import TrainingReader, ValidationReader
 from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
@@ -41,6 +41,12 @@ class StageRecipe(Recipe):
         self._stage = stage
         self._folder = folder
         self._recorder = recorder
+        self._batches: TrainingBatches[Any] | None = None
+
+    def close(self) -> None:
+        """Stop the threads that read ahead."""
+        if self._batches is not None:
+            self._batches.close()
 
     @property
     @override
@@ -86,7 +92,7 @@ class StageRecipe(Recipe):
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs
         source = self._source(gangs)
-        batches = source.training(config.seed)
+        self._batches = batches = source.training(config.seed)
         if batches.times_read > 1 and gangs.root.rank == 0:
             log.warning(
                 "%d workers share streams of examples, so that all of the table is read %d times in an epoch; with "

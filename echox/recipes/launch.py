@@ -1,6 +1,7 @@
 """From a checked request to a finished run."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,7 +102,8 @@ def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
         if last_step(folder) < stage.setting.config.schedule.steps:
-            run(StageRecipe(stage, folder, recorder), to_sections(stage.setting.config), folder, no_rich=True)
+            with closing(StageRecipe(stage, folder, recorder)) as recipe:
+                run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None:
             model = stage.build()
             stage.freeze(model)

@@ -2,17 +2,19 @@
 
 import pickle
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import obstore
 import pytest
 
 from echox.data import streams
 from echox.data.config import DataConfig
-from echox.data.corpus import hold_out
+from echox.data.corpus import Corpus, hold_out
 from echox.data.pipeline import Source
 from echox.data.worker import Worker
 from echox.errors import EchoxError
@@ -42,10 +44,13 @@ def names(batches: Any, count: int | None = None) -> list[list[str]]:
 
 
 def test_any_number_of_workers_shares_the_same_batches(source: Source[Any]) -> None:
-    alone = names(source.training(SEED), 96)
+    single = source.training(SEED)
+    alone = names(single, 96)
     for workers in (2, 3, 4, 16, 32):
-        each = [names(of(source, rank, workers).training(SEED), 96 // workers) for rank in range(workers)]
+        all_batches = [of(source, rank, workers).training(SEED) for rank in range(workers)]
+        each = [names(batches, 96 // workers) for batches in all_batches]
         assert [batch for step in zip(*each, strict=True) for batch in step] == alone
+        assert sum(batches.skipped for batches in all_batches) == single.skipped > 0
     assert names(source.training(SEED + 1), 96) != alone
 
 
@@ -256,3 +261,35 @@ def test_a_start_reads_no_file_if_the_receipts_say_what_is_in_them(
     source.training(SEED)
     assert [(group.path, group.number) for group in again.row_groups("s2t")] == expected
     assert read.count == 0, "or this process has read them before"
+
+
+def test_a_start_from_a_bucket_makes_as_many_requests_for_a_large_corpus(
+    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lists of receipts hold thousands of shards each."""
+    counts: list[int] = []
+    for files in (8, 24):
+        write_shelves(f"{s3_bucket}/{files}", files, 300)
+        requests = Requests(monkeypatch)
+        corpus = Corpus.open(f"{s3_bucket}/{files}")
+        made = Source(corpus, sized_reading(), hold_out(corpus, "s2t", 0.05), CONFIG).training(SEED)
+        counts.append(requests.count)
+        assert next(made).num_examples
+        made.close()
+    assert counts[0] == counts[1] <= 5
+
+
+class Requests:
+    """Counts requests to stores."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        for kind in ("get", "head", "get_range", "list"):
+            monkeypatch.setattr(obstore, kind, self._counted(getattr(obstore, kind)))
+
+    def _counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            self.count += 1
+            return call(*arguments, **options)
+
+        return counted
