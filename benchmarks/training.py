@@ -216,7 +216,12 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
     turns = Turns(PlainLoop(stage, precision))
     stage.objective = turns.objective
     with logging_to_files():
-        run(StageRecipe(stage, RunRecorder(out, turns.report)), to_sections(stage.setting.config), out, no_rich=True)
+        run(
+            StageRecipe(stage, out, RunRecorder(out, turns.report)),
+            to_sections(stage.setting.config),
+            out,
+            no_rich=True,
+        )
     export(out, turns.loop.model)
     return turns.blocks[1:], precision
 

@@ -72,7 +72,8 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
     from echox.architectures import load_architecture
-    from echox.data.corpus import Corpus, hold_out
+    from echox.data.corpus import Corpus, hold_out, recall_read_contents
+    from echox.recipes.folder import CONTENTS
     from echox.recipes.settings import load_settings
     from echox.stages import stage_class
     from storage.approvals import check_trainable
@@ -83,7 +84,9 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
     load_architecture(request.architecture)
     corpus = Corpus.open(request.corpus)
     check_trainable(corpus.store, corpus.version)
-    hold_out(corpus, stage.table, config.data.valid_fraction, stage.fed_by)
+    if int(os.environ.get("RANK", "0")) == 0:  # one worker tells it for all, and lets the others know what it read
+        recall_read_contents(Path(request.out) / CONTENTS)
+        hold_out(corpus, stage.table, config.data.valid_fraction, stage.fed_by)
     return stage, corpus
 
 

@@ -181,11 +181,13 @@ class ShardPayload(AudioPayload):
         units: files of the work units whose utterances the shard holds; the name is part of stored failure records.
         taken: earlier shards.
         kept: fields of the `DataFile`s of an earlier shard of the same utterances that stay; without them, all is made.
+        contents: what the receipt of that shard says of its files.
     """
 
     units: list[ShardFiles]
     taken: NotRequired[Spoken]
     kept: NotRequired[Sequence[Mapping[str, Any]]]
+    contents: NotRequired[Mapping[str, Any]]
 
 
 class DatasetCounts(TypedDict):
@@ -213,6 +215,7 @@ class StepStatistics(TypedDict):
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
         candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
+        contents: values of `echox.data.contents.Contents` of each training table's file (shard).
         revision: revision of the step; missing in receipts of before 0.1.
     """
 
@@ -225,6 +228,7 @@ class StepStatistics(TypedDict):
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
+    contents: NotRequired[Mapping[str, Any]]
     revision: NotRequired[int]
 
 

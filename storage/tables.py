@@ -141,6 +141,25 @@ def read_row_group(store: Store, path: str, group: int, columns: Sequence[str]) 
         return file.read_row_group(group, list(columns), use_threads=False)
 
 
+def read_row_groups(store: Store, path: str, columns: Sequence[str]) -> list[pa.Table]:
+    """Read some columns of every row group of a table, one table for each; only their bytes are fetched.
+
+    Args:
+        store: the store.
+        path: path of the table in the store.
+        columns: names of the columns.
+
+    Raises:
+        NotFound: there is no such file.
+        CorruptStore: it is not the file that was written, or lacks a column.
+    """
+    with _told(store, path):
+        source, file = _open(store, path)
+        groups = range(file.num_row_groups)
+        source.gather(_ranges(file.metadata, groups, _existing(store, path, file, columns)))
+        return [file.read_row_group(group, list(columns), use_threads=False) for group in groups]
+
+
 @contextmanager
 def _told(store: Store, path: str) -> Generator[None]:
     try:

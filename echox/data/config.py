@@ -14,8 +14,11 @@ class DataConfig(FrozenConfig):
     """Positions of a batch on one worker, padding included."""
     max_length: Annotated[int, Field(ge=8)] = 2_048
     """Longest example in positions; longer ones are skipped and counted (`skipped`)."""
-    shuffle_rows: Annotated[int, Field(ge=1)] = 1_024
-    """Examples in the shuffle buffer; the order of the files' row groups is shuffled too."""
+    streams: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Streams that row groups are dealt to, and that batches are taken from in turn; small tables have fewer. Batches
+    depend on it, not on the number of workers. With a multiple of that number, each worker reads only its share."""
+    shuffle_rows: Annotated[int, Field(ge=1)] = 8_192
+    """Examples in the shuffle buffers of all streams; row groups, and the rows in each, are shuffled too."""
     prefetch: Annotated[int, Field(ge=1)] = 4
     """Batches that are prepared ahead."""
     threads: Annotated[int, Field(ge=1)] = 2

@@ -1,100 +1,28 @@
-"""From training shards to batches, by fairseq2's data pipeline.
+"""From training shards to batches.
 
-Every worker reads all row groups, makes the same batches of compressed examples, and decodes only its own, every n-th.
-So the batches of a step do not depend on the number of workers, and one worker that accumulates two batches learns what
-two workers learn.
+Batches are taken from `data.streams` streams in turn, and batch number n goes to worker n modulo their number. So the
+batches of a step do not depend on the number of workers, and one worker that accumulates two batches learns what two
+workers learn. Each worker reads the streams that its batches come from.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypedDict
-
-import numpy as np
-import pyarrow as pa
+from functools import partial
+from itertools import islice
+from math import gcd
+from typing import Any, Generic, NamedTuple, Self, cast
 
 from echox.data.config import DataConfig
 from echox.data.corpus import Corpus, Holdout
-from echox.data.reading import ExampleT, Reading
+from echox.data.reading import Batch, ExampleT, Reading
+from echox.data.rows import LOADERS
+from echox.data.streams import Plan, Stream, StreamState
+from echox.data.validation import ValidationBatches
+from echox.data.worker import ALONE, Worker
 from echox.errors import EchoxError
-from echox.native import load_libsndfile
-from storage.tables import num_row_groups, read_row_group
-
-load_libsndfile()
-
-from fairseq2.data.data_pipeline import DataPipeline, DataPipelineBuilder, read_sequence  # noqa: E402
-
-RowGroup = tuple[str, int]
-"""Path of a file, and the number of a row group in it."""
-Keep = Callable[[str, str | None], bool]
-"""Whether the row of an example id and a split is wanted."""
-
-
-class Item(TypedDict):
-    """An example with the length by which it is put into a bucket."""
-
-    length: int
-    example: Any
-
-
-GROWTH = 1.15
-"""Ratio of the longest lengths of neighbouring buckets: at most 13 % of a batch is padding."""
-SHORTEST = 16
-"""Longest length of the first bucket."""
-HOPELESS = 100_000
-"""Training fails after this many examples if all of them were too long."""
-
-
-@dataclass(frozen=True)
-class Worker:
-    """One of the workers that share the batches.
-
-    Attributes:
-        rank: the worker gets the batches whose number is `rank` modulo `workers`.
-        workers: number of workers.
-    """
-
-    rank: int = 0
-    workers: int = 1
-
-
-class LengthLimit:
-    """A filter that skips and counts examples that are too long.
-
-    Attributes:
-        skipped: number of examples that were too long so far.
-    """
-
-    def __init__(self, longest: int) -> None:
-        self._longest = longest
-        self._kept = 0
-        self.skipped = 0
-
-    def __call__(self, item: Item) -> bool:
-        """Return whether to keep an item.
-
-        Raises:
-            EchoxError: the first 100,000 examples were all too long.
-        """
-        if item["length"] <= self._longest:
-            self._kept += 1
-            return True
-        self.skipped += 1
-        if not self._kept and self.skipped >= HOPELESS:
-            raise EchoxError(f"data.max_length {self._longest}: {HOPELESS} examples in a row are longer; raise it")
-        return False
-
-
-class Epochs:
-    """An endless list of all row groups, in another random order in each epoch."""
-
-    def __init__(self, groups: Sequence[RowGroup], seed: int) -> None:
-        self._groups = groups
-        self._seed = seed
-
-    def __getitem__(self, number: int) -> RowGroup:
-        epoch, position = divmod(number, len(self._groups))
-        order = np.random.default_rng((self._seed, epoch)).permutation(len(self._groups))
-        return self._groups[order[position]]
+from unitlang.ahead import ahead, run_ahead
 
 
 @dataclass(frozen=True)
@@ -113,59 +41,134 @@ class Source(Generic[ExampleT]):
     reading: Reading[ExampleT]
     holdout: Holdout
     config: DataConfig
-    worker: Worker = Worker()
+    worker: Worker = ALONE
 
-    def training(self, seed: int, limit: LengthLimit) -> DataPipeline:
-        """Return endless batches, shuffled anew in each epoch; `limit` counts the examples that are too long."""
-        epochs = Epochs(self._row_groups(), seed)
-        # Not `repeat`: saved between two epochs, it is restored as empty (fairseq2 0.8.1).
-        groups = DataPipeline.count().map(epochs.__getitem__)
-        items = self._items(groups, self.holdout.is_train, limit).shuffle(self.config.shuffle_rows, seed)
-        return self._collated(self._bucketed(items).shard(self.worker.rank, self.worker.workers))
+    def training(self, seed: int) -> "TrainingBatches[ExampleT]":
+        """Return endless batches, shuffled anew in each epoch."""
+        groups = [group for group in self.corpus.row_groups(self.reading.table) if group.counts.train]
+        plan = Plan(self.corpus, self.reading, self.holdout, self.config, groups, seed)
+        return TrainingBatches(plan, self.worker)
 
-    def validation(self) -> DataPipeline:
+    def validation(self) -> ValidationBatches[ExampleT]:
         """Return the batches of a validation, always the same; some workers may get one more than others."""
-        limit = LengthLimit(self.config.max_length)
-        items = self._items(read_sequence(self._row_groups()), self.holdout.is_valid, limit)
-        batches = self._bucketed(items)
-        if self.config.valid_batches is not None:
-            batches = batches.take(self.config.valid_batches)
-        return self._collated(batches.shard(self.worker.rank, self.worker.workers, allow_uneven=True))
-
-    def _row_groups(self) -> list[RowGroup]:
-        store, paths = self.corpus.store, self.corpus.paths(self.reading.table)
-        return [(path, group) for path in paths for group in range(num_row_groups(store, path))]
-
-    def _items(self, groups: DataPipelineBuilder, keep: Keep, limit: LengthLimit) -> DataPipelineBuilder:
-        """Return a builder of examples with their lengths, row by row."""
-        columns = ["example_id", "split", *self.reading.columns]
-
-        def rows(group: RowGroup) -> DataPipeline:
-            table = read_row_group(self.corpus.store, *group, columns)
-            keys = zip(table["example_id"].to_pylist(), table["split"].to_pylist(), strict=True)
-            wanted = [index for index, key in enumerate(keys) if keep(*key)]
-            return read_sequence(wanted).map(lambda index: self._item(table, index)).and_return()
-
-        return groups.yield_from(rows).filter(limit)
-
-    def _item(self, table: pa.Table, index: int) -> Item:
-        example = self.reading.example({name: table[name][index].as_py() for name in self.reading.columns})
-        return {"length": example.length, "example": example}
-
-    def _bucketed(self, items: DataPipelineBuilder) -> DataPipelineBuilder:
-        return items.bucket_by_length(bucket_sizes(self.config), selector="length")
-
-    def _collated(self, batches: DataPipelineBuilder) -> DataPipeline:
-        def collate(items: list[Item]) -> object:
-            return self.reading.collate([item["example"] for item in items])
-
-        made = batches.map(collate, num_parallel_calls=self.config.threads)
-        return made.prefetch(self.config.prefetch).and_return()
+        return ValidationBatches(self.corpus, self.reading, self.holdout, self.config, self.worker)
 
 
-def bucket_sizes(config: DataConfig) -> list[tuple[int, int]]:
-    """Return (examples, longest length) of each bucket, so that no batch has more than `max_tokens` positions."""
-    lengths = [min(SHORTEST, config.max_length)]
-    while lengths[-1] < config.max_length:
-        lengths.append(min(config.max_length, int(lengths[-1] * GROWTH) + 1))
-    return [(config.max_tokens // length, length) for length in lengths]
+class Formed(NamedTuple):
+    """The examples of a batch, its number among those of all workers, and what is known after it.
+
+    Attributes:
+        skipped: examples that were too long, since the batch before it in its stream.
+        stream: number of the stream.
+        state: that of the stream.
+    """
+
+    examples: list[Any]
+    number: int
+    skipped: int
+    stream: int
+    state: StreamState
+
+
+class TrainingBatches(Generic[ExampleT], Iterator[Batch]):
+    """The batches of one worker, made ahead in threads.
+
+    Attributes:
+        skipped: examples that were too long, up to the last batch, since the batches were opened.
+    """
+
+    def __init__(self, plan: Plan[ExampleT], worker: Worker) -> None:
+        self._plan = plan
+        self._worker = worker
+        self._streams = plan.streams
+        self._next = worker.rank
+        self._states: dict[int, StreamState] = {}
+        self._made: Generator[tuple[Batch, Formed]] | None = None
+        self.skipped = 0
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch.
+
+        Raises:
+            EchoxError: the examples are all too long, or the state is that of another number of streams.
+            CorruptStore: a file is missing or damaged.
+            StorageError: the store does not answer or refuses.
+        """
+        if self._made is None:
+            self._check_streams()
+            self._made = self._batches()
+        batch, formed = next(self._made)
+        self._next = formed.number + self._worker.workers
+        self._states[formed.stream] = formed.state
+        self.skipped += formed.skipped
+        return batch
+
+    @property
+    def streams(self) -> list[int]:
+        """Numbers of the streams that the worker's batches come from, in the order of need."""
+        streams, workers = self._plan.streams, self._worker.workers
+        return [(self._next + turn * workers) % streams for turn in range(streams // gcd(workers, streams))]
+
+    @property
+    def times_read(self) -> int:
+        """How often the workers together read each row group in an epoch: more than once if they share streams."""
+        return self._worker.workers // gcd(self._worker.workers, self._plan.streams)
+
+    def state_dict(self) -> dict[str, object]:
+        """Return where the batches are, as plain values."""
+        return {"streams": self._plan.streams, "next": self._next, "states": dict(self._states)}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Go on where a state was saved; the next batch is refused if its number of streams was another."""
+        self._streams = cast("int", state["streams"])
+        self._next = cast("int", state["next"])
+        self._states = dict(cast("dict[int, StreamState]", state["states"]))
+        self.close()
+
+    def close(self) -> None:
+        """Stop the threads; the next batch starts them again."""
+        if self._made is not None:
+            self._made.close()
+        self._made = None
+
+    def _check_streams(self) -> None:
+        if self._streams != self._plan.streams:
+            problem = f"the checkpoint's examples come from {self._streams} streams, not from {self._plan.streams}"
+            raise EchoxError(f"{problem}; resume with the `data` settings and the corpus that the run began with")
+
+    def _batches(self) -> Generator[tuple[Batch, Formed]]:
+        with _pool() as pool:
+            config = self._plan.config
+            jobs = (partial(self._collated, formed) for formed in ahead(self._formed(pool), 1))
+            yield from run_ahead(jobs, threads=config.threads, depth=config.prefetch)
+
+    def _formed(self, pool: Executor) -> Iterator[Formed]:
+        streams = {number: Stream(self._plan, number, pool, self._states.get(number)) for number in self.streams}
+        waiting = iter(streams.values())
+        for stream in islice(waiting, LOADERS):
+            stream.read_ahead()
+        number = self._next
+        while True:
+            ordinal, of = divmod(number, self._plan.streams)
+            examples: list[ExampleT] = []
+            while streams[of].given <= ordinal:  # some go to other workers if these share the stream
+                examples = streams[of].batch()
+            for stream in islice(waiting, 1):
+                stream.read_ahead()
+            yield Formed(examples, number, streams[of].skipped, of, streams[of].state())
+            number += self._worker.workers
+
+    def _collated(self, formed: Formed) -> tuple[Batch, Formed]:
+        return self._plan.reading.collate(formed.examples), formed
+
+
+@contextmanager
+def _pool() -> Generator[Executor]:
+    pool = ThreadPoolExecutor(LOADERS)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)

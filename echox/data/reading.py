@@ -1,6 +1,6 @@
 """How a stage reads its training table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -46,9 +46,15 @@ class Reading(Generic[ExampleT]):
         columns: columns to read.
         example: makes an example from a row, a mapping of these columns.
         collate: makes a batch from examples.
+        audio: those of the columns that hold audio: most of the bytes, and the length does not depend on them.
     """
 
     table: str
     columns: tuple[str, ...]
     example: Callable[[Any], ExampleT]
     collate: Callable[[Sequence[ExampleT]], Batch]
+    audio: tuple[str, ...] = ()
+
+    def length(self, row: Mapping[str, Any]) -> int:
+        """Return the length of the example of a row, which need not have the audio."""
+        return self.example({**row, **dict.fromkeys(self.audio, b"")}).length

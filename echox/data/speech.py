@@ -119,4 +119,4 @@ def spoken_reading(
         )
         return SpokenBatch(inputs, Ragged.of([item.words for item in examples]))
 
-    return Reading(table, columns, example, collate)
+    return Reading(table, columns, example, collate, audio=("audio",))

@@ -1,10 +1,11 @@
 """The recipe of all stages: fairseq2 trains what a `Stage` describes."""
 
+import logging
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from fairseq2.composition import register_model_family
-from fairseq2.datasets import DataPipelineReader, SyncMode
 from fairseq2.gang import Gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
@@ -14,12 +15,17 @@ from fairseq2.task import Task
 from torch import nn
 from typing_extensions import override
 
-from echox.data.corpus import hold_out
-from echox.data.pipeline import LengthLimit, Source, Worker
+from echox.data.corpus import hold_out, recall_read_contents
+from echox.data.pipeline import Source, TrainingBatches
+from echox.data.readers import TrainingReader, ValidationReader
+from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
+from echox.recipes.folder import CONTENTS
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
 from echox.recipes.sections import FAMILY, Sections
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -30,10 +36,17 @@ class _NoConfig:
 class StageRecipe(Recipe):
     """Build, load, freeze, distribute, train and validate a stage's model."""
 
-    def __init__(self, stage: AnyStage, recorder: RunRecorder | None) -> None:
-        """Make the recipe; `recorder` is given on the worker that keeps the metrics."""
+    def __init__(self, stage: AnyStage, folder: Path, recorder: RunRecorder | None) -> None:
+        """Make the recipe of a run in a folder; `recorder` is given on the worker that keeps the metrics."""
         self._stage = stage
+        self._folder = folder
         self._recorder = recorder
+        self._batches: TrainingBatches[Any] | None = None
+
+    def close(self) -> None:
+        """Stop the threads that read ahead."""
+        if self._batches is not None:
+            self._batches.close()
 
     @property
     @override
@@ -79,15 +92,21 @@ class StageRecipe(Recipe):
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs
         source = self._source(gangs)
-        limit = LengthLimit(config.data.max_length)
-        reader = DataPipelineReader[Any](
-            source.training(config.seed, limit), gangs, num_accumulate=config.parallel.gradient_accumulation
-        )
-        validation = DataPipelineReader[Any](source.validation(), gangs, sync_mode=SyncMode.UNTIL_LAST)
-        units = Training(self._stage, model, limit), Validation(self._stage, model)
+        self._batches = batches = source.training(config.seed)
+        if batches.times_read > 1 and gangs.root.rank == 0:
+            log.warning(
+                "%d workers share streams of examples, so that all of the table is read %d times in an epoch; with "
+                "data.streams a multiple of their number it is read once, if the table is large enough for so many",
+                gangs.dp.size,
+                batches.times_read,
+            )
+        reader = TrainingReader(batches, config.parallel.gradient_accumulation)
+        validation = ValidationReader(source.validation(), gangs.dp)
+        units = Training(self._stage, model, batches), Validation(self._stage, model)
         return context.create_trainer(units[0], reader, [units[1]], [validation])
 
     def _source(self, gangs: Gangs) -> Source[Any]:
         setting, reading = self._stage.setting, self._stage.reading()
+        recall_read_contents(self._folder / CONTENTS)  # of the first worker, which wrote it before the others joined
         holdout = hold_out(setting.corpus, reading.table, setting.config.data.valid_fraction)
         return Source(setting.corpus, reading, holdout, setting.config.data, Worker(gangs.dp.rank, gangs.dp.size))

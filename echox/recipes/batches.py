@@ -1,7 +1,7 @@
 """One batch of training and of validation, the same for all stages."""
 
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from fairseq2.metrics import Mean, MetricBag, Sum
@@ -11,11 +11,21 @@ from fairseq2.recipe.trainer import TrainUnit
 from torch import Tensor, nn
 from typing_extensions import override
 
-from echox.data.pipeline import LengthLimit
 from echox.objectives import Objective
 from echox.recipes.stage import Stage
 
 AnyStage = Stage[Any, Any, Any]
+SKIPPED = "total_skipped"
+"""Metric of the examples that were too long, of all workers; by its name fairseq2 keeps the sum in checkpoints."""
+
+
+class Skips(Protocol):
+    """A source of batches that counts the examples that are too long."""
+
+    @property
+    def skipped(self) -> int:
+        """Number of these examples so far."""
+        ...
 
 
 class Ratio(Mean):
@@ -30,16 +40,17 @@ class Ratio(Mean):
 class Training(TrainUnit[Any]):
     """Train on one batch."""
 
-    def __init__(self, stage: AnyStage, model: nn.Module, limit: LengthLimit) -> None:
-        """Train a model that may be wrapped; `limit` counts the examples that are too long."""
+    def __init__(self, stage: AnyStage, model: nn.Module, source: Skips) -> None:
+        """Train a model that may be wrapped, on batches whose source counts the examples that are too long."""
         self._stage = stage
         self._model = model
-        self._limit = limit
+        self._source = source
+        self._skipped = 0
 
     @override
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         _add_losses(metric_bag, self._stage)
-        for name in ("num_examples", "num_elements", "total_num_examples"):
+        for name in ("num_examples", "num_elements", "total_num_examples", SKIPPED):
             metric_bag.add(name, Sum())
 
     @override
@@ -50,6 +61,8 @@ class Training(TrainUnit[Any]):
         for name in ("num_examples", "total_num_examples"):
             metric_bag.get(name, Sum).update(batch.num_examples)
         metric_bag.get("num_elements", Sum).update(batch.num_positions)
+        metric_bag.get(SKIPPED, Sum).update(self._source.skipped - self._skipped)
+        self._skipped = self._source.skipped
         return objective.total, objective.count
 
     def _prepare(self, batch: Any) -> Any:
@@ -63,7 +76,7 @@ class Training(TrainUnit[Any]):
 
     @override
     def process_metric_values(self, values: Any) -> None:
-        values["skipped"] = self._limit.skipped
+        values["skipped"] = values.pop(SKIPPED)
 
 
 class Validation(EvalUnit[Any]):

@@ -1,5 +1,6 @@
 """The folder of a run: its card, its tokenizer and its results."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -10,6 +11,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError, model_validator
 
 from echox.architectures import Architecture
+from echox.data.config import DataConfig
 from echox.errors import EchoxError
 from echox.renamed import NEW_NAMES, rename_fields
 from echox.text.loading import load_tokenizer
@@ -20,9 +22,15 @@ from unitlang.config import FrozenConfig
 CARD = "run.yaml"
 METRICS = "metrics.jsonl"
 TRAINABLE = "trainable.safetensors"
+CONTENTS = "contents.json"
+"""What was read of the corpus' files, if its receipts do not say it: row groups, and rows by use."""
 MODEL = "model"
 WEIGHTS = "model.safetensors"
 CHECKPOINTS = "checkpoints"
+ORDER = 2
+"""The order in which examples come. 1: from one shuffle buffer, which each worker filled; 2: from streams."""
+SHUFFLE_ROWS = 1_024
+"""Default of `data.shuffle_rows` in the first order, in which each worker had such a buffer of its own."""
 OLD_NAMES = {**NEW_NAMES, "preset": "architecture_name", "parts": "source_models"}
 """New names of fields of cards that earlier versions wrote."""
 
@@ -48,11 +56,16 @@ class RunCard(FrozenConfig):
     """The architecture, with the sizes of the vocabularies."""
     code: str
     """Version of the package."""
+    order: int = 1
+    """Order of the examples, as `ORDER`; cards of version 0.1 do not state theirs."""
 
     @model_validator(mode="before")
     @classmethod
     def _old_names(cls, values: Any) -> Any:
-        return rename_fields(values, names=OLD_NAMES)
+        renamed = rename_fields(values, names=OLD_NAMES)
+        if isinstance(renamed, dict) and renamed.get("order", 1) < ORDER:
+            _complete(renamed)
+        return renamed
 
 
 @dataclass(frozen=True)
@@ -111,10 +124,45 @@ class RunFolder:
         """
         path = self.folder / CARD
         if path.exists():
-            check_same(RunFolder.open(self.folder).card, self.card, self.folder)
+            found = RunFolder.open(self.folder).card
+            check_same(found, self.card, self.folder)
+            if found.order != ORDER and not self._is_finished(found):
+                self._write_card(replace=True)
             return
         tokenizer.save(self.folder)
-        write_file(path, yaml.safe_dump(self.card.model_dump(mode="json"), sort_keys=False).encode(), replace=False)
+        self._write_card(replace=False)
+
+    def _is_finished(self, found: RunCard) -> bool:
+        """Whether the run in the folder, whose examples came in another order, is finished rather than not begun.
+
+        Raises:
+            EchoxError: it has checkpoints and is not finished.
+        """
+        step = last_step(self.folder)
+        if 0 < step < found.config["schedule"]["steps"]:
+            problem = f"was trained to step {step} by echox {found.code}, which read the examples in another order"
+            raise EchoxError(f"{self.folder}: {problem}; finish it with that version, or give another folder for --out")
+        return step > 0
+
+    def _write_card(self, *, replace: bool) -> None:
+        data = yaml.safe_dump(self.card.model_dump(mode="json"), sort_keys=False).encode()
+        write_file(self.folder / CARD, data, replace=replace)
+
+
+def _complete(card: dict[str, Any]) -> None:
+    """Give a card of the first order the settings of today that it does not have, or had with another default."""
+    data = card.get("config", {}).get("data")
+    if isinstance(data, dict):
+        now = DataConfig()
+        data["streams"] = now.streams
+        if data.get("shuffle_rows") == SHUFFLE_ROWS:
+            data["shuffle_rows"] = now.shuffle_rows
+
+
+def last_step(folder: Path) -> int:
+    """Return the step of the last checkpoint; 0 without one."""
+    names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
+    return max((int(name[1]) for name in names if name), default=0)
 
 
 def check_same(found: RunCard, wanted: RunCard, folder: Path) -> None:
@@ -125,7 +173,7 @@ def check_same(found: RunCard, wanted: RunCard, folder: Path) -> None:
     Raises:
         EchoxError: names the fields that differ.
     """
-    ignored = {"code"} | ({"settings"} if found.config == wanted.config else set())
+    ignored = {"code", "order"} | ({"settings"} if found.config == wanted.config else set())
     compared = [name for name in RunCard.model_fields if name not in ignored]
     differing = [name for name in compared if getattr(found, name) != getattr(wanted, name)]
     if differing:

@@ -1,11 +1,10 @@
 """Metrics and checkpoints in a run's folder."""
 
 import json
-import re
 from pathlib import Path
 
 from echox.errors import EchoxError
-from echox.recipes.folder import CHECKPOINTS, METRICS
+from echox.recipes.folder import CHECKPOINTS, METRICS, last_step
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -19,12 +18,6 @@ def last_validation(folder: Path) -> dict[str, float]:
     """Return the metrics of the last validation; empty before the first."""
     lines = [line for line in read_metrics(folder) if any(name.startswith("valid/") for name in line)]
     return lines[-1] if lines else {}
-
-
-def last_step(folder: Path) -> int:
-    """Return the step of the last checkpoint; 0 without one."""
-    names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
-    return max((int(name[1]) for name in names if name), default=0)
 
 
 def best_step(folder: Path) -> int:

@@ -1,17 +1,18 @@
 """From a checked request to a finished run."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fairseq2.recipe import run
 
 from echox.architectures import Architecture, dump_architecture, load_architecture
-from echox.data.corpus import Corpus
+from echox.data.corpus import Corpus, keep_read_contents
 from echox.errors import EchoxError
 from echox.recipes.base import StageRecipe
 from echox.recipes.export import export
-from echox.recipes.folder import RunCard, RunFolder, code_version, open_sources
+from echox.recipes.folder import CARD, CONTENTS, ORDER, RunCard, RunFolder, code_version, last_step, open_sources
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
 from echox.recipes.sections import to_sections
@@ -44,15 +45,21 @@ def settle(
     config = load_settings(stage, request.architecture, request.settings)
     corpus, sources = Corpus.open(request.corpus), open_sources(request.source_models)
     named = load_architecture(request.architecture)
-    tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns)
+    out = Path(request.out)
+    tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns, out)
     setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
     if write:
-        RunFolder(Path(request.out), _card(request, setting)).begin(tokenizer)
+        RunFolder(out, _card(request, setting)).begin(tokenizer)
+        keep_read_contents(out / CONTENTS)
     return stage(setting)
 
 
 def find_tokenizer(
-    named: Architecture, corpus: Corpus, sources: list[RunFolder], text_columns: Mapping[str, Sequence[str]]
+    named: Architecture,
+    corpus: Corpus,
+    sources: list[RunFolder],
+    text_columns: Mapping[str, Sequence[str]],
+    out: Path,
 ) -> TextTokenizer:
     """Return the tokenizer of the source models, else of the pretrained language model, else learn one.
 
@@ -61,6 +68,7 @@ def find_tokenizer(
         corpus: its texts are learnt from where there is no tokenizer yet.
         sources: the finished runs that this one needs.
         text_columns: columns of texts, by training table.
+        out: folder of the run; if it has begun, its tokenizer is not learnt again.
 
     Raises:
         EchoxError: a folder has no tokenizer, or the corpus has no texts.
@@ -69,6 +77,8 @@ def find_tokenizer(
         return sources[0].tokenizer()
     if named.llm.checkpoint is not None:
         return load_tokenizer(Path(named.llm.checkpoint))
+    if (out / CARD).is_file() and (out / SentencePieceTokenizer.FILE).is_file():
+        return SentencePieceTokenizer.load(out)
     return SentencePieceTokenizer.learn(corpus.texts(text_columns), named.llm.vocabulary)
 
 
@@ -88,10 +98,12 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
 
 
 def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
-    """Train to the end and export the best model; `report` is given on the worker that writes."""
+    """Train to the end, unless that is done, and export the best model; `report` is given on the worker that writes."""
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
-        run(StageRecipe(stage, recorder), to_sections(stage.setting.config), folder, no_rich=True)
+        if last_step(folder) < stage.setting.config.schedule.steps:
+            with closing(StageRecipe(stage, folder, recorder)) as recipe:
+                run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None:
             model = stage.build()
             stage.freeze(model)
@@ -109,4 +121,5 @@ def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
         config=setting.config.model_dump(mode="json"),
         architecture=dump_architecture(setting.architecture),
         code=code_version(),
+        order=ORDER,
     )

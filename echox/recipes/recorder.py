@@ -11,8 +11,8 @@ from fairseq2.metrics.recorders import MetricRecorder
 from torch import Tensor
 from typing_extensions import override
 
-from echox.recipes.folder import METRICS
-from echox.recipes.history import last_step, read_metrics
+from echox.recipes.folder import METRICS, last_step
+from echox.recipes.history import read_metrics
 from storage.local import write_file
 
 log = logging.getLogger(__name__)

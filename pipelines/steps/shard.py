@@ -19,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 from pydantic import Field
 
+from echox.data.contents import Key, contents_to_be_written
 from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import BuildState
@@ -140,6 +141,7 @@ class Shard(TableStep[ShardPayload]):
         if not kept or all(file.path.rpartition("/")[2].startswith(made.fingerprint) for file in kept):
             return made  # it makes these files itself
         payload["kept"] = [asdict(file) for file in kept]
+        payload["contents"] = statistics_of(recoded).get("contents", {}) if recoded else {}
         return self.work_unit([inputs, [file.path for file in kept]], payload, seconds)
 
     @classmethod
@@ -346,7 +348,7 @@ def make_shard(store: Store, payload: ShardPayload, config: ShardsConfig) -> Out
         for dialogue in dialogues(read_table(store, part["utterances"]).to_pylist()):
             draft.add([Turn.of(row, by_id) for row in dialogue])
     counts = Counter(example.stage for example in draft.examples)
-    kept = [DataFile(**values) for values in payload.get("kept", ())]
+    kept, known = [DataFile(**values) for values in payload.get("kept", ())], payload.get("contents", {})
     made = [example for example in draft.examples if example.stage not in {file.table for file in kept}]
     spoken = _spoken(store, _heard_in(made, draft), payload)
     made.sort(key=lambda example: priority(config.seed, example.values["example_id"]))
@@ -354,8 +356,17 @@ def make_shard(store: Store, payload: ShardPayload, config: ShardsConfig) -> Out
         examples=dict(sorted(counts.items())),
         unused=dict(sorted(draft.unused.items())),
         holds=[[part["utterances"], part["words"]] for part in payload["units"]],
+        contents=_contents_of(made) | {file.table: known[file.table] for file in kept if file.table in known},
     )
     return Output(list(stage_tables(made, spoken)), draft.rows, draft.rows, stats=stats, kept=kept)
+
+
+def _contents_of(made: Sequence[Example]) -> dict[str, Any]:
+    """What training must know of the files of examples, by table, so that it need not read them when it starts."""
+    keys: dict[str, list[Key]] = {}
+    for example in made:
+        keys.setdefault(example.stage, []).append((example.values["example_id"], example.values["split"]))
+    return {table: contents_to_be_written(table, keys[table]) for table in sorted(keys)}
 
 
 def _heard_in(made: Iterable[Example], draft: Draft) -> dict[str, SpokenRow]:

@@ -1,7 +1,8 @@
-"""A proxy before an S3 server that answers 503 to a share of the requests, as a busy S3 does."""
+"""A proxy before an S3 server that answers late, and 503 to a share of the requests, as a busy and distant S3 does."""
 
 import random
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -19,6 +20,7 @@ class FlakyProxy(ThreadingHTTPServer):
         url: where it listens.
         refuse: share of the requests that get 503, 0 to 1.
         refused: how many did.
+        delay: seconds that each answer comes late.
         upstream: host and port of the S3 server.
     """
 
@@ -29,6 +31,7 @@ class FlakyProxy(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.refuse = 0.0
         self.refused = 0
+        self.delay = 0.0
         self.upstream = urlsplit(upstream).netloc
         self._random = random.Random(0)
         self._lock = threading.Lock()
@@ -76,6 +79,7 @@ class Handler(BaseHTTPRequestHandler):
     def pass_on(self) -> None:
         """Ask the S3 server, or refuse."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        time.sleep(self.server.delay)
         if self.server.refuses():
             self.answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN, len(SLOW_DOWN))
             return

@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
+from echox.data import corpus as corpora
+from echox.data.contents import read_contents
 from echox.data.corpus import Corpus, Holdout, hold_out
 from echox.errors import EchoxError
 from echox.stages import text_columns
 from storage.tables import read_table
 from tests.echox.corpora import write_corpus
+from tests.echox.shelves import write_shelves
 
 
 def keys(corpus: Corpus, table: str) -> list[tuple[str, str | None]]:
@@ -44,8 +47,8 @@ def test_a_corpus_that_marks_rows_for_validation_keeps_all_others(tmp_path: Path
 
 
 def test_rows_of_a_test_split_are_never_used() -> None:
-    assert not Holdout(0.5).is_train("a", "test")
-    assert not Holdout(0.5, "a").is_valid("a", "test")
+    assert not Holdout(0.0).is_train("a", "test")
+    assert not Holdout(1.0).is_valid("a", "test")
 
 
 def test_one_example_is_too_few(tmp_path: Path) -> None:
@@ -60,3 +63,36 @@ def test_texts_are_those_of_all_tables(tones: str) -> None:
     assert texts == list(Corpus.open(tones).texts(text_columns()))
     assert "Answer." in texts
     assert len(texts) == 40 * 3 + 20 + 32  # response twice, text; prompts; transcripts
+
+
+def test_what_was_read_of_files_is_known_to_a_resumed_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Receipts of older programs do not say what is in their files: a run reads it once, not at each resume."""
+    shelves = write_shelves(tmp_path / "store", 3, stated=False)
+    expected = [read_contents(shelves.store, path) for path in shelves.paths("s2t")]
+    monkeypatch.setattr(corpora, "_read", {})
+    corpora.keep_read_contents(tmp_path / "none.json")
+    assert not (tmp_path / "none.json").exists(), "nothing was read"
+    assert shelves.contents("s2t") == expected
+    corpora.keep_read_contents(tmp_path / "contents.json")
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(corpora, "read_contents", refuse)
+    monkeypatch.setattr(corpora, "_read", {})
+    (tmp_path / "damaged.json").write_text("{")
+    for name in ("damaged.json", "none.json"):
+        corpora.recall_read_contents(tmp_path / name)
+        with pytest.raises(AssertionError, match="a file was read"):
+            shelves.contents("s2t")
+    corpora.recall_read_contents(tmp_path / "contents.json")
+    assert shelves.contents("s2t") == expected
+
+
+def test_a_receipt_that_says_it_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shelves = write_shelves(tmp_path / "store", 3, 300, splits=("train", "test", "dev"))
+    expected = [read_contents(shelves.store, path) for path in shelves.paths("s2t")]
+    for path in shelves.paths("s2t"):
+        (tmp_path / "store" / path).unlink()
+    assert Corpus.open(f"{tmp_path}/store").contents("s2t") == expected
+    assert [tuple(group) for group in expected[0].groups] == [(256, 86, 85), (44, 14, 15)]

@@ -1,6 +1,5 @@
 import pickle
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -8,10 +7,13 @@ from typing import Any
 
 import pytest
 
+from echox.data.buckets import bucket_sizes
 from echox.data.config import DataConfig
 from echox.data.corpus import Corpus, hold_out
-from echox.data.pipeline import Epochs, LengthLimit, Source, Worker, bucket_sizes
+from echox.data.pipeline import Source
+from echox.data.streams import Epochs
 from echox.data.text_to_words import T2CBatch, T2CExample, t2c_reading
+from echox.data.worker import Worker
 from echox.stages import text_columns
 from echox.text.sentencepiece import SentencePieceTokenizer
 from storage.tables import read_table
@@ -33,8 +35,8 @@ def texts(batch: T2CBatch) -> list[Text]:
     return [tuple(row.tolist()) for row in batch.text.rows()]
 
 
-def training(source: Source[Any], limit: LengthLimit | None = None) -> Iterator[T2CBatch]:
-    return iter(source.training(SEED, limit or LengthLimit(source.config.max_length)))
+def training(source: Source[Any]) -> Any:
+    return source.training(SEED)
 
 
 def rows(source: Source[Any], *, valid: bool) -> Counter[Text]:
@@ -83,20 +85,18 @@ def test_two_workers_share_what_one_worker_accumulates(source: Source[Any]) -> N
 
 @pytest.mark.parametrize("read", [1, 2, 7, 13, 31])
 def test_a_pipeline_goes_on_exactly_where_its_state_was_saved(source: Source[Any], read: int) -> None:
-    first = source.training(SEED, LengthLimit(128))
-    batches = iter(first)
+    first = training(source)
     for _ in range(read):
-        next(batches)
-    state = pickle.loads(pickle.dumps(first.state_dict(strict=True)))  # noqa: S301
-    second = source.training(SEED, LengthLimit(128))
+        next(first)
+    state = pickle.loads(pickle.dumps(first.state_dict()))  # noqa: S301
+    second = training(source)
     second.load_state_dict(state)
-    assert [texts(batch) for batch in islice(iter(second), 30)] == [texts(batch) for batch in islice(batches, 30)]
+    assert [texts(batch) for batch in islice(second, 30)] == [texts(batch) for batch in islice(first, 30)]
 
 
 def test_a_validation_is_the_same_each_time_and_never_trained_on(source: Source[Any]) -> None:
     validation = source.validation()
     first = [texts(batch) for batch in validation]
-    validation.reset()
     assert [texts(batch) for batch in validation] == first
     assert Counter(text for batch in first for text in batch) == rows(source, valid=True)
     shared = [texts(batch) for rank in range(2) for batch in replace(source, worker=Worker(rank, 2)).validation()]
@@ -105,10 +105,11 @@ def test_a_validation_is_the_same_each_time_and_never_trained_on(source: Source[
 
 def test_long_examples_are_left_out_and_counted(source: Source[Any]) -> None:
     lengths = sorted(len(text) + 16 for text in rows(source, valid=False))
-    limit = LengthLimit(longest := lengths[len(lengths) // 2] + 10)
-    for batch in islice(training(source, limit), 30):
+    longest = lengths[len(lengths) // 2] + 10
+    batches = training(replace(source, config=CONFIG.model_copy(update={"max_length": longest})))
+    for batch in islice(batches, 30):
         assert int((batch.text.lengths_B + batch.words.lengths_B).max()) + 16 <= longest
-    assert limit.skipped > 0
+    assert batches.skipped > 0
 
 
 def test_only_files_of_the_version_are_read(tmp_path: Path) -> None:

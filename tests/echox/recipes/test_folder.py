@@ -1,13 +1,15 @@
 """Cards of runs, also those that the version before wrote (`cards/`)."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from echox.architectures import ARCHITECTURES
+from echox.data.corpus import Corpus
 from echox.errors import EchoxError
-from echox.recipes.folder import RunFolder
+from echox.recipes.folder import ORDER, RunFolder
 from echox.recipes.runtime import prepare
 from echox.recipes.settings import load_settings
 from echox.stages import stage_class, text_columns
@@ -43,10 +45,39 @@ def test_a_run_of_the_version_before_is_resumed(tones: str, tmp_path: Path, old_
     settings = tuple(yaml.safe_load(written)["settings"]) if old_names else request.settings
     assert ("data.batch_length=2048" in settings) == old_names
     settled(TrainingRequest(stage="t2c", corpus=tones, architecture="tiny", out=str(out), settings=settings))
-    assert (out / "run.yaml").read_text() == written
+    assert RunFolder.open(out).card.order == ORDER, "it had no checkpoint, so it begins with the order of today"
     other = (*settings, "schedule.steps=12")
     with pytest.raises(EchoxError, match="holds a run with another settings, config; choose another folder"):
         settled(TrainingRequest(stage="t2c", corpus=tones, architecture="tiny", out=str(out), settings=other))
+
+
+def test_a_run_of_the_version_before_that_stopped_between_checkpoints_is_refused(tones: str, tmp_path: Path) -> None:
+    fingerprint, request = settled(ask("t2c", tones, tmp_path / "new", "schedule.steps=8"))
+    out = tmp_path / "old"
+    (out / "checkpoints/step_4").mkdir(parents=True)
+    written = old_card("t2c", tones, fingerprint)
+    (out / "run.yaml").write_text(written)
+    old = replace(request, out=str(out))
+    with pytest.raises(
+        EchoxError, match=r"trained to step 4 by echox 0\.1\.0, .* finish it with that version, or give"
+    ):
+        settled(old)
+    (out / "checkpoints/step_8").mkdir()
+    settled(old)
+    assert (out / "run.yaml").read_text() == written, "it is finished, and stays as it is"
+
+
+def test_a_resumed_run_keeps_its_tokenizer(tones: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Learning it reads all texts of the corpus."""
+    fingerprint, request = settled(ask("t2c", tones, tmp_path / "run", "schedule.steps=8"))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("texts were read")
+
+    monkeypatch.setattr(Corpus, "texts", refuse)
+    assert settled(request)[0] == fingerprint
+    with pytest.raises(AssertionError, match="texts were read"):
+        settled(replace(request, out=str(tmp_path / "other")))
 
 
 def settled(request: TrainingRequest) -> tuple[str, TrainingRequest]:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from echox.errors import EchoxError
-from echox.recipes.history import best_step, check_workers, last_step, last_validation, read_metrics
+from echox.recipes.folder import last_step
+from echox.recipes.history import best_step, check_workers, last_validation, read_metrics
 
 
 def checkpoint(folder: Path, step: int, *, workers: int = 1, score: float | None = None) -> None:

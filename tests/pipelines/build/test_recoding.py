@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from echox.data.contents import read_contents, stated_contents
 from pipelines.build.build import run_until
 from pipelines.build.commit import Built
 from pipelines.build.repair import repair
@@ -70,6 +71,15 @@ def check_whole(version: Version) -> None:
     assert list(verify(Store.open(version.store), version)) == []
 
 
+def check_contents(version: Version) -> None:
+    """Each receipt says what is in its files, also in those that stayed."""
+    for receipt in version.steps["shard"]:
+        for file in receipt.files:
+            stated = stated_contents(receipt.stats, file)
+            assert stated is not None
+            assert stated == read_contents(Store.open(version.store), file.path)
+
+
 def no_decoding(*_: object) -> Any:
     raise AssertionError("audio was decoded")
 
@@ -89,6 +99,7 @@ def test_s2t_stays_and_the_others_are_written_anew(
     assert {*copied} == {*examples(second, "echo")}
     assert examples(second, "echo") != examples(first, "echo")
     check_whole(second)
+    check_contents(second)
     assert not run_build({**config, **OTHER}).new
 
 

@@ -1,5 +1,7 @@
 import io
+import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 
+from echox.data.contents import hashed, read_contents, stated_contents
 from pipelines.engine.step import Output, WorkUnit
 from pipelines.records import ShardPayload, Spoken, UtteranceFile
 from pipelines.sources.audio_files import checksum
@@ -25,7 +28,7 @@ from pipelines.steps.shard import (
     to_flac,
     to_pcm,
 )
-from storage.receipts import DataFile, Receipt
+from storage.receipts import DataFile, Receipt, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import rows_to_parquet
@@ -189,7 +192,8 @@ def test_examples_are_shuffled_across_work_units_and_none_is_lost(tmp_path: Path
     assert all(first_half[number] > 2 for number in "012")
     assert (output.rows_in, output.rows_out) == (60, 60)
     paths = [[f"data/{table}/{number}.parquet" for table in ("utterances", "unit_language")] for number in range(3)]
-    assert output.stats == {"examples": {"s2t": 60}, "unused": {}, "holds": paths}
+    contents = {"s2t": {"groups": [[60, 60, 0]], "lowest": min(map(hashed, names))}}
+    assert output.stats == {"examples": {"s2t": 60}, "unused": {}, "holds": paths, "contents": contents}
     assert shard(tmp_path, noise).tables[0][1].equals(table)
     assert shard(tmp_path, noise, seed=1).tables[0][1]["example_id"].to_pylist() != names
 
@@ -212,3 +216,23 @@ def test_a_dialogue_fills_three_tables_and_what_is_unused_is_counted(tmp_path: P
     assert output.stats.get("examples") == {"echo": 1, "s2t": 1, "t2c": 1}
     assert output.stats.get("unused") == {"no_text": 1, "too_long": 1}
     assert output.rows_in == 4
+
+
+def test_a_receipt_says_what_is_in_the_files(tmp_path: Path, noise: Path) -> None:
+    """Training reads the same from the file if the receipt does not say it, as those of earlier programs."""
+    store = Store.open(tmp_path / "store", create=True)
+    splits = ("train", None, "dev", "test")
+    rows = [row(f"d/{number:03}", noise, split=splits[number % 4]) for number in range(600)]
+    output = make_shard(store, {"units": [write_part(store, 0, rows)]}, ShardsConfig())
+    written = write_output(
+        store, "shard", "f", output.tables, rows_in=600, rows_out=600, rejects={}, stats=output.stats
+    )
+    (file,) = written.files
+    stated = stated_contents(json.loads(json.dumps(written.stats)), file)
+    assert stated is not None
+    assert stated == read_contents(store, file.path)
+    assert [group.rows for group in stated.groups] == [256, 256, 88]
+    assert sum(group.train for group in stated.groups) == 300
+    assert sum(group.valid for group in stated.groups) == 150
+    assert stated_contents(written.stats, replace(file, rows=599)) is None, "not the file that the receipt means"
+    assert stated_contents({"contents": {"s2t": {"groups": 1}}}, file) is None
