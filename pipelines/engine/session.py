@@ -14,6 +14,7 @@ from pipelines.engine.crashes import Crash, killed
 from pipelines.engine.execution import FIELDS, ExecutionConfig, check_needs, worker_count, worker_needs
 from pipelines.engine.failures import record_failure
 from pipelines.engine.isolation import Computation
+from pipelines.engine.pools.growth import cluster_room
 from pipelines.engine.progress import bar
 from pipelines.engine.ray import connected
 from pipelines.engine.step import Step, WorkUnit
@@ -184,15 +185,18 @@ class Session:
         self._start_ray()
         import ray.data
 
-        there = ray.cluster_resources()
-        needs = worker_needs(self.config, step.name, gpu, there)
-        check_needs(needs, there, self._address)
-        workers = worker_count(self.config, len(todo), needs, there)
+        room = cluster_room()
+        needs = worker_needs(self.config, step.name, gpu, room.reach)
+        check_needs(needs, room.now, self._address)
+        core_seconds = sum(work_unit.seconds for work_unit in todo) / speed
+        workers = worker_count(self.config, len(todo), needs, room, core_seconds)
+        # All are created at once: those that do not fit wait, and an autoscaler adds nodes for them.
         pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
         slowest = max(work_unit.seconds for work_unit in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
         ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
-        rows = [pack(step, self.store, work_unit, self.config.on_crash) for work_unit in todo]
+        longest_first = sorted(todo, key=lambda work_unit: -work_unit.seconds)  # a long one begun last delays the step
+        rows = [pack(step, self.store, work_unit, self.config.on_crash) for work_unit in longest_first]
         outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
             Worker,
             batch_size=1,
