@@ -11,6 +11,7 @@ from pipelines.errors import UserError
 from unitlang.config import FrozenConfig
 
 OnCrash = Literal["stop", "reject"]
+Decode = Literal["auto", "fused", "apart"]
 FIELDS = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker", "memory": "run.memory_per_worker"}
 """Fields of the config that ask for a resource of Ray."""
 GIB = 2**30
@@ -30,7 +31,10 @@ class ExecutionConfig(FrozenConfig):
     """GPUs of a worker that computes features; fractions are allowed, 0 = compute on CPUs. Default: one if the cluster
     has any or may grow to it. An explicit number is requested even if an autoscaler must add the GPUs first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
-    """CPUs that Ray reserves for such a worker; they decode audio for the GPU."""
+    """CPUs that Ray reserves for such a worker, which decodes on as many threads; none where others decode."""
+    decode: Decode = "auto"
+    """Who decodes for features: the workers that compute them (`fused`), or others on any CPU of the cluster (`apart`).
+    `auto`: apart if the workers use GPUs and a cluster has more CPUs than these workers would reserve to decode."""
     memory_per_worker: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """GiB of memory that Ray reserves for a worker, so that no more workers share a machine than fit into its memory.
     Default: only cores and GPUs limit them."""
