@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NotRequired, TypeVar, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -15,6 +15,9 @@ from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store
 from storage.versions import REMEDY, Version, version_path
+
+if TYPE_CHECKING:
+    from pipelines.engine.pools.decoded import Decoded
 
 Receipts = Mapping[str, Sequence[Receipt]]
 """Receipts by step."""
@@ -100,9 +103,11 @@ class AudioPayload(RowsPayload):
 
     Attributes:
         roots: root of each dataset, which relative URIs start from.
+        decoded: the audio, where another process has decoded it; never part of a plan.
     """
 
     roots: NotRequired[Mapping[str, str]]
+    decoded: NotRequired["Decoded"]
 
 
 class FilePayload(AudioPayload):

@@ -98,6 +98,20 @@ def mark(store: Store, step: Step[Any], work_unit: WorkUnit[Any], begun: int) ->
 
 
 @contextmanager
+def counted(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -> Generator[None]:
+    """Mark a work unit as begun while a part of it is computed; the number of its deaths stays as it was, `died`.
+
+    Raises:
+        StorageError: the store cannot be written.
+    """
+    mark(store, step, work_unit, died + 1)
+    try:
+        yield
+    finally:
+        _leave(store, step, work_unit, died)
+
+
+@contextmanager
 def marked(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -> Generator[None]:
     """Keep the mark of a work unit, after `died` deaths, while it is computed; an interrupt leaves them as they were.
 
@@ -113,10 +127,14 @@ def marked(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -
         left = 0
         raise
     finally:
-        if left:
-            mark(store, step, work_unit, left)
-        else:
-            store.delete(_path(step, work_unit))
+        _leave(store, step, work_unit, left)
+
+
+def _leave(store: Store, step: Step[Any], work_unit: WorkUnit[Any], died: int) -> None:
+    if died:
+        mark(store, step, work_unit, died)
+    else:
+        store.delete(_path(step, work_unit))
 
 
 def sweep(store: Store) -> None:

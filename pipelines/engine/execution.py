@@ -1,30 +1,40 @@
 """Settings of the execution of a build, and the resources and number of its workers on Ray."""
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pipelines.engine.pools.growth import Room
 from pipelines.errors import UserError
 from unitlang.config import FrozenConfig
 
 OnCrash = Literal["stop", "reject"]
+Decode = Literal["auto", "fused", "apart"]
 FIELDS = {"CPU": "run.cpus_per_gpu_worker", "GPU": "run.gpus_per_worker", "memory": "run.memory_per_worker"}
 """Fields of the config that ask for a resource of Ray."""
 GIB = 2**30
+CORES_OF_A_GPU = 100
+"""Cores that compute features as fast as one GPU; rough, to tell how many GPUs the work is worth (docs/scale.md)."""
 
 
 class ExecutionConfig(FrozenConfig):
     """Settings of the execution of a build; they change nothing in the corpus."""
 
     workers: int | None = Field(default=None, ge=1)
-    """Largest number of worker processes. Default: as many as fit on the CPUs or, for features, the GPUs that the Ray
-    cluster has when a step begins. A larger number makes an autoscaler add nodes."""
+    """Largest number of worker processes. Default: as many as fit on the cluster, also after it has grown as far as its
+    head node's labels say. Workers that do not fit yet make an autoscaler add nodes."""
+    minutes_per_worker: float = Field(default=20.0, gt=0.0, allow_inf_nan=False)
+    """Estimated work of a step, in minutes, that makes its pool ask for one more worker than fits on the cluster."""
     gpus_per_worker: float | None = Field(default=None, ge=0.0, allow_inf_nan=False)
     """GPUs of a worker that computes features; fractions are allowed, 0 = compute on CPUs. Default: one if the cluster
-    has any. An explicit number is requested even if an autoscaler must add the GPUs first."""
+    has any or may grow to it. An explicit number is requested even if an autoscaler must add the GPUs first."""
     cpus_per_gpu_worker: int = Field(default=4, ge=1)
-    """CPUs that Ray reserves for such a worker; they decode audio for the GPU."""
+    """CPUs that Ray reserves for such a worker, which decodes on as many threads; none where others decode."""
+    decode: Decode = "auto"
+    """Who decodes for features: the workers that compute them (`fused`), or others on any CPU of the cluster (`apart`).
+    `auto`: apart if the workers use GPUs and a cluster has more CPUs than these workers would reserve to decode."""
     memory_per_worker: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
     """GiB of memory that Ray reserves for a worker, so that no more workers share a machine than fit into its memory.
     Default: only cores and GPUs limit them."""
@@ -81,15 +91,18 @@ def check_needs(needs: Mapping[str, float], there: Mapping[str, float], address:
 
 
 def worker_count(
-    config: ExecutionConfig, work_units: int, needs: Mapping[str, float], there: Mapping[str, float]
+    config: ExecutionConfig, work_units: int, needs: Mapping[str, float], room: Room, core_seconds: float = 0.0
 ) -> int:
-    """Number of workers: the configured one, or as many as fit on the cluster now; at most one for each work unit.
+    """Number of workers: as many as fit now, or more if the work is worth them, within work units, config and cluster.
 
     Args:
         config: settings of the execution.
         work_units: number of work units to compute.
         needs: resources of a worker by name.
-        there: resources of the cluster by name.
+        room: the cluster.
+        core_seconds: estimated seconds of the work on one core.
     """
-    fitting = min(int(there.get(name, 0) / amount) for name, amount in needs.items() if amount)
-    return max(1, min(work_units, config.workers or fitting))
+    cores = CORES_OF_A_GPU * needs["GPU"] if needs.get("GPU") else 1
+    worth = math.ceil(core_seconds / cores / (60 * config.minutes_per_worker))
+    most = config.workers or room.fits(needs)
+    return max(1, min(work_units, most, max(room.fits_now(needs), worth)))

@@ -21,6 +21,7 @@ from typing import Any
 from pipelines.engine.answers import answer, unpack
 from pipelines.engine.crashes import DEATHS, LAST_DEATHS, Crash, deaths, mark, marked
 from pipelines.engine.execution import OnCrash
+from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit, perform
 from storage.receipts import Receipt
 from storage.store import Store
@@ -48,8 +49,12 @@ class Computation:
         self._on_crash: OnCrash = on_crash
         self._process: Process[Any] | None = None
 
-    def __call__(self, work_unit: WorkUnit[Any]) -> Receipt | Crash:
+    def __call__(self, work_unit: WorkUnit[Any], decoded: Decoded | None = None) -> Receipt | Crash:
         """Compute a work unit.
+
+        Args:
+            work_unit: the work unit.
+            decoded: its audio, if another process has decoded it.
 
         Raises:
             StorageError: the store cannot be read or written.
@@ -65,11 +70,15 @@ class Computation:
         with marked(store, step, work_unit, died):
             if died < DEATHS:
                 self._process = self._process or step.open(store)
-                return perform(step, self._process, store, work_unit)
+                return perform(step, _with_audio(self._process, decoded), store, work_unit)
             made = isolated(step, store, work_unit, self._on_crash)
         if isinstance(made, Crash):  # the next build begins with a child
             mark(store, step, work_unit, DEATHS)
         return made
+
+
+def _with_audio(process: Process[Any], decoded: Decoded | None) -> Process[Any]:
+    return process if decoded is None else lambda payload: process({**payload, "decoded": decoded})
 
 
 def isolated(step: Step[Any], store: Store, work_unit: WorkUnit[Any], on_crash: OnCrash) -> Receipt | Crash:

@@ -41,15 +41,18 @@ SOCKET_NAME = f"/{TEMP_PREFIX}12345678/ray/session_2026-01-01_00-00-00_000000_12
 LONGEST_PLACE = SOCKET_BYTES - len(SOCKET_NAME)
 OBJECT_STORE_BYTES = 256 * 2**20
 """Small: only work units and receipts pass through Ray's object store; rows go directly to the corpus store."""
+AUDIO_STORE_BYTES = 2 * 2**30
+"""For a dozen work units of half an hour in float32."""
 
 
 @contextmanager
-def connected(address: str | None, cpus: int | None) -> Generator[None]:
+def connected(address: str | None, cpus: int | None, holds_audio: bool = False) -> Generator[None]:
     """Connect this process to Ray as a driver.
 
     Args:
         address: `HOST:PORT` of a cluster, `THIS_CLUSTER`, or None for a local Ray on this machine.
         cpus: CPUs that a local Ray may use; None = all.
+        holds_audio: whether decoded audio passes through a local Ray.
 
     Raises:
         UserError: no cluster answers at the address.
@@ -66,7 +69,8 @@ def connected(address: str | None, cpus: int | None) -> Generator[None]:
             yield
         return
     with private_files(), session_folder() as folder, loopback_only(), itself_only(folder), interruptible(folder):
-        options |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": f"{folder}/ray"}
+        options |= {"object_store_memory": AUDIO_STORE_BYTES if holds_audio else OBJECT_STORE_BYTES}
+        options |= {"_temp_dir": f"{folder}/ray"}
         options |= {"include_dashboard": False, "dashboard_port": NO_PORT}
         ray.init(address="local", num_cpus=cpus or os.cpu_count(), _node_ip_address=LOOPBACK, **options)
         Path(folder, CURRENT_CLUSTER).write_text(ray.get_runtime_context().gcs_address)

@@ -1,23 +1,26 @@
 """Run the work units of steps: few in this process, many as Ray Data jobs in one Ray session."""
 
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from rich.console import Console
 
 from pipelines.engine.answers import unpack
 from pipelines.engine.crashes import Crash, killed
-from pipelines.engine.execution import FIELDS, ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.execution import ExecutionConfig, check_needs
 from pipelines.engine.failures import record_failure
 from pipelines.engine.isolation import Computation
+from pipelines.engine.pools.growth import cluster_room
+from pipelines.engine.pools.job import answers_on_ray
+from pipelines.engine.pools.pools import pools_of
 from pipelines.engine.progress import bar
 from pipelines.engine.ray import connected
 from pipelines.engine.step import Step, WorkUnit
-from pipelines.engine.worker import Worker, pack
+from pipelines.engine.worker import pack
 from pipelines.errors import USER_ERRORS
 from pipelines.interruption import interruption
 from pipelines.reading import read_ahead
@@ -182,35 +185,29 @@ class Session:
         self, step: Step[Any], todo: Sequence[WorkUnit[Any]], speed: float, gpu: bool
     ) -> Iterator[Receipt | Crash]:
         self._start_ray()
-        import ray.data
+        from ray.data import DataContext
 
-        there = ray.cluster_resources()
-        needs = worker_needs(self.config, step.name, gpu, there)
-        check_needs(needs, there, self._address)
-        workers = worker_count(self.config, len(todo), needs, there)
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=workers, initial_size=workers)
+        room = cluster_room()
+        pools = pools_of(self._config_here(), step, todo, room, speed, gpu)
+        check_needs(pools.computing.needs, room.now, self._address)
         slowest = max(work_unit.seconds for work_unit in todo) / speed * SLOWEST
         patience = PATIENCE_SECONDS if self._address is None else CLUSTER_PATIENCE_SECONDS
-        ray.data.DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
-        rows = [pack(step, self.store, work_unit, self.config.on_crash) for work_unit in todo]
-        outputs = ray.data.from_items(rows, override_num_blocks=len(rows)).map_batches(
-            Worker,
-            batch_size=1,
-            compute=pool,
-            num_cpus=needs["CPU"],
-            num_gpus=needs["GPU"],
-            memory=needs.get("memory"),
-            resources={name: amount for name, amount in needs.items() if name not in FIELDS},
-        )
-        made = cast(Generator[dict[str, Any]], iter(outputs.iter_rows()))
-        with closing(made):  # otherwise Ray Data may still run when Ray is shut down
-            for row in made:
+        DataContext.get_current().execution_no_progress_timeout_s = int(patience + slowest)
+        longest_first = sorted(todo, key=lambda work_unit: -work_unit.seconds)  # a long one begun last delays the step
+        rows = [pack(step, self.store, work_unit, self.config.on_crash) for work_unit in longest_first]
+        with closing(answers_on_ray(rows, pools)) as answers:
+            for row in answers:
                 yield unpack(row)
+
+    def _config_here(self) -> ExecutionConfig:
+        """The config; on one machine, others decode only if that is asked for: Ray keeps little memory there."""
+        auto = self._address is None and self.config.decode == "auto"
+        return self.config.model_copy(update={"decode": "fused"}) if auto else self.config
 
     def _start_ray(self) -> None:
         if self._started:
             return
-        self._ray.enter_context(connected(self._address, self.config.workers))
+        self._ray.enter_context(connected(self._address, self.config.workers, self.config.decode == "apart"))
         self._started = True
         from ray.data import DataContext
 

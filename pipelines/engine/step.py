@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import pyarrow as pa
 
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.pools.decoded import Decoded
 from pipelines.records import StepStatistics
 from storage.receipts import DataFile, Receipt, write_output
 from storage.schemas import SCHEMAS
@@ -87,6 +88,8 @@ class Step(ABC, Generic[PayloadT]):
     stays in a corpus until somebody asks for it to be computed again, so later steps must understand it."""
     tables: ClassVar[tuple[str, ...]]
     """Tables that the step writes besides `rejects`; keys of `storage.schemas.SCHEMAS`."""
+    decodes: ClassVar[bool] = False
+    """Whether another process can decode for this step: see `decode`."""
 
     @abstractmethod
     def open(self, store: Store) -> Process[PayloadT]:
@@ -113,6 +116,17 @@ class Step(ABC, Generic[PayloadT]):
         """
         del store, payload
         return []
+
+    def decode(self, store: Store, payload: PayloadT) -> Decoded:
+        """Decode the audio that a work unit reads, for a process that then gets it as `decoded` in the payload.
+
+        Only steps with `decodes` implement it.
+
+        Raises:
+            UserError: a file is missing or changed since it was ingested.
+            StorageError: the input cannot be read.
+        """
+        raise NotImplementedError
 
     def work_unit(self, inputs: Any, payload: PayloadT, seconds: float) -> WorkUnit[PayloadT]:
         """A work unit of this step.

@@ -12,6 +12,7 @@ from typing_extensions import override
 from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import Crash
 from pipelines.engine.execution import GIB, worker_count, worker_needs
+from pipelines.engine.pools.growth import Room
 from pipelines.engine.session import Session
 from pipelines.engine.step import Step, WorkUnit
 from pipelines.outlook.lengths import Lengths
@@ -164,11 +165,11 @@ class Prediction(Session):
         return self._unread.get(_input(work_unit), work_unit.seconds) if takes else work_unit.seconds
 
     def _ray_request(self, step: Step[Any], todo: Sequence[WorkUnit[Any]], gpu: bool) -> RayRequest:
-        there = _this_machine(self.config.workers) if self._local else {}
-        needs = worker_needs(self.config, step.name, gpu, there)
+        room = Room(_this_machine(self.config.workers) if self._local else {}, {})
+        needs = worker_needs(self.config, step.name, gpu, room.now)
         unknown = gpu and not self._local and self.config.gpus_per_worker is None
         return RayRequest(
-            worker_count(self.config, len(todo), needs, there) if self._local else self.config.workers,
+            worker_count(self.config, len(todo), needs, room) if self._local else self.config.workers,
             needs["CPU"],
             None if unknown else needs["GPU"],
             needs["memory"] / GIB if "memory" in needs else None,

@@ -14,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.step import Reject, noted
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.base import BadItem, Item
@@ -95,8 +96,17 @@ def _broken(error: AudioError) -> Blocks:
     yield
 
 
+def decoded(rows: Iterable[SpokenRow]) -> Decoded:
+    """Decode utterances for another process.
+
+    Raises:
+        UserError: a file is missing or changed since it was ingested.
+    """
+    return Decoded.of(blocks for _, blocks in row_streams(rows))
+
+
 def sound_streams(
-    rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1
+    rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1, given: Decoded | None = None
 ) -> Iterator[tuple[int, Blocks]]:
     """`row_streams` with the number of each row in place of the row; an AudioError ends the blocks of its row.
 
@@ -104,11 +114,13 @@ def sound_streams(
         rows: utterances.
         faults: receives the error of each faulty row by its number; discard what was computed from its blocks.
         threads: as in `row_streams`.
+        given: audio of the rows, if another process has decoded it.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    for number, (row, blocks) in enumerate(row_streams(rows, threads)):
+    streams = row_streams(rows, threads) if given is None else zip(rows, given.streams(), strict=True)
+    for number, (row, blocks) in enumerate(streams):
         yield number, _until_fault(number, row, blocks, faults)
 
 
@@ -117,6 +129,7 @@ def computed(
     compute: Callable[[Iterable[tuple[int, Blocks]]], Iterator[tuple[int, T]]],
     faults: dict[int, AudioError],
     threads: int = 1,
+    given: Decoded | None = None,
 ) -> Iterator[tuple[int, T]]:
     """Yield what a computation makes of the audio of utterances, with the number of the utterance.
 
@@ -125,6 +138,7 @@ def computed(
         compute: computes on numbered utterances, perhaps several at a time.
         faults: as in `sound_streams`.
         threads: as in `row_streams`.
+        given: as in `sound_streams`.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
@@ -132,7 +146,7 @@ def computed(
     """
     begun, latest = set[int](), -1
     try:
-        for latest, made in compute(sound_streams(rows, faults, threads)):
+        for latest, made in compute(sound_streams(rows, faults, threads, given)):
             begun.add(latest)
             yield latest, made
     except USER_ERRORS:

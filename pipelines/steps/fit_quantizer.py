@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from pipelines.engine.build_step import FitStep
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.fingerprint import fingerprint
+from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.rejects import check_speech
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
@@ -30,7 +31,7 @@ from pipelines.records import (
     selected,
     statistics_of,
 )
-from pipelines.sources.audio_files import computed, crash_reject
+from pipelines.sources.audio_files import computed, crash_reject, decoded
 from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact, read_card
@@ -165,6 +166,7 @@ class SampleFeatures(Step[SamplePayload]):
     name: ClassVar[str] = "sample_features"
     revision: ClassVar[int] = 1
     tables: ClassVar[tuple[str, ...]] = ("sample_features",)
+    decodes: ClassVar[bool] = True
     features: dict[str, Any]
     features_fingerprint: str
     seed: int
@@ -180,7 +182,8 @@ class SampleFeatures(Step[SamplePayload]):
             faults: dict[int, AudioError] = {}  # not reported here: `quantize` reads every utterance and rejects it
             generators = [self._generator(row) for row in rows]
             kept: list[list[NDArray[np.float16]]] = [[] for _ in rows]
-            for number, features_TD in computed(rows, extractor.stream_many, faults, threads):
+            given = payload.get("decoded")
+            for number, features_TD in computed(rows, extractor.stream_many, faults, threads, given):
                 kept[number].append(self._keep(as_array(features_TD), generators[number]))
             blocks_ND = [block for number, blocks in enumerate(kept) if number not in faults for block in blocks]
             columns = {"features": [block.tobytes() for block in blocks_ND], "dim": [extractor.dim] * len(blocks_ND)}
@@ -188,6 +191,10 @@ class SampleFeatures(Step[SamplePayload]):
             return Output([("sample_features", table)], len(rows), len(rows), stats=StepStatistics(skipped=len(faults)))
 
         return process
+
+    def decode(self, store: Store, payload: SamplePayload) -> Decoded:
+        """See `Step.decode`."""
+        return decoded(_rows(store, payload))
 
     def crash_rejects(self, store: Store, payload: SamplePayload) -> list[Reject]:
         """See `Step.crash_rejects`; `quantize` reports these utterances."""

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.devices import prepare_device
+from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject, WorkUnit
@@ -23,10 +24,10 @@ from pipelines.records import (
     selected,
     spoken_rows,
 )
-from pipelines.sources.audio_files import computed, crash_reject
+from pipelines.sources.audio_files import computed, crash_reject, decoded
 from pipelines.sources.duplicates import REASON, originals
 from pipelines.sources.roots import located, roots_of
-from pipelines.sources.taking_over import TakenUnits, sources_of, units_files
+from pipelines.sources.taking_over import TakenUnits, UnitsRow, sources_of, units_files
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -52,6 +53,7 @@ class Quantize(TableStep[QuantizePayload]):
     revision: ClassVar[int] = 1
     after: ClassVar[tuple[str, ...]] = ("fit_quantizer",)
     tables: ClassVar[tuple[str, ...]] = ("units",)
+    decodes: ClassVar[bool] = True
     quantizer: str
 
     @classmethod
@@ -95,9 +97,16 @@ class Quantize(TableStep[QuantizePayload]):
         def process(payload: QuantizePayload) -> Output:
             rows = selected(_rows(store, payload), payload)
             taken = TakenUnits(store, payload.get("taken", ()), rows)
-            return quantize_rows(rows, quantizer, threads, taken, payload.get("duplicates", {}))
+            given = payload.get("decoded")
+            return quantize_rows(rows, quantizer, threads, taken, payload.get("duplicates", {}), given)
 
         return process
+
+    def decode(self, store: Store, payload: QuantizePayload) -> Decoded:
+        """See `Step.decode`; the audio of those utterances that are neither taken over nor duplicates."""
+        rows = _rows(store, payload)
+        known, units = _settled(rows, TakenUnits(store, payload.get("taken", ()), rows), payload.get("duplicates", {}))
+        return decoded(rows[number] for number in _unread(known, units))
 
     def crash_rejects(self, store: Store, payload: QuantizePayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
@@ -114,6 +123,7 @@ def quantize_rows(
     threads: int = 1,
     taken: TakenUnits | None = None,
     duplicates: Mapping[str, str] = MappingProxyType({}),
+    given: Decoded | None = None,
 ) -> Output:
     """Quantize utterances; those whose audio is unusable, or that of another one, become rejects.
 
@@ -123,18 +133,18 @@ def quantize_rows(
         threads: number of threads that decode.
         taken: units and rejects of earlier work units, made by the same quantizer.
         duplicates: utterances to reject, by id; the values are the ids of those with the same audio.
+        given: audio of the utterances that are neither taken over nor duplicates, if another process has decoded it.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
         WrongFrames: the number of frames of an utterance is not that of the extractor's grid.
         Exception: any failure of the extractor, with a note that names the utterance.
     """
-    known = [_duplicate(row, duplicates) or (taken.reject_of(row) if taken else None) for row in rows]
-    units = [taken.units_of(row) if taken and reject is None else None for row, reject in zip(rows, known, strict=True)]
-    todo = [number for number in range(len(rows)) if units[number] is None and known[number] is None]
+    known, units = _settled(rows, taken, duplicates)
+    todo = _unread(known, units)
     faults: dict[int, AudioError] = {}
     encoders = [RunEncoder() for _ in todo]
-    for number, units_T in computed([rows[number] for number in todo], quantizer.quantize_many, faults, threads):
+    for number, units_T in computed([rows[number] for number in todo], quantizer.quantize_many, faults, threads, given):
         encoders[number].add(units_T)
     for position, number in enumerate(todo):
         if position in faults:
@@ -149,6 +159,19 @@ def quantize_rows(
         stats["licences"] = licences
     table = pa.Table.from_pylist(quantized, SCHEMAS["units"])
     return Output([("units", table)], len(rows), len(quantized), rejects, stats)
+
+
+def _settled(
+    rows: Sequence[SpokenRow], taken: TakenUnits | None, duplicates: Mapping[str, str]
+) -> tuple[list[Reject | None], list[UnitsRow | None]]:
+    """Rejects and units of utterances whose audio need not be read."""
+    known = [_duplicate(row, duplicates) or (taken.reject_of(row) if taken else None) for row in rows]
+    units = [taken.units_of(row) if taken and reject is None else None for row, reject in zip(rows, known, strict=True)]
+    return known, units
+
+
+def _unread(known: Sequence[Reject | None], units: Sequence[UnitsRow | None]) -> list[int]:
+    return [number for number, found in enumerate(units) if found is None and known[number] is None]
 
 
 def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """A Prefect server and a Ray cluster of several nodes on this machine, to test, to measure and to show with."""
 
+import json
 import os
 import secrets
 import shutil
@@ -18,6 +19,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psutil
+
+from pipelines.engine.pools.growth import LABEL
+from pipelines.engine.ray import kill_processes
 
 PATIENCE_SECONDS = 60.0
 
@@ -128,6 +132,61 @@ def ray_cluster() -> Iterator[RayCluster]:
         nodes.shutdown()
     signal.signal(signal.SIGTERM, handler)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+FAKE_HEAD = "f" * 51 + "00000"
+"""Id of the head that Ray's provider of fake nodes expects."""
+
+
+@contextmanager
+def growing_cluster(folder: Path, groups: dict[str, dict[str, float]], nodes: int) -> Iterator[str]:
+    """Address of a Ray cluster of a head without CPUs, whose autoscaler adds local processes as nodes.
+
+    `ray.cluster_utils.AutoscalingCluster` is the same, but stops every other Ray of the machine.
+
+    Args:
+        folder: empty folder with a short path.
+        groups: resources of a node of each group of workers.
+        nodes: most nodes of each group; labels of the head say how much that is.
+    """
+    import ray._private.services
+
+    (folder / "ray").mkdir(parents=True)
+    address = f"{ray._private.services.get_node_ip_address()}:{free_port()}"
+    kinds = {
+        name: {"resources": {"object_store_memory": 80 << 20, **resources}, "min_workers": 0, "max_workers": nodes}
+        for name, resources in groups.items()
+    }
+    kinds["ray.head.default"] = {"resources": {"CPU": 0}, "max_workers": 0}
+    provider = {"type": "fake_multinode", "head_node_id": FAKE_HEAD, "gcs_address": address, "launch_multiple": True}
+    provider |= dict.fromkeys(("use_node_id_as_ip", "disable_node_updaters", "disable_launch_config_check"), True)
+    lists = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
+    config = {
+        "cluster_name": "growing",
+        "max_workers": nodes * len(groups),
+        "provider": provider,
+        "available_node_types": {name: {"node_config": {}, **kind} for name, kind in kinds.items()},
+        "head_node_type": "ray.head.default",
+        "idle_timeout_minutes": 0.2,  # shorter, nodes go before their workers are there
+        "upscaling_speed": 10,
+        "file_mounts_sync_continuously": False,
+        **{name: {} for name in ("auth", "docker", "file_mounts")},
+        **{name: [] for name in ("cluster_synced_files", "rsync_exclude", "rsync_filter")},
+        **{f"{name}_commands": [] for name in lists},
+    }
+    (folder / "groups.json").write_text(json.dumps(config))
+    most = {name: sum(group.get(name, 0) for group in groups.values()) * nodes for name in ("CPU", "GPU")}
+    command = [Path(sys.executable).parent / "ray", "start", "--head", f"--port={address.rpartition(':')[2]}"]
+    command += [f"--autoscaling-config={folder / 'groups.json'}", "--num-cpus=0", "--include-dashboard=false"]
+    command += [f"--labels={','.join(f'{LABEL}{name}={amount:g}' for name, amount in most.items())}"]
+    command += [f"--temp-dir={folder / 'ray'}", f"--object-store-memory={80 << 20}", "--disable-usage-stats"]
+    fakes = {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+    with patch.dict(os.environ, {"RAY_TMPDIR": str(folder), **fakes}):
+        try:
+            subprocess.run(command, check=True, capture_output=True)
+            yield address
+        finally:
+            kill_processes(str(folder))
 
 
 RAY_TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}

@@ -21,6 +21,8 @@ from tests.toys.deadly.sitecustomize import HUNGER_BYTES
 
 Config = dict[str, Any]
 FUNCTIONS = {"ingest": "ingest_entries", "quantize": "quantize_rows"}
+DECODERS = "decode"
+"""Function of actors that decode for others; that of the sample dies too, which its worker makes up for."""
 GUILTY = "clip005deadly"
 CLIPS, WORK_UNITS = 12, 4
 
@@ -28,13 +30,14 @@ CLIPS, WORK_UNITS = 12, 4
 class Build:
     """Runs `echox build` on 12 clips in work units of a few, one of which is deadly to a step."""
 
-    def __init__(self, folder: Path, config: Config, step: str, way: str, *, ray: bool) -> None:
+    def __init__(self, folder: Path, config: Config, step: str, way: str, *, ray: bool, apart: bool = False) -> None:
         speech = Path(shutil.copytree(config["sources"][0]["path"], folder / "speech"))
         for path in speech.glob("clip005.*"):
             path.rename(path.with_stem(GUILTY))
         config["sources"][0]["path"] = str(speech)
         config["work_units"] = {"minutes": 1, "items": CLIPS // WORK_UNITS}
-        config["run"] = {"ray_above_seconds": 0 if ray else 1000, "workers": 1}
+        config["run"] = {"ray_above_seconds": 0 if ray else 1000, "workers": 1, "decode": "apart" if apart else "auto"}
+        functions = f"{FUNCTIONS[step]},{DECODERS}" if apart else FUNCTIONS[step]
         self.store = Path(config["store"])
         self._config = folder / "config.yaml"
         self._config.write_text(json.dumps(config))
@@ -42,7 +45,7 @@ class Build:
         self._environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT / "tests/toys/deadly"),
-            "ECHOX_DEADLY": f"{FUNCTIONS[step]}:{way}",
+            "ECHOX_DEADLY": f"{functions}:{way}",
             "ECHOX_DEADLY_LOG": str(self._log),
         }
 
@@ -73,6 +76,24 @@ CASES = [
     pytest.param("ingest", "hunger", True, id="ingest on Ray, memory", marks=pytest.mark.slow),
     pytest.param("quantize", "SIGABRT", True, id="quantize on Ray", marks=pytest.mark.slow),
 ]
+
+
+@pytest.mark.slow
+def test_a_file_that_kills_its_decoder_is_named_and_may_be_rejected(config: Config, tmp_path: Path) -> None:
+    """Decoders on Ray, which decode for other workers, die; a child of such a worker finds the file."""
+    build = Build(tmp_path, config, "quantize", "SIGSEGV", ray=True, apart=True)
+    stopped = build.run()
+    assert stopped.returncode == 2, stopped.stderr
+    said = stopped.stderr.replace("\n", "")
+    assert re.search(
+        rf"step quantize, work unit \w+: SIGSEGV, peak memory \d+ MiB: utterance clips/{GUILTY}\.wav", said
+    )
+    assert len(build.receipts("quantize")) == WORK_UNITS - 1
+    rejected = build.run("run.on_crash=reject", "max_reject_ratio=0.5")
+    assert rejected.returncode == 0, rejected.stderr
+    (reject,) = build.rejects()
+    assert (reject["step"], reject["reason"], reject["utterance_id"]) == ("quantize", "crashed", f"clips/{GUILTY}.wav")
+    assert list((build.store / "failures/begun").glob("*")) == []
 
 
 @pytest.mark.parametrize(("step", "way", "ray"), CASES)

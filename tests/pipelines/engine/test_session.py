@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from pipelines.engine.execution import ExecutionConfig, check_needs, worker_count, worker_needs
+from pipelines.engine.pools.growth import Room, labelled
 from pipelines.engine.session import Session
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
 from pipelines.errors import UserError
@@ -196,7 +197,7 @@ def test_another_configuration_is_other_work(session: Session, step: Spell, tmp_
         ({"gpus_per_worker": 0.5, "cpus_per_gpu_worker": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0.5}, 4),
         ({"gpus_per_worker": 0}, True, {"CPU": 8, "GPU": 2}, {"CPU": 1, "GPU": 0}, 8),
         ({"gpus_per_worker": 1}, True, {"CPU": 8}, {"CPU": 4, "GPU": 1}, 1),  # an autoscaler may bring them
-        ({"workers": 9}, False, {"CPU": 2}, {"CPU": 1, "GPU": 0}, 9),
+        ({"workers": 9}, False, {"CPU": 2}, {"CPU": 1, "GPU": 0}, 2),
         ({"resources": {"quantize": {"a": 0.5}}}, False, {"CPU": 8, "a": 1}, {"CPU": 1, "GPU": 0, "a": 0.5}, 2),
         ({"resources": {"encode": {"a": 0.5}}}, False, {"CPU": 8}, {"CPU": 1, "GPU": 0}, 8),
         ({"workers": 1}, True, {"CPU": 8, "GPU": 2}, {"CPU": 4, "GPU": 1}, 1),
@@ -208,8 +209,53 @@ def test_workers_take_gpus_where_there_are_any(
 ) -> None:
     config = ExecutionConfig(**settings)
     assert worker_needs(config, "quantize", gpu, there) == needs
-    assert worker_count(config, 100, needs, there) == workers
-    assert worker_count(config, 1, needs, there) == 1
+    assert worker_count(config, 100, needs, Room(there, {})) == workers
+    assert worker_count(config, 1, needs, Room(there, {})) == 1
+
+
+GROWS = {"CPU": 64.0, "GPU": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpu", "there", "most", "hours", "needs", "workers"),
+    [
+        ({}, False, {}, GROWS, 5, {"CPU": 1, "GPU": 0}, 15),  # from nothing: 20 minutes of work each
+        ({}, False, {"CPU": 32}, GROWS, 5, {"CPU": 1, "GPU": 0}, 32),  # what is there is used
+        ({}, False, {"CPU": 32}, GROWS, 500, {"CPU": 1, "GPU": 0}, 64),
+        ({"minutes_per_worker": 10}, False, {}, GROWS, 5, {"CPU": 1, "GPU": 0}, 30),
+        ({"workers": 8}, False, {}, GROWS, 500, {"CPU": 1, "GPU": 0}, 8),
+        ({"workers": 80}, False, {"CPU": 2}, {}, 500, {"CPU": 1, "GPU": 0}, 80),  # the label is missing: as configured
+        ({"workers": 80}, False, {"CPU": 2}, {}, 5, {"CPU": 1, "GPU": 0}, 15),
+        ({}, False, {"CPU": 2}, {}, 500, {"CPU": 1, "GPU": 0}, 2),
+        ({}, True, {"CPU": 32}, GROWS, 500, {"CPU": 4, "GPU": 1}, 4),
+        ({}, True, {"CPU": 32}, GROWS, 40, {"CPU": 4, "GPU": 1}, 2),  # a GPU counts as many cores
+        ({}, True, {"CPU": 32}, GROWS, 1, {"CPU": 4, "GPU": 1}, 1),
+        ({}, True, {"CPU": 32}, {"CPU": 64.0}, 500, {"CPU": 1, "GPU": 0}, 64),
+        ({"gpus_per_worker": 0}, True, {}, GROWS, 500, {"CPU": 1, "GPU": 0}, 64),
+        ({"memory_per_worker": 1}, False, {}, GROWS, 500, {"CPU": 1, "GPU": 0, "memory": 2**30}, 64),
+    ],
+)
+def test_a_pool_is_as_large_as_its_work_is_worth(
+    settings: dict[str, Any],
+    gpu: bool,
+    there: dict[str, float],
+    most: dict[str, float],
+    hours: float,
+    needs: dict[str, float],
+    workers: int,
+) -> None:
+    config, room = ExecutionConfig(**settings), Room(there, most)
+    assert worker_needs(config, "quantize", gpu, room.reach) == needs
+    assert worker_count(config, 10_000, needs, room, hours * 3600) == workers
+    assert worker_count(config, 1, needs, room, hours * 3600) == 1
+
+
+def test_labels_of_living_nodes_say_how_far_a_cluster_grows() -> None:
+    head = {"Alive": True, "Labels": {"echox/most-CPU": "256", "echox/most-GPU": "4", "ray.io/node-id": "1"}}
+    dead = {"Alive": False, "Labels": {"echox/most-CPU": "1024"}}
+    assert labelled([head, dead, {"Alive": True, "Labels": None}]) == {"CPU": 256, "GPU": 4}
+    with pytest.raises(UserError, match="label echox/most-GPU=four of a node must be a number"):
+        labelled([{"Alive": True, "Labels": {"echox/most-GPU": "four"}}])
 
 
 def test_this_machine_does_not_grow() -> None:
@@ -222,7 +268,7 @@ def test_this_machine_does_not_grow() -> None:
 def test_memory_limits_the_workers_that_share_a_machine() -> None:
     there = {"CPU": 8.0, "memory": 16 * 2**30}
     needs = worker_needs(ExecutionConfig(memory_per_worker=6), "quantize", False, there)
-    assert worker_count(ExecutionConfig(), 100, needs, there) == 2
+    assert worker_count(ExecutionConfig(), 100, needs, Room(there, {})) == 2
     check_needs(needs, there, None)
     with pytest.raises(UserError, match=r"run.memory_per_worker: .* need 6 GiB of memory, this machine has 4"):
         check_needs(needs, {"CPU": 8, "memory": 4 * 2**30}, None)

@@ -1,6 +1,6 @@
 """Python runs this at its start where its folder is in PYTHONPATH: a file that kills the process that opens it.
 
-A file with `deadly` in its name kills within the function that `ECHOX_DEADLY` names before a colon, by what it names
+A file with `deadly` in its name kills within the functions that `ECHOX_DEADLY` names before a colon, by what it names
 after that: a signal, or `hunger` for memory. The file `ECHOX_DEADLY_LOG` gets the names of all files that are opened.
 """
 
@@ -19,11 +19,11 @@ def main() -> None:
     """Make `unitlang.audio.sources.open_source` deadly."""
     from unitlang.audio import sources
 
-    function, _, way = os.environ["ECHOX_DEADLY"].partition(":")
+    functions, _, way = os.environ["ECHOX_DEADLY"].partition(":")
     opened = sources.open_source
 
     def deadly(source: sources.AudioSource) -> sources.EncodedFile:
-        if computed_by(function):
+        if computed_by(functions.split(",")):
             with Path(os.environ["ECHOX_DEADLY_LOG"]).open("a") as log:
                 log.write(f"{Path(str(source)).stem}\n")
             if "deadly" in Path(str(source)).stem:
@@ -33,10 +33,10 @@ def main() -> None:
     sources.open_source = deadly
 
 
-def computed_by(function: str) -> bool:
-    """Return whether a function with this name is running in any thread; others decode for it."""
+def computed_by(functions: list[str]) -> bool:
+    """Return whether a function with one of these names is running in any thread; others decode for it."""
     stacks = sys._current_frames().values()  # pyright: ignore[reportPrivateUsage]
-    return any(frame.f_code.co_name == function for top in stacks for frame in _stack(top))
+    return any(frame.f_code.co_name in functions for top in stacks for frame in _stack(top))
 
 
 def _stack(frame: FrameType | None) -> Iterator[FrameType]:
