@@ -166,6 +166,15 @@ class Holdings:
             self._name(line): (line["item"]["uri"], signature) for line, signature in lines if line["item"].get("uri")
         }
 
+    def renamed_lines(self, held: Held) -> list[Line]:
+        """The lines of a group with the names that its entries have now, and with their old keys."""
+        return [self._renamed(json.loads(line)) for line in self.lines(held)]
+
+    def _renamed(self, line: Line) -> Line:
+        entry = renamed_entry(from_line(line), self.renamed)
+        named = {"dataset": entry.dataset, "utterance_id": entry.utterance_id}
+        return {**line, "item": {**line["item"], **named}}
+
     def _name(self, line: Line) -> str:
         return name_of(asdict(renamed_entry(from_line(line), self.renamed)))
 

@@ -22,6 +22,7 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.sources.audio_files import Content, same_audio
+from pipelines.sources.digests import Line, with_dataset
 from pipelines.sources.duplicates import REASON
 from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
@@ -97,6 +98,19 @@ class TakenRows:
                         del row["step"]
                         rejects.setdefault(row["source_key"], []).append(Reject(**row))
         return cls(work_units, rows, rejects, roots)
+
+    def renamed(self, line: Line) -> list[UtteranceRow]:
+        """Rows of an entry whose file is gone, under the new name of its dataset; none of another entry."""
+        key, dataset = bytes.fromhex(line["key"]), line["item"]["dataset"]
+        return [
+            {
+                **row,
+                "utterance_id": with_dataset(row["utterance_id"], row["dataset"], dataset),
+                "dataset": dataset,
+                "source_key": key,
+            }
+            for row in self.rows.get(bytes.fromhex(line.get("was", "")), ())
+        ]
 
 
 class TakenUnits:

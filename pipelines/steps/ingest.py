@@ -192,6 +192,8 @@ def ingest_entries(
         elif key in taken.rows or key in taken.rejects:
             rows += taken.rows.get(key, ())
             rejects += taken.rejects.get(key, ())
+        elif renamed := taken.renamed(entry):
+            rows += renamed
         else:
             _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
     suppressed = suppressed_channels(entries)

@@ -433,6 +433,32 @@ def test_a_dataset_is_renamed_without_decoding(
     assert not run_build(config).new
 
 
+def test_what_is_gone_from_a_renamed_dataset_has_the_new_name_too(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path
+) -> None:
+    (folder / "clip002.wav").write_bytes(b"no audio")
+    run_build({**config, "max_reject_ratio": 0.5})
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    for number in (2, 3, 4):
+        (folder / f"clip{number:03d}.wav").unlink()
+    (whole / "clip002.wav").unlink()  # a reject whose file cannot be tried again
+    config["sources"][0] |= {"dataset": "named", "renamed_from": "clips"}
+    decoded.since()
+    built = run_build(config)
+    assert (counts(built), decoded.since()) == ({"mended": 9, "gone": 2, "removed": 1}, 0)
+    assert built.version.statistics["gone"]["named"]["utterances"] == 2
+    del config["sources"][0]["renamed_from"]
+    assert not run_build(config).new
+    shutil.copy(whole / "clip003.wav", folder)
+    shutil.copy(whole / "clip004.wav", folder)
+    (folder / "clip004.txt").write_text("a mended text")
+    (whole / "clip004.txt").write_text("a mended text")
+    assert counts(run_build(config)) == {"mended": 1, "kept": 10}
+    check_like_new(
+        run_build(config), {**config, "sources": [config["sources"][0] | {"path": str(whole)}]}, run_build, tmp_path
+    )
+
+
 def test_another_vocabulary_needs_no_source_audio(
     config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
 ) -> None:
