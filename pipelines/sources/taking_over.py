@@ -24,7 +24,7 @@ from pipelines.records import (
 from pipelines.sources.audio_files import Content, same_audio
 from pipelines.sources.digests import Line, with_dataset
 from pipelines.sources.duplicates import REASON
-from pipelines.sources.roots import Roots
+from pipelines.sources.roots import Roots, keep_confined
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store
@@ -86,6 +86,7 @@ class TakenRows:
         Raises:
             StorageError: the store does not answer.
         """
+        keep_confined(roots)
         rows: dict[bytes, list[UtteranceRow]] = {}
         rejects: dict[bytes, list[Reject]] = {}
         for name in work_units:
