@@ -115,9 +115,12 @@ class IngestPayload(FilePayload):
     """Payload of `ingest`.
 
     Attributes:
+        contents: SHA-256 of the audio files of rejects, by the hexadecimal keys of their entries (ingest); missing in
+            receipts of older programs.
         taken: fingerprints of earlier work units whose rows and rejects of unchanged entries are taken over.
     """
 
+    contents: NotRequired[dict[str, str]]
     taken: NotRequired[Sequence[str]]
 
 
@@ -203,6 +206,8 @@ class StepStatistics(TypedDict):
         examples: training examples by stage (shard).
         unused: number of utterances in no example, by reason (shard).
         skipped: sampled utterances that could not be decoded (sample_features).
+        contents: SHA-256 of the audio files of rejects, by the hexadecimal keys of their entries (ingest); missing in
+            receipts of older programs.
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
         revision: revision of the step; missing in receipts of before 0.1.
@@ -214,6 +219,7 @@ class StepStatistics(TypedDict):
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
     skipped: NotRequired[int]
+    contents: NotRequired[dict[str, str]]
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
     revision: NotRequired[int]

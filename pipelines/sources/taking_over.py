@@ -71,12 +71,14 @@ class TakenRows:
         work_units: fingerprints of the earlier work units.
         rows: utterances.
         rejects: rejected entries.
+        contents: SHA-256 of the files of rejected entries, as far as known, by hexadecimal key.
         roots: roots of the datasets, for entries that are read now.
     """
 
     work_units: Sequence[str] = ()
     rows: Mapping[bytes, Sequence[UtteranceRow]] = field(default_factory=dict[bytes, Sequence[UtteranceRow]])
     rejects: Mapping[bytes, Sequence[Reject]] = field(default_factory=dict[bytes, Sequence[Reject]])
+    contents: Mapping[str, str] = field(default_factory=dict[str, str])
     roots: Roots = field(default_factory=dict[str, str])
 
     @classmethod
@@ -89,8 +91,10 @@ class TakenRows:
         keep_confined(roots)
         rows: dict[bytes, list[UtteranceRow]] = {}
         rejects: dict[bytes, list[Reject]] = {}
+        contents: dict[str, str] = {}
         for name in work_units:
             receipt = read_receipt(store, step, name)
+            contents |= statistics_of(receipt).get("contents", {}) if receipt else {}
             for file in receipt.files if receipt else ():
                 for row in _rows(store, file.path):
                     if file.table == "utterances":
@@ -98,7 +102,7 @@ class TakenRows:
                     else:
                         del row["step"]
                         rejects.setdefault(row["source_key"], []).append(Reject(**row))
-        return cls(work_units, rows, rejects, roots)
+        return cls(work_units, rows, rejects, contents, roots)
 
     def renamed(self, line: Line) -> list[UtteranceRow]:
         """Rows of an entry whose file is gone, under the new name of its dataset; none of another entry."""

@@ -196,6 +196,7 @@ def ingest_entries(
             rows += renamed
         else:
             _ingest_item(Item(**entry["item"]), key, taken.roots, facts, min_samples, rows, rejects)
+    contents = dict(_rejected_files(entries, rejects, taken, facts))
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
@@ -203,9 +204,27 @@ def ingest_entries(
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
+    if contents:
+        stats["contents"] = contents
     if taken.work_units:
         stats["taken"] = taken.work_units
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+
+
+def _rejected_files(
+    entries: Sequence[dict[str, Any]], rejects: Sequence[Reject], taken: TakenRows, facts: FileFacts
+) -> Iterator[tuple[str, str]]:
+    """Yield the key of each rejected entry with an audio file, and the SHA-256 of that, by which a copy is known."""
+    rejected = {reject.source_key for reject in rejects}
+    for entry in entries:
+        key, item = entry["key"], entry["item"]
+        if bytes.fromhex(key) not in rejected or item.get("uri") is None:
+            continue
+        found = taken.contents.get(key)
+        if found is None and bytes.fromhex(key) not in taken.rejects:
+            found = facts.checksum(absolute(item["uri"], taken.roots.get(item["dataset"]), item["dataset"]))
+        if found is not None:
+            yield key, found
 
 
 def suppressed_channels(entries: Iterable[dict[str, Any]]) -> set[str]:
