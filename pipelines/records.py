@@ -217,6 +217,8 @@ class StepStatistics(TypedDict):
         examples: training examples by stage (shard).
         unused: number of utterances in no example, by reason (shard).
         skipped: sampled utterances that could not be decoded (sample_features).
+        rejected: SHA-256 of the audio files of rejects, by the hexadecimal keys of their entries (ingest); missing in
+            receipts of older programs.
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
         candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
@@ -230,6 +232,7 @@ class StepStatistics(TypedDict):
     examples: NotRequired[dict[str, int]]
     unused: NotRequired[dict[str, int]]
     skipped: NotRequired[int]
+    rejected: NotRequired[dict[str, str]]
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]

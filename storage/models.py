@@ -2,15 +2,19 @@
 
 import json
 import re
+import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
 
-from storage.errors import NotFound, StorageError
+from storage.errors import CorruptStore, NotFound, StorageError
 from storage.records import read_object, to_json, typed
 from storage.store import Store
+from storage.uris import split_version
 
 OLD_NAMES = {"preset": "architecture", "parts": "source_models"}
 """New names of fields of cards that earlier versions wrote."""
@@ -81,6 +85,29 @@ def find_model(store: Store, name: str) -> ModelCard:
 def model_names(store: Store) -> list[str]:
     """Return the names of all models in alphabetical order."""
     return sorted(match[1] for path in store.list("runs") if (match := _PATH.fullmatch(path)))
+
+
+def cards_that_stay(store: Store, has: Callable[[int], bool]) -> set[str]:
+    """Paths of the cards of the models that were trained on a version that stays, and of those that they started from.
+
+    So do cards that name no version, and files that are no cards.
+
+    Args:
+        store: the store.
+        has: whether a version stays, by its number.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    cards: dict[str, ModelCard] = {}
+    stay = set(model_names(store))
+    for name in sorted(stay):
+        with suppress(CorruptStore, NotFound):
+            cards[name] = find_model(store, name)
+    stay -= {name for name, card in cards.items() if not has(split_version(card.corpus)[1] or sys.maxsize)}
+    while more := {source for name in stay & cards.keys() for source in cards[name].source_models.values()} - stay:
+        stay |= more
+    return {card_path(name) for name in stay}
 
 
 def card_path(name: str) -> str:

@@ -24,6 +24,7 @@ class FlakyServer(ThreadingHTTPServer):
         plan: see `Plan`.
         ranges: whether parts of files are sent.
         retry_after: value of that header beside failures.
+        redirects: where clients are led to, by path.
         asked: number of requests by path.
     """
 
@@ -36,6 +37,7 @@ class FlakyServer(ThreadingHTTPServer):
         self.ranges = True
         self.retry_after = ""
         self.credentials = ""
+        self.redirects: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
 
     @property
@@ -58,6 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.path.partition("?")[0]
         number = self.server.asked[path]
         self.server.asked[path] += 1
+        if target := self.server.redirects.get(path):
+            self._lead(target)
+            return
         fault = self.server.plan(path, number)
         if fault == "reset":
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -69,6 +74,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.server.files[path], fault)
         else:
             self._list(path, fault)
+
+    def _lead(self, target: str) -> None:
+        self.send_response(302)
+        self.send_header("Location", target)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _refuse(self, status: int) -> None:
         self.send_response(status)

@@ -6,6 +6,7 @@ from unitlang.printing import shown
 
 AudioReason = Literal[
     "missing",
+    "outside",
     "empty_file",
     "not_audio",
     "no_audio_stream",

@@ -26,14 +26,14 @@ from pipelines.records import check_made
 from pipelines.steps import steps
 from pipelines.steps.ingest import Ingest
 from storage.artifacts import CHECKSUMS, ArtifactRef, checksums_of, digest, get_artifact
-from storage.errors import CorruptStore, NotFound, StorageError
+from storage.errors import RESTORE, CorruptStore, NotFound, StorageError
 from storage.receipts import DataFile, Receipt
 from storage.records import to_json
 from storage.store import Store
 from storage.tables import is_as_named, rows_to_parquet
 from storage.uris import Bucket, split_version
 from storage.verify import broken_files
-from storage.versions import Version, load, version_numbers
+from storage.versions import Version, described, load, version_numbers
 
 DIFFERS = "computed again, it differs from what was written: sources, packages or machine are not those of then"
 FOLDERS = ("data", "training")
@@ -132,6 +132,14 @@ def _states(store: Store, version: Version) -> Iterator[BuildState]:
         parent = made
 
 
+def _why_unknown(store: Store) -> str:
+    """Why no version tells how something was made, and what a person can do."""
+    there = version_numbers(store)
+    removed = [number for number in range(1, there[-1]) if number not in there]
+    which = f"a version that `echox gc` removed ({described(removed)})" if removed else "a version that cannot be read"
+    return f"it came with {which}, and only that one tells how it was made; {RESTORE}"
+
+
 def _tables(
     store: Store, name: str, receipts: Sequence[Receipt], step: type[TableStep[Any]], states: Sequence[BuildState]
 ) -> Iterator[Repair]:
@@ -144,7 +152,7 @@ def _tables(
         files = [file for file in receipt.files if file.path in broken]
         try:
             if receipt.fingerprint not in planned:
-                raise NotFound(f"no version that can be read plans work unit {receipt.fingerprint} of step {name}")
+                raise NotFound(f"work unit {receipt.fingerprint} of step {name}: {_why_unknown(store)}")
             configured, work_unit = planned[receipt.fingerprint]
             if repr(configured) not in opened:
                 opened[repr(configured)] = configured.open(store)
@@ -216,7 +224,7 @@ def _fitted(store: Store, artifact: ArtifactRef, step: type[FitStep], states: Se
     """
     state = next((state for state in states if state.artifacts.get(artifact.kind) == artifact), None)
     if state is None:
-        raise NotFound(f"{artifact.path}: no version that can be read has it")
+        raise NotFound(f"{artifact.path}: {_why_unknown(store)}")
     places = state.config.artifacts_from.places() if state.config.artifacts_from else {}
     if artifact.kind in places:
         return _copied(places[artifact.kind], artifact)

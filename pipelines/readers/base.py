@@ -17,9 +17,11 @@ from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
 from pipelines.readers.lines import Line, check_length, read_lines, read_text
-from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, Place
+from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, LedOutError, Place
 from pipelines.readers.rows.bounds import is_inside
 from pipelines.readers.rows.rights import ACCEPTED
+from unitlang.audio.confinement import confine, origin
+from unitlang.audio.remote import is_http
 from unitlang.config import FrozenConfig
 from unitlang.errors import Unreachable
 from unitlang.printing import shown
@@ -204,6 +206,11 @@ class Reader(FrozenConfig, ABC):
         folder = place if self.reads == "folder" or place.is_folder() else place.parent
         return folder.uri.rstrip("/")
 
+    def confined_servers(self) -> set[str]:
+        """Origins of the servers that must not lead elsewhere: those of a confined source."""
+        places = (self.path, getattr(self, "audio_dir", None)) if self.confine else ()
+        return {origin(Place.of(place).path) for place in places if place and is_http(place)}
+
     def rights(self) -> dict[str, str]:
         """The facts about rights that the config states for every utterance, by name."""
         told = {name: getattr(self, name) for name in ACCEPTED}
@@ -261,6 +268,8 @@ class Reader(FrozenConfig, ABC):
             if entry.stamp is not None and not read:
                 return {"text_file": place.uri, "text_stamp": f"{entry.size} {entry.stamp}"}
             return {"text": read_text(place) or None}
+        except LedOutError as error:
+            return self.bad(place.uri, "outside", str(error), name)
         except ValueError as error:
             return self.bad(place.uri, *unusable_text(error), name)
 
@@ -279,6 +288,8 @@ class Reader(FrozenConfig, ABC):
         else:
             try:
                 yield from read_lines(place)
+            except LedOutError as error:
+                yield self.bad(place.uri, "outside", str(error))
             except UserError as error:
                 yield self.bad(place.uri, "bad_text", f"the texts are unusable: {error}")
 
@@ -341,6 +352,7 @@ def read_source(source: Reader, position: int) -> Iterator[Item | BadItem]:
         UserError, Unreachable: as `read`.
     """
     rights = source.rights()
+    confine(source.confined_servers(), more=True)
     try:
         for found in source.read():
             yield _completed(source, rights, _within_bounds(source, _without_secrets(found)))

@@ -19,7 +19,7 @@ from fsspec.spec import AbstractFileSystem
 from pipelines.buckets import is_listed_in_ranges, list_objects
 from pipelines.errors import UserError
 from unitlang.audio.remote import file_system, is_http, remote
-from unitlang.errors import Unreachable
+from unitlang.errors import AudioError, Unreachable
 from unitlang.urls import redacted
 
 _LOCAL = LocalFileSystem()
@@ -37,6 +37,10 @@ SPECIAL = "a pipe, socket or device, not a file"
 
 class AbsentFileError(UserError):
     """There is no such file, or the path is not a regular file."""
+
+
+class LedOutError(UserError):
+    """The server of a confined source leads to another one."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -264,6 +268,7 @@ def reading(uri: str) -> Generator[None]:
 
     Raises:
         AbsentFileError: there is no such file.
+        LedOutError: the server leads elsewhere, and its source is confined.
         Unreachable: the server does not answer.
         UserError: any other error.
     """
@@ -275,6 +280,8 @@ def reading(uri: str) -> Generator[None]:
     except FileNotFoundError as error:
         hint = "" if "://" in uri else " (a relative path is relative to the config file)"
         raise AbsentFileError(f"{redacted(uri)}: no such file{hint}") from error
+    except AudioError as error:
+        raise LedOutError(f"{redacted(uri)}: {error.message}") from error
     except Exception as error:  # the clients behind fsspec share no base class
         raise UserError(f"{redacted(uri)}: cannot be read: {redacted(f'{type(error).__name__}: {error}')}") from error
 

@@ -255,6 +255,17 @@ class FileFacts:
 
     def __init__(self) -> None:
         self._facts: dict[str, AudioFile | AudioError] = {}
+        self._checksums: dict[str, str | None] = {}
+
+    def checksum(self, uri: str) -> str | None:
+        """SHA-256 of the file of a reject; None if there is none.
+
+        Raises:
+            Unreachable: its server does not answer.
+        """
+        if uri not in self._checksums:
+            self._checksums[uri] = _content(uri)
+        return self._checksums[uri]
 
     def __call__(self, uri: str) -> AudioFile:
         """The facts of the audio at `uri`.

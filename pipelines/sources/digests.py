@@ -146,12 +146,13 @@ def renamed_entry(entry: Entry, renamed: Mapping[str, str]) -> Entry:
     if name is None:
         return entry
     if isinstance(entry, Item):
-        return replace(entry, dataset=name, utterance_id=_with_dataset(entry.utterance_id, entry.dataset, name))
-    utterance_id = entry.utterance_id and _with_dataset(entry.utterance_id, entry.dataset, name)
+        return replace(entry, dataset=name, utterance_id=with_dataset(entry.utterance_id, entry.dataset, name))
+    utterance_id = entry.utterance_id and with_dataset(entry.utterance_id, entry.dataset, name)
     return replace(entry, dataset=name, utterance_id=utterance_id)
 
 
-def _with_dataset(utterance_id: str, old: str, new: str) -> str:
+def with_dataset(utterance_id: str, old: str, new: str) -> str:
+    """An id of a dataset with the new name of that."""
     return f"{new}/{utterance_id.removeprefix(f'{old}/')}"
 
 

@@ -144,6 +144,7 @@ def to_line(
     tried_after: int | None = None,
     *,
     without: Sequence[int] = (),
+    was: str | None = None,
 ) -> str:
     """An entry as a line of a work unit.
 
@@ -152,12 +153,13 @@ def to_line(
         content: SHA-256 of its audio, if the file was replaced since the entry was ingested first.
         tried_after: the last version that rejected the entry, if it is tried again although nothing has changed.
         without: its suppressed channels; no part of the key, so that its rows are taken over.
+        was: key of the line under an earlier name of the dataset, whose rows are taken over, for the file is gone.
     """
     kind = "bad" if "reason" in values else "item"
     marks = {"content": content, "tried_after": tried_after}
     marked = {"item": values} | {name: mark for name, mark in marks.items() if mark is not None}
     key = digest16(json.dumps(marked, sort_keys=True)).hex()
-    left = {"without": sorted(without)} if without else {}
+    left = ({"without": sorted(without)} if without else {}) | ({"was": was} if was else {})
     return json.dumps({"kind": kind, "key": key, **marked, **left}, sort_keys=True)
 
 

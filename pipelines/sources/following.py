@@ -324,19 +324,36 @@ class Following:
         failing: Counter[str] = Counter()
         examples: list[str] = []
         for held in self._missing.values():
-            lines = [json.loads(line) for line in self._holdings.lines(held)]
+            lines = self._holdings.renamed_lines(held)
             items = [line["item"] for line in lines]
-            dataset = self._holdings.renamed.get(items[0]["dataset"], items[0]["dataset"])
+            dataset = items[0]["dataset"]
             names = [item["utterance_id"] for item in items if item["utterance_id"]]
             policy = "remove" if held.bad else policies.get(dataset, default)
             if policy == "fail":
                 failing[dataset] += held.count
                 examples += names[:1]
             elif policy == "keep" and not any(digest16(name) in ids for name in names):
-                self.changes.gone += held.count
-                self.gone.setdefault(items[0]["dataset"], []).extend(line["key"] for line in lines)
+                kept = self._kept(held, lines)
+                self.changes.gone += len(kept)
+                self.changes.removed += held.count - len(kept)
+                self.gone.setdefault(dataset, []).extend(kept)
             else:
                 self.changes.removed += held.count
                 self._remove(held)
         if failing:
             raise UserError(are_gone(failing, examples, policies))
+
+    def _kept(self, held: Held, renamed: Sequence[Line]) -> list[str]:
+        """Keep a gone group, under the new name of its dataset if that has one; return the keys of its lines.
+
+        Rejects of a dataset with a new name go, because their files, which are not there, cannot be tried again.
+        """
+        lines = self._holdings.lines(held)
+        if all(json.loads(old)["item"] == new["item"] for old, new in zip(lines, renamed, strict=True)):
+            return [line["key"] for line in renamed]
+        signed = zip(renamed, self._holdings.signatures(held), strict=True)
+        pairs = [(line, signature) for line, signature in signed if not self._holdings.rejects(held, line)]
+        made = [to_line(line["item"], was=line["key"], without=line.get("without", ())) for line, _ in pairs]
+        chunk = self._holdings.chunks[held.chunk]
+        chunk.changed[held] = Lines(made, [signature for _, signature in pairs], chunk.rights) if made else None
+        return [json.loads(line)["key"] for line in made]

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipelines.reading import read_ahead
-from pipelines.records import Receipts, utterance_files
+from pipelines.records import Receipts, statistics_of, utterance_files
 from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
 from pipelines.sources.roots import Roots
@@ -166,6 +166,15 @@ class Holdings:
             self._name(line): (line["item"]["uri"], signature) for line, signature in lines if line["item"].get("uri")
         }
 
+    def renamed_lines(self, held: Held) -> list[Line]:
+        """The lines of a group with the names that its entries have now, and with their old keys."""
+        return [self._renamed(json.loads(line)) for line in self.lines(held)]
+
+    def _renamed(self, line: Line) -> Line:
+        entry = renamed_entry(from_line(line), self.renamed)
+        named = {"dataset": entry.dataset, "utterance_id": entry.utterance_id}
+        return {**line, "item": {**line["item"], **named}}
+
     def _name(self, line: Line) -> str:
         return name_of(asdict(renamed_entry(from_line(line), self.renamed)))
 
@@ -203,8 +212,8 @@ class Holdings:
                 put_listing(self.store, chunk.receipt.fingerprint, Listing(chunk.signatures, chunk.rights))
 
     def checksums(self, chunk: Chunk) -> dict[str, str]:
-        """Checksums of the audio of the rows of a work unit, by the keys of their lines."""
-        found: dict[str, str] = {}
+        """Known checksums of the audio of the rows and rejects of a work unit, by the keys of their lines."""
+        found = dict(statistics_of(chunk.receipt).get("rejected", {}))
         for file in (file for file in chunk.receipt.files if file.table == "utterances"):
             table = read_table(self.store, file.path, ["source_key", "checksum"])
             pairs = zip(table["source_key"].to_pylist(), table["checksum"].to_pylist(), strict=True)

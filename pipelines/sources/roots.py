@@ -11,10 +11,13 @@ from pipelines.errors import UserError
 from pipelines.readers import Reader, SourceConfig
 from pipelines.records import SpokenRow
 from storage.versions import Version
+from unitlang.audio.confinement import confine
 
 _SOURCES: TypeAdapter[tuple[Reader, ...]] = TypeAdapter(tuple[SourceConfig, ...])
 Roots = Mapping[str, str]
-"""Root of the audio of each dataset: an absolute path or a URL, without a slash at its end."""
+"""Root of the audio of each dataset: an absolute path or a URL, without a slash at its end; and `CONFINED`."""
+CONFINED = "confined servers"
+"""Key, which is no name of a dataset, of the servers of confined sources, with spaces between."""
 
 
 def roots_of(sources: Iterable[Reader]) -> Roots:
@@ -24,10 +27,18 @@ def roots_of(sources: Iterable[Reader]) -> Roots:
         UserError: no file system understands the URL of a source.
         Unreachable: its server does not answer.
     """
-    found: dict[str, set[str]] = {}
+    sources, found = list(sources), dict[str, set[str]]()
+    servers = {server for source in sources for server in source.confined_servers()}
+    confine(servers)
     for source in sources:
         found.setdefault(source.dataset, set()).add(source.root())
-    return {dataset: next(iter(of_dataset)) for dataset, of_dataset in found.items() if len(of_dataset) == 1}
+    roots = {dataset: next(iter(of_dataset)) for dataset, of_dataset in found.items() if len(of_dataset) == 1}
+    return roots | ({CONFINED: " ".join(sorted(servers))} if servers else {})
+
+
+def keep_confined(roots: Roots) -> None:
+    """Let this process, a worker, ask no other servers than the sources of these roots allow."""
+    confine(roots.get(CONFINED, "").split(), more=True)
 
 
 def recorded_roots(version: Version) -> Roots:
@@ -68,6 +79,7 @@ def absolute(uri: str, root: str | None, dataset: str) -> str:
 
 def located(rows: Sequence[SpokenRow], roots: Roots) -> Sequence[SpokenRow]:
     """Note the root of its dataset in each row, for `audio_files.row_streams`."""
+    keep_confined(roots)
     for row in rows:
         if (root := roots.get(row["dataset"])) is not None:
             row["root"] = root

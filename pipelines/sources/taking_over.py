@@ -22,8 +22,9 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.sources.audio_files import Content, same_audio
+from pipelines.sources.digests import Line, with_dataset
 from pipelines.sources.duplicates import REASON
-from pipelines.sources.roots import Roots
+from pipelines.sources.roots import Roots, keep_confined
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store
@@ -70,12 +71,14 @@ class TakenRows:
         work_units: fingerprints of the earlier work units.
         rows: utterances.
         rejects: rejected entries.
+        contents: SHA-256 of the files of rejected entries, as far as known, by hexadecimal key.
         roots: roots of the datasets, for entries that are read now.
     """
 
     work_units: Sequence[str] = ()
     rows: Mapping[bytes, Sequence[UtteranceRow]] = field(default_factory=dict[bytes, Sequence[UtteranceRow]])
     rejects: Mapping[bytes, Sequence[Reject]] = field(default_factory=dict[bytes, Sequence[Reject]])
+    contents: Mapping[str, str] = field(default_factory=dict[str, str])
     roots: Roots = field(default_factory=dict[str, str])
 
     @classmethod
@@ -85,10 +88,13 @@ class TakenRows:
         Raises:
             StorageError: the store does not answer.
         """
+        keep_confined(roots)
         rows: dict[bytes, list[UtteranceRow]] = {}
         rejects: dict[bytes, list[Reject]] = {}
+        contents: dict[str, str] = {}
         for name in work_units:
             receipt = read_receipt(store, step, name)
+            contents |= statistics_of(receipt).get("rejected", {}) if receipt else {}
             for file in receipt.files if receipt else ():
                 for row in _rows(store, file.path):
                     if file.table == "utterances":
@@ -96,7 +102,20 @@ class TakenRows:
                     else:
                         del row["step"]
                         rejects.setdefault(row["source_key"], []).append(Reject(**row))
-        return cls(work_units, rows, rejects, roots)
+        return cls(work_units, rows, rejects, contents, roots)
+
+    def renamed(self, line: Line) -> list[UtteranceRow]:
+        """Rows of an entry whose file is gone, under the new name of its dataset; none of another entry."""
+        key, dataset = bytes.fromhex(line["key"]), line["item"]["dataset"]
+        return [
+            {
+                **row,
+                "utterance_id": with_dataset(row["utterance_id"], row["dataset"], dataset),
+                "dataset": dataset,
+                "source_key": key,
+            }
+            for row in self.rows.get(bytes.fromhex(line.get("was", "")), ())
+        ]
 
 
 class TakenUnits:

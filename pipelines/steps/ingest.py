@@ -194,7 +194,8 @@ def ingest_entries(
     rejects: list[Reject] = []
     facts = FileFacts()
     keyed = [(bytes.fromhex(entry["key"]), KINDS[entry["kind"]](**entry["item"])) for entry in entries]
-    known = taken.rows.keys() | taken.rejects.keys()
+    renamed = {key: rows for entry, (key, _) in zip(entries, keyed, strict=True) if (rows := taken.renamed(entry))}
+    known = taken.rows.keys() | taken.rejects.keys() | renamed.keys()
     unread = ((key, entry) for key, entry in keyed if isinstance(entry, Item) and key not in known)
     texts = read_texts(unread, taken.roots)
     for key, listed in keyed:
@@ -202,10 +203,11 @@ def ingest_entries(
         if isinstance(entry, BadItem):
             rejects.append(Reject(entry.dataset, entry.source, entry.reason, entry.message, entry.utterance_id, key))
         elif key in known:
-            rows += taken.rows.get(key, ())
+            rows += taken.rows.get(key, renamed.get(key, ()))
             rejects += taken.rejects.get(key, ())
         else:
             _ingest_item(entry, key, taken.roots, facts, min_samples, rows, rejects)
+    rejected = dict(_rejected_files(entries, rejects, taken, facts))
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
@@ -215,9 +217,27 @@ def ingest_entries(
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
     if seeds:
         stats["candidates"] = first_candidates(groups, seeds)
+    if rejected:
+        stats["rejected"] = rejected
     if taken.work_units:
         stats["taken"] = taken.work_units
     return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+
+
+def _rejected_files(
+    entries: Sequence[dict[str, Any]], rejects: Sequence[Reject], taken: TakenRows, facts: FileFacts
+) -> Iterator[tuple[str, str]]:
+    """Yield the key of each rejected entry with an audio file, and the SHA-256 of that, by which a copy is known."""
+    rejected = {reject.source_key for reject in rejects}
+    for entry in entries:
+        key, item = entry["key"], entry["item"]
+        if bytes.fromhex(key) not in rejected or item.get("uri") is None:
+            continue
+        found = taken.contents.get(key)
+        if found is None and bytes.fromhex(key) not in taken.rejects:
+            found = facts.checksum(absolute(item["uri"], taken.roots.get(item["dataset"]), item["dataset"]))
+        if found is not None:
+            yield key, found
 
 
 def suppressed_channels(entries: Iterable[dict[str, Any]]) -> set[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from storage.artifacts import CARD
 from storage.errors import NotFound, StorageError
+from storage.models import cards_that_stay
 from storage.receipts import parse_receipt
 from storage.s3 import Listed
 from storage.store import Store
@@ -19,7 +20,7 @@ from storage.versions import Contents, contents_of, described, load, version_num
 PHASES = (
     r"manifests/(?P<version>\d{8,})\.json",
     r"(approvals/(?P<approved>\d{8,})\.json|reports/(?P<reported>\d{8,})\.html)",
-    r"(builds/\d{8,}|running)/[^/]+\.json",
+    r"(builds/\d{8,}|running|failures|failures/begun|runs/[^/]+)/[^/]+\.json",
     r"(data/receipts/[^/]+/[^/]+\.json|lists/[^/]+\.jsonl)",
     rf"artifacts/[^/]+/[^/]+/{re.escape(CARD)}",
     r"data/(items/[^/]+\.jsonl|listings/[^/]+\.json)",
@@ -30,7 +31,10 @@ PHASES = (
 reads meanwhile finds a version, a work unit or an artifact whole or not at all, and an interrupted removal leaves files
 that the next one finds. Nothing else in a store is ever removed."""
 RECEIPT = re.compile(r"data/receipts/[^/]+/[^/]+\.json")
-FOLDERS = ("manifests", "approvals", "reports", "builds", "running", "lists", "data", "training", "artifacts")
+FOLDERS = (
+    *("manifests", "approvals", "reports", "builds", "running", "failures", "runs"),
+    *("lists", "data", "training", "artifacts"),
+)
 TEMPORARY = "unfinished files"
 """Name of the files that killed writers left, in counts by kind."""
 
@@ -72,6 +76,10 @@ class References:
         self._paths.update(contents.paths())
         self._folders.update(artifact.path for artifact in contents.artifacts)
 
+    def add_paths(self, paths: Iterable[str]) -> None:
+        """Keep files."""
+        self._paths.update(paths)
+
     def __contains__(self, path: str) -> bool:
         return path in self._paths or path.rpartition("/")[0] in self._folders
 
@@ -88,7 +96,7 @@ def find_garbage(
     """Find what no version refers to once some have been removed.
 
     A receipt that is too young to be removed keeps the files that it names, and the entries of its work unit: their
-    signatures tell whether it is still valid.
+    signatures tell whether it is still valid. The card of a trained model goes with the version that it was trained on.
 
     Args:
         store: the store.
@@ -110,6 +118,7 @@ def find_garbage(
         references.add(load(store, number).contents)
     for contents in pending:
         references.add(contents)
+    references.add_paths(cards_that_stay(store, lambda number: number in kept or number > numbers[-1]))
     files = [file for folder in FOLDERS for file in store.listed(folder)]
     young = [file.path for file in files if file.modified > before and file.path not in references]
     for contents in _of_receipts(store, filter(RECEIPT.fullmatch, young)):

@@ -19,8 +19,9 @@ from av.packet import Packet
 from unitlang.audio.containers import has_audio_magic, read_statement
 from unitlang.audio.layouts import held, listed_channels
 from unitlang.audio.ogg import Link, damage_of, links
+from unitlang.audio.open_sizes import with_sizes
 from unitlang.audio.riff import contradiction, pcm_codec
-from unitlang.audio.sources import AudioSource, EncodedFile, open_source, source_name
+from unitlang.audio.sources import AudioSource, EncodedFile, Restated, open_source, source_name
 from unitlang.audio.statement import Statement, settled
 from unitlang.errors import AudioError, AudioReason
 
@@ -74,6 +75,7 @@ class Decoder:
         self._links: list[Link] = []  # of a chained Ogg whose links differ; the first is the one that is decoded
         self._file = open_source(source)
         try:
+            self._file = with_sizes(self._file)
             self._container = _open_container(self._file, self._name)
             self._stream = self._audio_stream()
             context = self._stream.codec_context
@@ -90,7 +92,8 @@ class Decoder:
 
     def _read_statement(self) -> Statement:
         position = self._file.tell()  # FFmpeg continues reading from here
-        statement = settled(read_statement(self._file, self._container.format.name), self._file.size, self.rate)
+        file = self._file.original if isinstance(self._file, Restated) else self._file
+        statement = settled(read_statement(file, self._container.format.name), file.size, self.rate)
         self._file.seek(position)
         poses = self._container.format.name in ("wav", "w64") and not self.codec.startswith("pcm_")
         return replace(statement, num_samples=None) if poses else statement

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
+from types import SimpleNamespace
 from typing import Any, BinaryIO, TypeVar, cast
 
 import aiohttp
@@ -23,7 +24,8 @@ from fsspec.asyn import sync_wrapper
 from fsspec.implementations.http import HTTPFileSystem
 from fsspec.spec import AbstractBufferedFile
 
-from unitlang.errors import Unreachable
+from unitlang.audio.confinement import is_confined, origin
+from unitlang.errors import AudioError, Unreachable
 from unitlang.urls import redacted
 
 T = TypeVar("T")
@@ -55,10 +57,19 @@ class PatientHTTP(HTTPFileSystem):
 
     def __init__(self, **options: Any) -> None:
         # Of the environment come proxies, and passwords in .netrc.
-        super().__init__(client_kwargs={"timeout": TIMEOUT, "trust_env": True}, **options)
+        client = {"timeout": TIMEOUT, "trust_env": True, "trace_configs": [_watching_redirects()]}
+        super().__init__(client_kwargs=client, **options)
 
     async def _ls_real(self, url: str, detail: bool = True, **options: Any) -> Any:
         return await _patiently(url, lambda: super(PatientHTTP, self)._ls_real(url, detail, **options))
+
+    async def _isdir(self, path: str) -> bool:
+        try:
+            return bool(await self._ls(path))
+        except AudioError:  # a server that leads elsewhere; fsspec would say that there is no folder
+            raise
+        except (FileNotFoundError, ValueError):
+            return False
 
     async def _find(self, path: str, **options: Any) -> Any:
         return await super()._find(path, on_error="raise", **options)
@@ -124,6 +135,31 @@ class PatientHTTP(HTTPFileSystem):
         if response.status in GONE:
             raise FileNotFoundError(f"the server answers {response.status} {response.reason}")
         response.raise_for_status()
+
+
+def _watching_redirects() -> aiohttp.TraceConfig:
+    """Hooks of a client that refuse redirects of confined servers to others, before anything is asked there."""
+    hooks = aiohttp.TraceConfig()
+    hooks.on_request_redirect.append(_check_redirect)
+    return hooks
+
+
+async def _check_redirect(
+    session: aiohttp.ClientSession, context: SimpleNamespace, redirect: aiohttp.TraceRequestRedirectParams
+) -> None:
+    del session, context
+    asked, headers = redirect.response.url, redirect.response.headers
+    if not is_confined(origin(str(asked))):
+        return
+    target = asked.join(type(asked)(headers.get("Location") or headers.get("URI") or ""))
+    if _server(target) == _server(asked) and not (target.user or target.password):
+        return
+    told = "`confine` is set, and the server redirects to another scheme, host, port or user"
+    raise AudioError("outside", f"{told}: {redacted(str(target.with_query(None)))}", redacted(str(asked)))
+
+
+def _server(url: Any) -> tuple[Any, ...]:
+    return url.scheme, url.host, url.port
 
 
 class HttpFile(AbstractBufferedFile):

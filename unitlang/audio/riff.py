@@ -79,14 +79,14 @@ def _is_block(tag: int, channels: int, block: int, bits: int) -> bool:
 
 def _formats(file: SeekableFile, format_name: str) -> Iterator[tuple[int, str]]:
     """Byte positions and byte orders of the `fmt ` chunks; none in other formats."""
-    chunks = {"wav": _riff_chunks, "w64": _w64_chunks}.get(format_name)
+    chunks = {"wav": riff_chunks, "w64": w64_chunks}.get(format_name)
     return ((body, order) for name, _, body, order in (chunks(file) if chunks else ()) if name == b"fmt ")
 
 
 def wav(file: SeekableFile) -> Statement:
     """RIFF/WAVE and its 64-bit forms (RF64, BW64: EBU Tech 3306), which keep the data size in `ds64`."""
     wide, block = 0, 0
-    for name, size, body, byte_order in _riff_chunks(file):
+    for name, size, body, byte_order in riff_chunks(file):
         if name == b"ds64":
             wide = little(read_at(file, body + 8, 8))
         elif name == b"fmt ":
@@ -101,7 +101,7 @@ def wav(file: SeekableFile) -> Statement:
 def w64(file: SeekableFile) -> Statement:
     """Sony Wave64: 16-byte GUIDs, 64-bit sizes that include the 24-byte chunk head, chunks aligned to 8."""
     block = 0
-    for name, size, body, byte_order in _w64_chunks(file):
+    for name, size, body, byte_order in w64_chunks(file):
         if name == b"fmt ":
             samples = _samples(file, body, byte_order)
             block = samples.block if samples else 0
@@ -114,7 +114,8 @@ Chunk = tuple[bytes, int, int, str]
 """Name, stated size, byte position of the contents, byte order (`le` or `be`)."""
 
 
-def _riff_chunks(file: SeekableFile) -> Iterator[Chunk]:
+def riff_chunks(file: SeekableFile) -> Iterator[Chunk]:
+    """The chunks of RIFF, RIFX, RF64 and BW64."""
     position = 12
     byte_order, number = ("be", big) if read_at(file, 0, 4) == b"RIFX" else ("le", little)
     while len(head := read_at(file, position, 8)) == 8:
@@ -123,7 +124,8 @@ def _riff_chunks(file: SeekableFile) -> Iterator[Chunk]:
         position = body + size + size % 2
 
 
-def _w64_chunks(file: SeekableFile) -> Iterator[Chunk]:
+def w64_chunks(file: SeekableFile) -> Iterator[Chunk]:
+    """The chunks of W64; their names are the first letters of GUIDs."""
     position = 40
     while len(head := read_at(file, position, 24)) == 24:
         size = little(head[16:])

@@ -1,7 +1,7 @@
 """Open encoded audio from a path, a URL or memory as one kind of file object."""
 
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from errno import EACCES, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 from io import SEEK_END, BytesIO
 from pathlib import Path
@@ -59,6 +59,29 @@ class PythonFile(EncodedFile):
             super().__init__(file)
         self.read = _carrying(file.read, url)
         self.seek = _carrying(file.seek, url)
+
+
+class Restated(EncodedFile):
+    """A file of which some bytes read otherwise.
+
+    Attributes:
+        original: the file as it is; both have one position.
+    """
+
+    def __init__(self, file: EncodedFile, patches: Mapping[int, bytes]) -> None:
+        self.original, self.size = file, file.size
+        self._patches = patches
+        self.read = _carrying(self._read, "")
+        self.seek, self.tell, self.close = file.seek, file.tell, file.close
+
+    def _read(self, size: int) -> bytes:
+        start = self.original.tell()
+        data = bytearray(self.original.read(size))
+        for at, patch in self._patches.items():
+            first, last = max(at, start), min(at + len(patch), start + len(data))
+            if first < last:
+                data[first - start : last - start] = patch[first - at : last - at]
+        return bytes(data)
 
 
 def _carrying(call: Callable[P, T], url: str) -> Callable[P, T]:

@@ -42,6 +42,8 @@ _ROUND = 100_000_000, 1 << 24
 
 One in 5 million true lengths is a multiple of either.
 """
+_HEADS = 0, 4, 8, 24
+"""Bytes that a stated size may count besides samples: CAF's number of edits, AIFF's offsets, a W64 chunk's head."""
 _LARGEST = 1 << 48
 """A larger 64-bit size (281 TB) is a placeholder too."""
 
@@ -74,12 +76,18 @@ def settled(statement: Statement, file_size: int, rate: int) -> Statement:
     if end is None or end <= file_size or not block:
         return statement
     size = end - start
-    if any(length % number == 0 for length in (size, size // block) for number in _ROUND):
+    if _is_open(size) or any(length % number == 0 for length in (size, size // block) for number in _ROUND):
         return NOTHING
     if start < file_size and end - file_size < max(block, rate * block // 100):
         held = (file_size - start) // block
         return replace(statement, num_samples=min(statement.num_samples or held, held), end=file_size)
     return statement
+
+
+def _is_open(size: int) -> bool:
+    """Whether a size, with what it may count besides samples, is one that 32 bits leave open, perhaps in 64 bits."""
+    stated = [size + head for head in _HEADS]
+    return any(number == 1 << 31 or (number < 1 << 32 and is_placeholder(number)) for number in stated)
 
 
 def read_at(file: SeekableFile, position: int, size: int) -> bytes:

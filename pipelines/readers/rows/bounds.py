@@ -4,14 +4,12 @@ import os
 import posixpath
 from collections.abc import Iterable
 from functools import cache
-from urllib.parse import urlsplit
 
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import parquet_file
 from pipelines.readers.places import Place
+from unitlang.audio.confinement import origin
 from unitlang.audio.remote import is_http
-
-_PORTS = {"http": 80, "https": 443}
 
 
 def is_inside(uri: str, roots: Iterable[str]) -> bool:
@@ -43,7 +41,6 @@ def _anchor(place: Place) -> str:
     if place.local:
         return os.path.realpath(place.path)
     if is_http(place.path):
-        parts = urlsplit(place.path)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port or _PORTS[parts.scheme]}"
+        return origin(place.path)
     scheme, _, below = place.uri.partition("://")
     return f"{scheme}://{posixpath.normpath(below)}"

@@ -478,6 +478,63 @@ def test_a_dataset_is_renamed_without_decoding(
     assert not run_build(config).new
 
 
+REJECTS = {"empty": b"", "text": b"no audio", "noise": bytes(5_000), "header": b"RIFF", "page": b"OggS" + bytes(300)}
+
+
+@pytest.mark.parametrize("again", ["touched", "copied", "rehashed", "grown"])
+def test_a_reject_of_the_same_bytes_is_kept(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path, again: str
+) -> None:
+    for name, data in REJECTS.items():
+        (folder / f"{name}.wav").write_bytes(data)
+    (folder / "absent.wav").symlink_to(tmp_path / "nothing")
+    config["max_reject_ratio"] = 0.5
+    assert counts(run_build(config)) == {"new": 18, "rejected": 6}
+    if again == "grown":  # the rejects are taken over into another work unit first
+        config["work_units"] = {"minutes": 0.1, "items": 7}
+        write_speech(folder, 1, start=40)
+        assert counts(run_build(config)) == {"new": 1, "kept": 18, "rejected": 6}
+    if again == "copied":
+        config["sources"][0]["path"] = str(
+            shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copy, symlinks=True)
+        )
+    else:
+        for path in folder.glob("*.wav"):
+            os.utime(path, (0, 0)) if path.exists() else None
+    decoded.since()
+    built = run_build({**config, "run": {"rehash": True}} if again == "rehashed" else config)
+    kept = 19 if again == "grown" else 18
+    assert (built.new, counts(built), decoded.since()) == (False, {"kept": kept, "rejected": 6}, 0)
+    (Path(config["sources"][0]["path"]) / "text.wav").write_bytes(b"no sound")
+    assert counts(run_build(config)) == {"changed": 1, "kept": kept - 1, "rejected": 6}
+
+
+def test_what_is_gone_from_a_renamed_dataset_has_the_new_name_too(
+    config: Config, folder: Path, run_build: RunBuild, decoded: Decoded, tmp_path: Path
+) -> None:
+    (folder / "clip002.wav").write_bytes(b"no audio")
+    run_build({**config, "max_reject_ratio": 0.5})
+    whole = Path(shutil.copytree(folder, tmp_path / "whole"))
+    for number in (2, 3, 4):
+        (folder / f"clip{number:03d}.wav").unlink()
+    (whole / "clip002.wav").unlink()  # a reject whose file cannot be tried again
+    config["sources"][0] |= {"dataset": "named", "renamed_from": "clips"}
+    decoded.since()
+    built = run_build(config)
+    assert (counts(built), decoded.since()) == ({"mended": 9, "gone": 2, "removed": 1}, 0)
+    assert built.version.statistics["gone"]["named"]["utterances"] == 2
+    del config["sources"][0]["renamed_from"]
+    assert not run_build(config).new
+    shutil.copy(whole / "clip003.wav", folder)
+    shutil.copy(whole / "clip004.wav", folder)
+    (folder / "clip004.txt").write_text("a mended text")
+    (whole / "clip004.txt").write_text("a mended text")
+    assert counts(run_build(config)) == {"mended": 1, "kept": 10}
+    check_like_new(
+        run_build(config), {**config, "sources": [config["sources"][0] | {"path": str(whole)}]}, run_build, tmp_path
+    )
+
+
 def test_another_vocabulary_needs_no_source_audio(
     config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
 ) -> None:

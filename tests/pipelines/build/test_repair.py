@@ -158,7 +158,16 @@ def test_a_version_whose_parent_is_lost_is_repaired_but_for_its_shards(corpus: t
     found = outcome(corpus)
     assert found.keys() == {units, shard}
     assert found[units] == "computed again"
-    assert "no version that can be read plans work unit" in found[shard]
+    told = f"work unit {version.steps['shard'][0].fingerprint} of step shard: it came with a version that `echox gc` "
+    assert found[shard] == f"{told}removed (1), and only that one tells how it was made; restore it from a copy"
+
+
+def test_a_version_whose_parent_is_damaged_names_no_removed_one(corpus: tuple[Store, Version]) -> None:
+    store, version = corpus
+    flip(Path(store.url("manifests/00000001.json")))
+    shard = version.files("s2t")[0].path
+    store.delete(shard)
+    assert "it came with a version that cannot be read, and only" in outcome(corpus)[shard]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from storage.artifacts import put_artifact
 from storage.collecting.garbage import Garbage, find_garbage, remove
 from storage.errors import CorruptStore, NotFound, StorageError
+from storage.models import ModelCard, card_path, register
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store
 from storage.verify import verify_files
@@ -48,7 +49,7 @@ def three(store: Store) -> Store:
 OWN = (
     "notes.txt", "data/notes.txt", "data/units/notes.txt", "data/units/own/x.parquet", "own/data/units/x.parquet",
     "manifests/notes.json", "reports/plots.html", "artifacts/quantizer/notes", "data/receipts/notes.json",
-    "runs/s2t-1/run.json", "failures/encode.json", "failures/begun/encode-12.json",
+    "runs/s2t-1/run.json", "runs/s2t-1/own.txt", "failures/notes.txt", "failures/begun/own/x.json",
 )  # fmt: skip
 
 
@@ -58,6 +59,38 @@ def test_only_files_of_the_store_are_removed(three: Store) -> None:
     remove(find(three, 1, 2), lambda: None)
     assert {*OWN} <= {*three.list()}
     assert find(three).phases == ((),) * 8
+
+
+def trained(store: Store, name: str, corpus: str, **source_models: str) -> str:
+    made = {"stage": "echo", "architecture": "tiny", "settings": (), "code": "a", "folder": "/r", "steps": 1}
+    card = ModelCard(name=name, corpus=corpus, source_models=source_models, checkpoint="/r/m", metrics={}, **made)
+    register(store, card)
+    return card_path(name)
+
+
+def test_cards_go_with_their_versions_and_records_of_failures_with_age(three: Store) -> None:
+    stay = {
+        trained(three, "started-from", f"{three.uri}@1"),
+        trained(three, "newest", f"{three.uri}@3", s2t="started-from", t2c="elsewhere"),
+        trained(three, "of-no-version", three.uri),
+        trained(three, "of-a-later-one", f"{three.uri}@9"),
+    }
+    first, of_first = trained(three, "first", f"{three.uri}@1"), trained(three, "of-first", "s3://b/c@1", s2t="first")
+    failures = {"failures/encode.json", "failures/begun/encode-12.json"}
+    for path in failures:
+        three.put(path, b"{}")
+    assert not {first, of_first, *failures, *stay} & {*paths(find(three, hours=1))}, "they are young"
+    assert {*paths(find(three))} & {first, of_first, *failures, *stay} == failures, "their version is there"
+    remove(find(three, 1, 2), lambda: None)
+    left = {*three.list("runs"), *three.list("failures")}
+    assert left == stay
+    assert find(three).phases == ((),) * 8
+
+
+def test_the_card_of_a_version_that_was_lost_before_goes(three: Store) -> None:
+    path = trained(three, "second", f"{three.uri}@2")
+    three.delete("manifests/00000002.json")
+    assert path in paths(find(three))
 
 
 def test_what_goes_with_a_version(three: Store) -> None:
