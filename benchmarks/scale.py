@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +73,7 @@ class SlowProxy(FlakyProxy):
         self._guard = threading.Lock()
 
     @contextmanager
-    def counted(self, number: int) -> Iterator[None]:
+    def counted(self, number: int) -> Generator[None]:
         """Counts a request while the context lasts."""
         with self._guard:
             turn = self.turn
@@ -136,7 +136,7 @@ class Bucket:
 
     def put(self, name: str, data: bytes) -> None:
         """Put a file of the speech, past the server, which is slow."""
-        from moto.core import DEFAULT_ACCOUNT_ID
+        from moto.core.models import DEFAULT_ACCOUNT_ID
         from moto.s3.models import s3_backends
 
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object("speech", f"clips/{name}", data)
@@ -222,14 +222,15 @@ def run(program: Path, place: Bucket | Disk, values: dict[str, Any], what: str) 
             cost.wall += row["wall"]
         else:
             cost.work_cpu += row["cpu"]
-    for (step, role), count in place.proxy.counts.requests.items() if place.proxy else ():
+    counts = place.proxy.counts if place.proxy else Counts()
+    for (step, role), count in counts.requests.items():
         cost = found.steps.setdefault(step, Cost())
         if role == "worker":
             cost.work_requests += count
         else:
             cost.requests += count
-            cost.alone += place.proxy.counts.alone[step, role]
-            cost.bytes += place.proxy.counts.bytes[step, role]
+            cost.alone += counts.alone[step, role]
+            cost.bytes += counts.bytes[step, role]
     return found
 
 

@@ -9,6 +9,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -31,12 +32,10 @@ from unitlang.frames import SAMPLE_RATE
 
 def faked(source: Any) -> tuple[int, int]:
     """Number and length in samples of an audio file."""
-    file = open_source(source)
-    try:
-        number, samples = file.read(64).split()
-    finally:
-        file.close()
-    return int(number), int(samples)
+    with closing(open_source(source)) as file:
+        told = file.read(64)
+    number, samples = map(int, told.split())
+    return number, samples
 
 
 def measure(source: Any) -> tuple[AudioInfo, int]:
@@ -82,8 +81,8 @@ class Meter:
     def _close(self) -> None:
         lines = Path("/proc/self/status").read_text().splitlines()
         peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
-        values = {"cpu": time.process_time() - self._cpu, "wall": time.monotonic() - self._wall, "mb": peak / 1024}
-        self.rows.append({"step": self.step, "role": self.role, **values})
+        measures = {"cpu": time.process_time() - self._cpu, "wall": time.monotonic() - self._wall, "mb": peak / 1024}
+        self.rows.append({"step": self.step, "role": self.role, **measures})
 
     def end(self) -> dict[str, Any]:
         """All that was measured."""
