@@ -202,9 +202,9 @@ class DatasetCounts(TypedDict):
     samples: int
 
 
-CandidateRow = tuple[str, int, int, int, int]
+CandidateRow = list[str | int]
 """Speech that a sample may choose: priority as hexadecimal digits, position of the file in the receipt, row in the
-file, and offset and length in samples."""
+file, and offset and length in samples. A list, as it is when it was read from a receipt."""
 
 
 class StepStatistics(TypedDict):

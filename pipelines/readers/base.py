@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 from pipelines.engine.step import ADDED
 from pipelines.errors import UserError
 from pipelines.paths import ConfigPath
-from pipelines.readers.lines import Line, check_length, read_lines, read_text
+from pipelines.readers.lines import Line, check_length, read_lines, read_text, unusable_text
 from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, LedOutError, Place
 from pipelines.readers.rows.bounds import is_inside
 from pipelines.readers.rows.rights import ACCEPTED
@@ -112,8 +112,16 @@ class Item:
 
     def stated(self) -> dict[str, Any]:
         """The attributes by name, without the stamp and those added to the class later that are at their default."""
-        added = {f.name for f in fields(self) if dict(f.metadata) == ADDED and getattr(self, f.name) == f.default}
-        return {name: value for name, value in asdict(self).items() if name not in added | {"stamp"}}
+        values = {name: getattr(self, name) for name in _STATED}
+        for name, default in _ADDED.items():
+            if (value := getattr(self, name)) != default:
+                values[name] = value
+        return values
+
+
+_ADDED = {field.name: field.default for field in fields(Item) if dict(field.metadata) == ADDED}
+_STATED = [field.name for field in fields(Item) if field.name not in (*_ADDED, "stamp")]
+"""Read once: a listing asks for the values of each of its entries several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,15 +151,6 @@ class BadItem:
     def stated(self) -> dict[str, Any]:
         """The attributes by name."""
         return asdict(self)
-
-
-OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp")
-"""Attributes of an `Item` that are no columns of its utterance."""
-
-
-def unusable_text(error: ValueError) -> tuple[str, str]:
-    """Reason and message of the reject of an entry whose text cannot be used."""
-    return "bad_text", f"the text is unusable: {error}"
 
 
 def digest16(text: str) -> bytes:

@@ -101,6 +101,11 @@ def check_length(size: int) -> None:
         raise ValueError(f"longer than {MAX_LINE_BYTES >> 20} MiB")
 
 
+def unusable_text(error: ValueError) -> tuple[str, str]:
+    """Reason and message of the reject of an entry whose text cannot be used."""
+    return "bad_text", f"the text is unusable: {error}"
+
+
 def parse_object(text: str) -> dict[str, Any] | str:
     """Return the JSON object of a line, or the message of its fault."""
     try:

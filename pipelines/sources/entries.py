@@ -27,6 +27,10 @@ KINDS: Mapping[str, type[Entry]] = {"item": Item, "bad": BadItem}
 """Classes of entries by the `kind` of their line."""
 
 
+OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp")
+"""Attributes of an `Item` that are no columns of its utterance."""
+
+
 @dataclass(frozen=True)
 class Group:
     """A dialogue, or one single entry.

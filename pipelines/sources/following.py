@@ -104,19 +104,29 @@ class Following:
             rights: whether the config states rights for all of them.
         """
         for group, held, said in self._screened(groups, rights):
-            lines = self._lines(group)
             if not group.entries:
                 self._remove(held)
             elif held is None:
-                self.changes.new += len(lines.lines)
-                yield lines
+                self.changes.new += len(group.entries)
+                yield self._lines(group)
             elif said:
-                if not self._retry(held, lines.signatures):
-                    self._compare_signatures(held, group, lines.signatures)
-            elif self._has_the_same_files(held, lines):
-                self._replace(held, lines, [False] * len(lines.lines))
+                self._keep(held, group)
             else:
-                self._looks.append(Look(held, group, said=False))
+                self._mend(held, group)
+
+    def _keep(self, held: Held, group: Group) -> None:
+        """Note a group about which nothing else is said; its files may have been replaced."""
+        signatures = [signature(entry) for entry in group.entries]
+        if not self._retry(held, signatures):
+            self._compare_signatures(held, group, signatures)
+
+    def _mend(self, held: Held, group: Group) -> None:
+        """Replace a group about which other things are said, or note that its files must be read first."""
+        lines = self._lines(group)
+        if self._has_the_same_files(held, lines):
+            self._replace(held, lines, [False] * len(lines.lines))
+        else:
+            self._looks.append(Look(held, group, said=False))
 
     def _retry(self, held: Held, signatures: Sequence[Signature | None]) -> bool:
         """Plan a group with rejects anew if they are tried again; return whether there are any."""
@@ -149,14 +159,12 @@ class Following:
                 yield (*pair, same) if done else next(found)
 
     def _needs_look(self, group: Group, held: Held | None) -> bool:
-        """Whether files of a group about which other things are said must be read to tell more."""
         return bool(self._screen.suppression.utterances) or (held is not None and self._holds_texts(held, group))
 
     def _holds_texts(self, held: Held, group: Group) -> bool:
         """Whether the version holds the texts of a group, as older programs did, and not the places of their files."""
-        if not any(isinstance(entry, Item) and entry.text_file for entry in group.entries):
-            return False
-        return not any("text_file" in json.loads(line)["item"] for line in self._holdings.lines(held))
+        named = any(isinstance(entry, Item) and entry.text_file for entry in group.entries)
+        return named and not any("text_file" in json.loads(line)["item"] for line in self._holdings.lines(held))
 
     def _heard(self, group: Group, held: Held | None, rights: bool) -> tuple[Group, Held | None, bool]:
         """As an element of `_screened`; texts that the version holds are compared with those of the files."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, partial
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from pipelines.records import Receipts, statistics_of, utterance_files
 from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
 from pipelines.sources.roots import Roots
-from storage.errors import CorruptStore, NotFound
+from storage.errors import AlreadyExists, CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
@@ -288,8 +289,8 @@ def put_entries(store: Store, fingerprint: str, made: Lines) -> str:
     """
     path = entries_path(fingerprint)
     put_listing(store, fingerprint, Listing([*made.signatures], made.rights))
-    if not store.exists(path):
-        store.put(path, "\n".join(made.lines).encode())
+    with suppress(AlreadyExists):
+        store.create(path, "\n".join(made.lines).encode())
     return path
 
 

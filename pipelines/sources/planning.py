@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,13 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, read_source
+from pipelines.reading import read_ahead
 from pipelines.records import IngestPayload, Receipts
 from pipelines.sources.audio_files import contents
 from pipelines.sources.digests import Digest
 from pipelines.sources.entries import Admission, Signature, same_file, to_line
 from pipelines.sources.following import Following
-from pipelines.sources.holdings import Holdings, Lines, later_receipts, put_entries, read_listing
+from pipelines.sources.holdings import Chunk, Holdings, Lines, later_receipts, put_entries, read_listing
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.screen import Screen
@@ -57,15 +59,16 @@ class Planner:
 
     def add(self, groups: Iterable[Lines]) -> None:
         """Plan new entries of a source, in chunks that split no group."""
-        self.new += [self._work_unit(_joined(chunk)) for chunk in grouped(groups, self._is_full)]
+        chunks = (_joined(chunk) for chunk in grouped(groups, self._is_full))
+        self.new += read_ahead(partial(self._work_unit, made) for made in chunks)
 
     def changed(self) -> Iterator[WorkUnit[IngestPayload]]:
         """Yield the work units of chunks with changed entries."""
-        for chunk in self.holdings.chunks:
-            if chunk.changed:
-                made = self.holdings.replaced(chunk)
-                if made.lines:
-                    yield self._work_unit(made, [chunk.receipt.fingerprint])
+        return read_ahead(
+            partial(self._work_unit, made, [chunk.receipt.fingerprint])
+            for chunk in self.holdings.chunks
+            if chunk.changed and (made := self.holdings.replaced(chunk)).lines
+        )
 
     def kept(self) -> list[Receipt]:
         """Receipts of the chunks that stay."""
@@ -74,9 +77,12 @@ class Planner:
     def regrouped(self, keeps_rows: bool) -> Iterator[WorkUnit[IngestPayload]]:
         """Yield work units of another size of all old entries; `keeps_rows` takes their rows over."""
         groups = ((group, chunk) for chunk in self.holdings.chunks for group in self.holdings.groups_after(chunk))
-        for part in grouped(groups, lambda part, _: self._is_full([group for group, _ in part], None)):
-            names = list(dict.fromkeys(chunk.receipt.fingerprint for _, chunk in part))
-            yield self._work_unit(_joined([group for group, _ in part]), names if keeps_rows else ())
+        parts = grouped(groups, lambda part, _: self._is_full([group for group, _ in part], None))
+        return read_ahead(partial(self._regrouped, part, keeps_rows) for part in parts)
+
+    def _regrouped(self, part: Sequence[tuple[Lines, Chunk]], keeps_rows: bool) -> WorkUnit[IngestPayload]:
+        names = list(dict.fromkeys(chunk.receipt.fingerprint for _, chunk in part))
+        return self._work_unit(_joined([group for group, _ in part]), names if keeps_rows else ())
 
     def _is_full(self, chunk: Sequence[Lines], _: object) -> bool:
         return sum(len(group.lines) for group in chunk) >= self.size

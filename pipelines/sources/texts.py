@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
-from pipelines.readers.base import BadItem, Item, unusable_text
-from pipelines.readers.lines import fetch_text
+from pipelines.readers.base import BadItem, Item
+from pipelines.readers.lines import fetch_text, unusable_text
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.reading import read_ahead
 from pipelines.sources.roots import Roots, absolute

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.engine.build_step import FitStep
@@ -91,5 +92,5 @@ def _runs(
         if position not in whole:
             wanted = {*next(ids)["utterance_id"].take(rows).to_pylist()}
             rows = [row for row, name in enumerate(table["utterance_id"].to_pylist()) if name in wanted]
-        for sequence in table["units"].take(rows):
+        for sequence in table["units"].take(pa.array(rows, pa.int64())):
             yield np.asarray(sequence.values, np.uint16)

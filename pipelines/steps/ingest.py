@@ -20,12 +20,12 @@ from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
 from pipelines.errors import UserError
-from pipelines.readers.base import OF_THE_LISTING, BadItem, Item
+from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
 from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
 from pipelines.sources.audio_files import FileFacts
 from pipelines.sources.digests import read_digests
-from pipelines.sources.entries import KINDS
+from pipelines.sources.entries import KINDS, OF_THE_LISTING
 from pipelines.sources.planning import Planner, clear, follow, left_out
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots, absolute, roots_of

@@ -119,7 +119,7 @@ def first_candidates(
             for piece in pieces(row, utterance["num_samples"]):
                 key = _key(seed, utterance["utterance_id"], piece)
                 if is_first(key):
-                    told = (key.hex(), file, piece.row, piece.offset, piece.samples)
+                    told: CandidateRow = [key.hex(), file, piece.row, piece.offset, piece.samples]
                     of_seed.setdefault(utterance["dataset"], []).append(told)
     return found
 
@@ -165,7 +165,7 @@ def choose(
         datasets |= dict.fromkeys(dict(files), statistics_of(receipt).get("datasets", {}))
         for dataset, rows in (named or {}).items():
             for key, file, *piece in rows:
-                strata[dataset].add(Candidate(bytes.fromhex(key), first + file, Piece(*piece)))
+                strata[dataset].add(Candidate(bytes.fromhex(str(key)), first + int(file), Piece(*map(int, piece))))
     for dataset, candidate in _read(store, untold, seed):
         strata[dataset].add(candidate)
     short = {name for name, stratum in strata.items() if not stratum.is_full_of_first()}

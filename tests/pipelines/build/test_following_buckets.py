@@ -14,7 +14,7 @@ import s3fs
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
-from pipelines.readers import READERS, Item, base
+from pipelines.readers import READERS, Item, base, lines
 from pipelines.readers.places import Place
 from pipelines.sources import audio_files, texts
 from pipelines.sources.entries import same_file, signature
@@ -253,6 +253,16 @@ def test_a_text_that_is_gone_when_its_worker_reads_it_is_a_reject(
     monkeypatch.setattr(texts, "fetch_text", read)
     healed = run_build(config)
     assert (counts(healed)["healed"], told(healed)) == (1, TEXTS | {"005": None})
+
+
+def test_a_text_that_is_too_long_is_not_read(
+    config: Config, bucket: Bucket, text_reads: TextReads, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config["max_reject_ratio"] = 1.0
+    monkeypatch.setattr(lines, "MAX_LINE_BYTES", 20)
+    bucket.put("clip004.txt", b"more than twenty bytes")
+    assert reasons(run_build(config)) == BROKEN | {"clips/clip004.wav": "bad_text"}
+    assert "texts clip004.txt" not in text_reads.since()
 
 
 def test_a_store_that_holds_the_texts_themselves_stays_up_to_date(

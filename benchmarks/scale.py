@@ -1,0 +1,318 @@
+"""Measure how the costs of a build grow with the corpus, on a disk and in a bucket whose requests take their time.
+
+    PYTHONPATH=. python benchmarks/scale.py [--sizes 1500 15000] [--where disk bucket] [--delay 0.05]
+
+Builds corpora of so many utterances, adds 0.1 % in a night, and verifies the last version. The program is this one, but
+that audio is neither decoded nor turned into features: a file states its number and length, and a registered extractor
+makes features of the number. Utterances are short, so that there are as many in a work unit as usually.
+
+The driver and its work units run in one process. A request of the driver takes `--delay` seconds longer than the
+server (moto's) needs; one of a work unit does not, because workers share these. A request is `alone` if no other one
+was in flight while it was: those are the serial ones. Memory is the peak of the process, with its libraries.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.proxy import FlakyProxy, Handler
+
+ROOT = Path(__file__).parents[1]
+PARTS = Path(__file__).parent / "scale_parts"
+PACKAGES = ("flows", "pipelines", "echox", "storage", "unitlang")
+SPEAKER = 500
+"""Utterances of a speaker, which has a folder."""
+USUAL = 14.4
+"""Seconds of an utterance of the corpus of 6,000 h and 1.5 million utterances that this stands for."""
+SECONDS = 0.35
+"""Mean length of an utterance here."""
+FULL = 1_500_000
+"""Utterances that the costs are extrapolated to."""
+Key = tuple[str, str]
+"""Step and role."""
+
+
+class Counts:
+    """Requests by step and role, those among them that were alone, and the bytes of their answers and bodies."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[Key] = Counter()
+        self.alone: Counter[Key] = Counter()
+        self.bytes: Counter[Key] = Counter()
+
+
+class SlowProxy(FlakyProxy):
+    """Delays the requests of the driver, and counts all.
+
+    Attributes:
+        delay: seconds.
+        counts: what was counted.
+        turn: step and role at work now.
+    """
+
+    def __init__(self, upstream: str, delay: float) -> None:
+        super().__init__(upstream)
+        self.RequestHandlerClass = SlowHandler
+        self.delay = delay
+        self.counts = Counts()
+        self.turn: Key = ("start", "driver")
+        self._flying: dict[int, bool] = {}
+        self._guard = threading.Lock()
+
+    @contextmanager
+    def counted(self, number: int) -> Generator[None]:
+        """Counts a request while the context lasts."""
+        with self._guard:
+            turn = self.turn
+            self.counts.requests[turn] += 1
+            self._flying = dict.fromkeys(self._flying, False) | {number: not self._flying}
+        try:
+            yield
+        finally:
+            with self._guard:
+                self.counts.alone[turn] += self._flying.pop(number)
+
+
+class SlowHandler(Handler):
+    """One connection of a client."""
+
+    server: SlowProxy  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def slowly(self) -> None:
+        """Pass a request on after the delay, or take note of what the build does next."""
+        if self.path.startswith("/turn/"):
+            _, _, step, role = self.path.split("/")
+            self.server.turn = (step, role)
+            self.answer(200, {}, b"", 0)
+            return
+        turn = self.server.turn
+        with self.server.counted(id(self)):
+            if turn[1] == "driver":
+                time.sleep(self.server.delay)
+            self.pass_on()
+        self.server.counts.bytes[turn] += int(self.headers.get("Content-Length", 0))
+
+    def answer(self, status: int, headers: Any, content: bytes, length: int) -> None:
+        """Answer the client."""
+        self.server.counts.bytes[self.server.turn] += len(content)
+        super().answer(status, headers, content, length)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = slowly
+
+
+class Bucket:
+    """Buckets of a server of this process, behind the proxy: one of speech, one of corpora."""
+
+    def __init__(self, delay: float) -> None:
+        import logging
+
+        import boto3
+        from moto.server import ThreadedMotoServer
+
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        host, port = self.server.get_host_and_port()
+        self.proxy = SlowProxy(f"http://{host}:{port}", delay)
+        threading.Thread(target=self.proxy.serve_forever, daemon=True).start()
+        os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
+        os.environ |= {"AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "AWS_ENDPOINT_URL": self.proxy.url}
+        for name in ("speech", "corpora"):
+            boto3.client("s3").create_bucket(Bucket=name)
+        self.speech, self.store = "s3://speech/clips", "s3://corpora/store"
+
+    def put(self, name: str, data: bytes) -> None:
+        """Put a file of the speech, past the server, which is slow."""
+        from moto.core.models import DEFAULT_ACCOUNT_ID
+        from moto.s3.models import s3_backends
+
+        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object("speech", f"clips/{name}", data)
+
+
+class Disk:
+    """A folder of speech, and one of the corpus."""
+
+    proxy = None
+
+    def __init__(self, home: Path) -> None:
+        self.speech, self.store = str(home / "clips"), str(home / "store")
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a file of the speech."""
+        path = Path(self.speech) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+@dataclass
+class Cost:
+    """What a step cost its driver, and the work units of it."""
+
+    cpu: float = 0.0
+    wall: float = 0.0
+    mb: float = 0.0
+    work_cpu: float = 0.0
+    requests: int = 0
+    alone: int = 0
+    work_requests: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Run:
+    """Costs of a build by step, and the seconds until its first work unit began."""
+
+    first_work: float | None
+    steps: dict[str, Cost] = field(default_factory=dict[str, Cost])
+
+
+def speak(place: Bucket | Disk, numbers: Sequence[int]) -> None:
+    """Write clips with these numbers, each with its text."""
+    for number in numbers:
+        name = f"{number // SPEAKER:05d}/{number:07d}"
+        samples = int(SECONDS * 16_000) + 64 * (number % 51 - 25)
+        place.put(f"{name}.wav", f"{number} {samples}".encode())
+        place.put(f"{name}.txt", f"sentence number {number}".encode())
+
+
+def config(place: Bucket | Disk, size: int) -> dict[str, Any]:
+    """The values of a build whose work units have as many utterances as those of the usual corpus."""
+    short = SECONDS / USUAL
+    hours = size * SECONDS / 3600
+    return {
+        "store": place.store,
+        "sources": [{"kind": "folder", "path": place.speech, "dataset": "clips"}],
+        "features": {"kind": "faked"},
+        "quantizer": {"k": 20, "iterations": 2, "sample_hours": hours * 20 / 6000},
+        "unit_language": {"vocab_size": 200, "sample_hours": hours * 500 / 6000},
+        "work_units": {"minutes": 30 * short},
+        "shards": {"hours": 4 * short},
+        "run": {"workers": 1, "ray_above_seconds": 1e12},
+    }
+
+
+def run(program: Path, place: Bucket | Disk, values: dict[str, Any], what: str) -> Run:
+    """Build or verify in a process of its own."""
+    if place.proxy:
+        place.proxy.counts = Counts()
+    command = [sys.executable, PARTS / "build.py", json.dumps(values), what]
+    control = [place.proxy.url] if place.proxy else []
+    environment = {**os.environ, "PYTHONPATH": str(program), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *control], env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(done.stdout.splitlines()[-1])
+    found = Run(told["first_work"])
+    for row in told["rows"]:
+        cost = found.steps.setdefault(row["step"], Cost())
+        cost.mb = max(cost.mb, row["mb"])
+        if row["role"] == "driver":
+            cost.cpu += row["cpu"]
+            cost.wall += row["wall"]
+        else:
+            cost.work_cpu += row["cpu"]
+    counts = place.proxy.counts if place.proxy else Counts()
+    for (step, role), count in counts.requests.items():
+        cost = found.steps.setdefault(step, Cost())
+        if role == "worker":
+            cost.work_requests += count
+        else:
+            cost.requests += count
+            cost.alone += counts.alone[step, role]
+            cost.bytes += counts.bytes[step, role]
+    return found
+
+
+def measure(program: Path, where: str, size: int, delay: float) -> dict[str, Run]:
+    """Costs of a first build, of a night with 0.1 % more, and of `verify`."""
+    with tempfile.TemporaryDirectory() as home:
+        place = Bucket(delay) if where == "bucket" else Disk(Path(home))
+        speak(place, range(size))
+        values = config(place, size)
+        runs = {"first build": run(program, place, values, "build")}
+        speak(place, range(size, size + max(1, size // 1000)))
+        runs["night"] = run(program, place, values, "build")
+        runs["verify"] = run(program, place, values, "verify")
+        if isinstance(place, Bucket):
+            place.proxy.shutdown()
+            place.server.stop()
+            from moto.s3.models import s3_backends
+
+            s3_backends.reset()
+        return runs
+
+
+COLUMNS = ("cpu", "work_cpu", "requests", "alone", "work_requests", "bytes", "wall", "mb")
+HEADS = ("CPU s", "CPU s of work", "requests", "alone", "requests of work", "MB", "wall s", "peak MB")
+
+
+def shown(where: str, found: dict[int, dict[str, Run]]) -> Iterator[str]:
+    """Yield the lines of a table of Markdown, for one kind of store."""
+    sizes = sorted(found)
+    for what in ("first build", "night", "verify"):
+        yield f"\n**{what}, {where}**\n"
+        yield "| step | utterances | " + " | ".join(HEADS) + " |"
+        yield "|---" * (2 + len(HEADS)) + "|"
+        for step in (name for name in found[sizes[0]][what].steps if name not in ("start", "end")):
+            for size in sizes:
+                values = _values(found[size][what].steps.get(step, Cost()))
+                yield f"| {step} | {size:,} | " + " | ".join(_number(value) for value in values) + " |"
+            if len(sizes) > 1:
+                pairs = zip(*(_values(found[size][what].steps.get(step, Cost())) for size in sizes[-2:]), strict=True)
+                grown = [_exponent(before, after, sizes[-2:]) for before, after in pairs]
+                yield f"| | *exponent* | {' | '.join(grown)} |"
+        for size in sizes:
+            total = [sum(column) for column in zip(*map(_values, found[size][what].steps.values()), strict=True)]
+            first = found[size][what].first_work
+            begins = "" if first is None else f"; the first work unit began after {first:.0f} s"
+            yield f"\n{size:,}: {total[2]:,.0f} requests of the driver, {total[3]:,.0f} alone{begins}"
+        if len(sizes) > 1 and where == "bucket":
+            alone = [sum(cost.alone for cost in found[size][what].steps.values()) for size in sizes[-2:]]
+            slope = (alone[1] - alone[0]) / (sizes[-1] - sizes[-2])
+            yield f"\nExtrapolated to {FULL:,}: {alone[1] + slope * (FULL - sizes[-1]):,.0f} alone"
+
+
+def _values(cost: Cost) -> list[float]:
+    return [getattr(cost, name) / (1e6 if name == "bytes" else 1) for name in COLUMNS]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.2f}"
+
+
+def _exponent(before: float, after: float, sizes: Sequence[int]) -> str:
+    if before <= 0 or after <= 0:
+        return ""
+    return f"{math.log(after / before) / math.log(sizes[1] / sizes[0]):.2f}"
+
+
+def main() -> None:
+    """Measure and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_500, 15_000])
+    parser.add_argument("--where", nargs="+", choices=["disk", "bucket"], default=["disk", "bucket"])
+    parser.add_argument("--delay", type=float, default=0.05)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(folder)
+        for package in PACKAGES:
+            shutil.copytree(ROOT / package, program / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(PARTS / "faked.py", program / "unitlang" / "features")
+        for where in options.where:
+            found = {size: measure(program, where, size, options.delay) for size in options.sizes}
+            print("\n".join(shown(where, found)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
