@@ -3,10 +3,11 @@
     python benchmarks/readers.py [--shards 64] [--audio-bytes 4000] [--delay 0.05] [--workers 1 8 64]
 
 A table of small examples is written to a disk and to an S3 server (moto) in this process, behind a proxy that answers
-late. The workers of a run are simulated one after another, each with a corpus that it opens itself: it opens it twice
-and looks up the held-out rows twice, as `echox train` does, takes its share of the batches of an epoch, and saves its
-state, with which another reader goes on. Seconds are those of the first worker alone; CPU seconds are those of all.
-The second table is of starts alone, with receipts that say what is in the files, and with those of older programs.
+late. The workers of a run are simulated one after another. Each opens the corpus twice and looks up the held-out rows
+twice, as `echox train` does, and reads its share of one epoch, in which its buffers fill, and of two more, of which the
+table shows the mean. Then it saves its state, with which another reader goes on, and reads its share of a validation.
+Seconds to a first batch are those of the first worker; bytes, requests and CPU seconds are those of all together. The
+second table is of starts alone, with receipts that say what is in the files, and with those of older programs.
 """
 
 import argparse
@@ -42,6 +43,8 @@ from tests.echox.shelves import ROWS, sized_reading, write_shelves
 
 CONFIG = DataConfig(max_tokens=512, max_length=64, threads=1)
 SEED = 1
+EPOCHS = 2
+"""Epochs that are measured, after one that fills the buffers."""
 WORK_UNITS_OF_A_SHARD = 8
 """Half hours in a shard of four hours."""
 LARGE = 12_841
@@ -80,12 +83,12 @@ class Setup:
     batches: int
 
 
-def start(uri: str, audio_bytes: int, worker: Worker) -> TrainingBatches[Any]:
-    """Open a corpus and its batches, as a worker of `echox train` does."""
+def start(uri: str, audio_bytes: int, worker: Worker) -> Source[Any]:
+    """Open a corpus, as a worker of `echox train` does."""
     corpora._read.clear()  # pyright: ignore[reportPrivateUsage] - as another process
     _opened(uri)
     corpus, holdout = _opened(uri)
-    return Source(corpus, sized_reading(audio_bytes), holdout, CONFIG, worker).training(SEED)
+    return Source(corpus, sized_reading(audio_bytes), holdout, CONFIG, worker)
 
 
 def _opened(uri: str) -> tuple[Corpus, Holdout]:
@@ -94,38 +97,83 @@ def _opened(uri: str) -> tuple[Corpus, Holdout]:
     return corpus, hold_out(corpus, "s2t", 0.05)
 
 
-def epoch(setup: Setup, traffic: Traffic, workers: int) -> list[str]:
-    """Read an epoch with so many workers; one line of the table."""
-    whole = sum(file.bytes for file in Corpus.open(setup.uri).version.files("s2t"))
-    requests = read = state = 0
-    first = resumed = ""
+@dataclass
+class Share:
+    """What one worker read.
+
+    Attributes:
+        first: seconds and requests until its first batch.
+        bytes, requests, cpu: of an epoch under way, in the mean of `EPOCHS`.
+        state: its state at the end.
+        validation: bytes of its share of a validation.
+    """
+
+    first: str
+    bytes: float
+    requests: float
+    cpu: float
+    state: dict[str, object]
+    validation: int
+
+
+def share(setup: Setup, traffic: Traffic, worker: Worker) -> Share:
+    """Read a worker's share of the first epoch, which fills its buffers, and of the next ones."""
+    source, batches, first = first_batch(setup, traffic, worker)
+    own = setup.batches // worker.workers
+    read(batches, own - 1)
     cpu = time.process_time()
-    for rank in range(workers):
-        with traffic.since():
-            began = time.perf_counter()
-            batches = start(setup.uri, setup.audio_bytes, Worker(rank, workers))
-            next(batches)
-            first = first or f"{time.perf_counter() - began:.1f} s, {traffic.requests}"
-            for _ in islice(batches, setup.batches // workers - 1):
-                pass
-            state = max(state, len(pickle.dumps(saved := batches.state_dict())))
-            batches.close()
-        requests, read = requests + traffic.requests, read + traffic.bytes
-        if not resumed:
-            with traffic.since():
-                began = time.perf_counter()
-                again = start(setup.uri, setup.audio_bytes, Worker(rank, workers))
-                again.load_state_dict(saved)
-                next(again)
-                resumed = f"{time.perf_counter() - began:.1f} s, {traffic.requests}"
-                again.close()
+    with traffic.since():
+        read(batches, EPOCHS * own)
     used = time.process_time() - cpu
-    return [str(workers), first, f"{read / whole:.2f}", f"{requests:,}", f"{state / 1e3:,.1f}", resumed, f"{used:.1f}"]
+    batches.close()
+    epoch_bytes, requests = traffic.bytes / EPOCHS, traffic.requests / EPOCHS
+    with traffic.since():
+        for _ in source.validation():
+            pass
+    return Share(first, epoch_bytes, requests, used / EPOCHS, batches.state_dict(), traffic.bytes)
+
+
+def first_batch(
+    setup: Setup, traffic: Traffic, worker: Worker, state: dict[str, object] | None = None
+) -> tuple[Source[Any], TrainingBatches[Any], str]:
+    """Start, or resume, and read one batch; return the source, what gives the next batches, and what that took."""
+    with traffic.since():
+        began = time.perf_counter()
+        source = start(setup.uri, setup.audio_bytes, worker)
+        batches = source.training(SEED)
+        if state is not None:
+            batches.load_state_dict(state)
+        next(batches)
+        return source, batches, f"{time.perf_counter() - began:.1f} s, {traffic.requests}"
+
+
+def read(batches: TrainingBatches[Any], count: int) -> None:
+    """Read so many batches."""
+    for _ in islice(batches, count):
+        pass
+
+
+def epoch(setup: Setup, traffic: Traffic, workers: int) -> list[str]:
+    """Read with so many workers; one line of the table."""
+    whole = sum(file.bytes for file in Corpus.open(setup.uri).version.files("s2t"))
+    shares = [share(setup, traffic, Worker(rank, workers)) for rank in range(workers)]
+    _, resumed, took = first_batch(setup, traffic, Worker(0, workers), shares[0].state)
+    resumed.close()
+    return [
+        str(workers),
+        shares[0].first,
+        f"{sum(one.bytes for one in shares) / whole:.2f}",
+        f"{sum(one.requests for one in shares):,.0f}",
+        f"{max(len(pickle.dumps(one.state)) for one in shares) / 1e3:,.1f}",
+        took,
+        f"{sum(one.cpu for one in shares):.1f}",
+        f"{sum(one.validation for one in shares) / whole:.2f}",
+    ]
 
 
 def batches_of_an_epoch(setup: Setup) -> int:
     """Number of batches with which all rows of an epoch are used, but for those that wait."""
-    batches = start(setup.uri, setup.audio_bytes, Worker())
+    batches = start(setup.uri, setup.audio_bytes, Worker()).training(SEED)
     rows = sum(group.counts.train for group in Corpus.open(setup.uri).row_groups("s2t")) * 0.95
     count = 0
     while rows > batches.skipped:
@@ -141,7 +189,7 @@ def starts(place: str, shards: int, traffic: Traffic, *, stated: bool) -> list[s
     write_shelves(uri, shards, 4 * ROWS, audio_bytes=400, stated=stated)
     with traffic.since():
         began = time.perf_counter()
-        batches = start(uri, 400, Worker())
+        batches = start(uri, 400, Worker()).training(SEED)
         next(batches)
         seconds = time.perf_counter() - began
         requests = traffic.requests
@@ -178,8 +226,8 @@ def main() -> None:
     traffic, console = Traffic(), Console(width=160)
     late = f"S3, {options.delay * 1000:.0f} ms late"
     with tempfile.TemporaryDirectory() as scratch, bucket(options.delay) as s3:
-        columns = ("first batch, requests", "bytes read / table", "requests", "state, kB", "resumed, requests", "CPU s")
-        epochs = Table("place", "workers", *columns, title=f"An epoch of {options.shards} shards of 4 row groups")
+        columns = ("first batch, requests", "bytes / table", "requests", "state, kB", "resumed, requests", "CPU s")
+        epochs = Table("place", "workers", *columns, "validation / table", title=f"{options.shards} shards")
         for place, uri in (("disk", f"{scratch}/store"), (late, f"{s3}/store")):
             write_shelves(uri, options.shards, 4 * ROWS, audio_bytes=options.audio_bytes)
             setup = Setup(uri, options.audio_bytes, 0)
