@@ -4,7 +4,7 @@
     python tests/pipelines/build/test_histories.py --histories 1000 --seed 7 -n 16
 
 Both try so many histories, in parts of `PART` side by side, and print the steps of a short one of each part that fails.
-The second needs neither Ray nor torch.
+The second needs no Ray: numpy, pyarrow, pydantic, obstore, av, faiss, torch, sentencepiece, soundfile and their like.
 """
 
 import argparse
