@@ -40,8 +40,10 @@ from pipelines.build.collect import collect, to_expire
 from pipelines.build.verify import verify
 from pipelines.config.build import BuildConfig, check_config
 from pipelines.errors import UserError
+from pipelines.forget.absent import said_by_others, search
 from pipelines.forget.erase import erase
 from pipelines.forget.forget import forget
+from pipelines.forget.traces import Traces
 from pipelines.forget.wanted import Wanted
 from pipelines.steps import table_steps
 from storage.collecting.marks import FOLDER as MARKS
@@ -302,7 +304,15 @@ class Histories(RuleBasedStateMachine):
         """Every file that holds withdrawn speech is removed, perhaps not to the end."""
         with suppress(UserError), dying(self.store, 10**9 if after is None else after):  # a build must end first
             erase(str(self.store))
+            self.check_absent()
         self.all_whole()
+
+    def check_absent(self) -> None:
+        """No file of the store holds withdrawn speech."""
+        opened = Store.open(self.store)
+        traces = Traces.of(opened)
+        traces = traces.besides(said_by_others(opened, traces))
+        assert [(file.path, file.found) for file in search(opened, traces) if file.found] == []
 
     def all_whole(self) -> None:
         """All versions are whole."""
