@@ -51,6 +51,7 @@ from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version, latest, load, version_numbers
 from tests.speech import RATE, voice
+from unitlang.errors import UnitlangError
 
 HISTORIES = int(os.environ.get("HISTORIES", "8"))
 SEED = os.environ.get("SEED")
@@ -257,7 +258,7 @@ class Histories(RuleBasedStateMachine):
         if self.usable():
             try:
                 run_until(self.config(), QUIET, step)
-            except UserError as error:
+            except (UserError, UnitlangError) as error:
                 self.check_refusal(error)
 
     @rule(changes=CHANGES, after=DEATHS)
@@ -332,12 +333,14 @@ class Histories(RuleBasedStateMachine):
         """The version of a build; None if it refuses."""
         try:
             return build(self.config(**run), QUIET).version
-        except UserError as error:
+        except (UserError, UnitlangError) as error:
             self.check_refusal(error)
             return None
 
-    def check_refusal(self, error: UserError) -> None:
-        """A build may refuse to read what its source does not list any more, and to go on without any speech."""
+    def check_refusal(self, error: Exception) -> None:
+        """A build may refuse to read what its source does not list any more, or to learn from too little speech."""
+        if "has learnt almost nothing" in str(error):
+            return
         asked = self.recompute and any(part in str(error) for part in NEEDS_THE_SOURCES)
         if self.gone == "keep" and asked:
             self.recompute = []
