@@ -17,7 +17,7 @@ from pipelines.engine.step import noted
 from pipelines.errors import UserError
 from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Piece, Shard
-from pipelines.readers.rows.rights import ACCEPTED
+from pipelines.readers.rows.names import ACCEPTED
 from pipelines.records import SpokenRow
 from pipelines.sources.audio_files import place_of, row_streams
 from pipelines.sources.roots import Roots, located

@@ -78,6 +78,8 @@ class Lengths:
                 made.rows += [row for row in taken.rows.get(key, ()) if row["utterance_id"] not in suppressed]
                 rejects = [one for one in taken.rejects.get(key, ()) if one.utterance_id not in suppressed]
                 made.rejects += [line["key"]] * len(rejects)
+            elif renamed := taken.renamed(line):
+                made.rows += renamed
             else:
                 row = self._assumed(Item(**line["item"]), payload.get("roots", {}))
                 made.rows.append(row)

@@ -19,7 +19,7 @@ from pipelines.paths import ConfigPath
 from pipelines.readers.lines import Line, check_length, read_lines, read_text, unusable_text
 from pipelines.readers.places import LEADS_OUT, SPECIAL, Entry, LedOutError, Place
 from pipelines.readers.rows.bounds import is_inside
-from pipelines.readers.rows.rights import ACCEPTED
+from pipelines.readers.rows.names import ACCEPTED
 from unitlang.audio.confinement import confine, origin
 from unitlang.audio.remote import is_http
 from unitlang.config import FrozenConfig

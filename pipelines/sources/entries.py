@@ -13,7 +13,7 @@ from typing import Any
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
-from pipelines.readers.rows.rights import ACCEPTED
+from pipelines.readers.rows.names import ACCEPTED
 from pipelines.sources.roots import Roots, relative
 
 Entry = Item | BadItem

@@ -1,7 +1,8 @@
 """Step 3: decode and resample the audio, extract features and assign units in one pass; write them as runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import ClassVar
 
@@ -90,15 +91,17 @@ class Quantize(TableStep[QuantizePayload]):
         check_some_left(build.session.store, build.steps, cls.name)
 
     def open(self, store: Store) -> Process[QuantizePayload]:
-        """See `Step.open`."""
-        device, threads = prepare_device()
-        quantizer = load_quantizer(store, self.quantizer, device)
+        """See `Step.open`. The model is loaded by the first work unit that has audio to quantize."""
+
+        @cache
+        def load() -> tuple[Quantizer, int]:
+            device, threads = prepare_device()
+            return load_quantizer(store, self.quantizer, device), threads
 
         def process(payload: QuantizePayload) -> Output:
             rows = selected(_rows(store, payload), payload)
             taken = TakenUnits(store, payload.get("taken", ()), rows)
-            given = payload.get("decoded")
-            return quantize_rows(rows, quantizer, threads, taken, payload.get("duplicates", {}), given)
+            return quantize_rows(rows, load, taken, payload.get("duplicates", {}), payload.get("decoded"))
 
         return process
 
@@ -119,8 +122,7 @@ def _rows(store: Store, payload: QuantizePayload) -> Sequence[SpokenRow]:
 
 def quantize_rows(
     rows: Sequence[SpokenRow],
-    quantizer: Quantizer,
-    threads: int = 1,
+    load: Callable[[], tuple[Quantizer, int]],
     taken: TakenUnits | None = None,
     duplicates: Mapping[str, str] = MappingProxyType({}),
     given: Decoded | None = None,
@@ -129,8 +131,7 @@ def quantize_rows(
 
     Args:
         rows: utterances with audio.
-        quantizer: the quantizer.
-        threads: number of threads that decode.
+        load: gives the quantizer and the number of threads that decode; called if there is audio to quantize.
         taken: units and rejects of earlier work units, made by the same quantizer.
         duplicates: utterances to reject, by id; the values are the ids of those with the same audio.
         given: audio of the utterances that are neither taken over nor duplicates, if another process has decoded it.
@@ -142,15 +143,12 @@ def quantize_rows(
     """
     known, units = _settled(rows, taken, duplicates)
     todo = _unread(known, units)
-    faults: dict[int, AudioError] = {}
-    encoders = [RunEncoder() for _ in todo]
-    for number, units_T in computed([rows[number] for number in todo], quantizer.quantize_many, faults, threads, given):
-        encoders[number].add(units_T)
-    for position, number in enumerate(todo):
-        if position in faults:
-            known[number] = _reject(rows[number], faults[position])
+    made = _quantized([rows[number] for number in todo], *load(), given) if todo else []
+    for number, found in zip(todo, made, strict=True):
+        if isinstance(found, Reject):
+            known[number] = found
         else:
-            units[number] = _units_row(rows[number], encoders[position].finish(), quantizer)
+            units[number] = found
     quantized = [row for row in units if row is not None]
     rejects = [reject for reject in known if reject is not None]
     used = [row for row, made in zip(rows, units, strict=True) if made]
@@ -172,6 +170,20 @@ def _settled(
 
 def _unread(known: Sequence[Reject | None], units: Sequence[UnitsRow | None]) -> list[int]:
     return [number for number, found in enumerate(units) if found is None and known[number] is None]
+
+
+def _quantized(
+    rows: Sequence[SpokenRow], quantizer: Quantizer, threads: int, given: Decoded | None
+) -> list[UnitsRow | Reject]:
+    """A row of the table `units`, or a reject, for each utterance."""
+    faults: dict[int, AudioError] = {}
+    encoders = [RunEncoder() for _ in rows]
+    for number, units_T in computed(rows, quantizer.quantize_many, faults, threads, given):
+        encoders[number].add(units_T)
+    return [
+        _reject(row, faults[number]) if number in faults else _units_row(row, encoders[number].finish(), quantizer)
+        for number, row in enumerate(rows)
+    ]
 
 
 def _units_row(row: SpokenRow, runs: Runs, quantizer: Quantizer) -> dict[str, object]:

@@ -55,6 +55,28 @@ NO_TEXT = frozenset(
     | {"lang", "language", "score", "type", "source", "hash", "wer", "cer", "url"}
 )
 
+ACCEPTED: Mapping[str, tuple[str, ...]] = {
+    "licence": (
+        *("licence", "license", "licence_name", "license_name", "licence_id", "license_id"),
+        *("licence_type", "license_type", "rights", "licence_url", "license_url"),
+    ),
+    "attribution": ("attribution", "credit", "credits", "copyright"),
+    "consent": ("consent", "consent_id"),
+    "source_url": ("source_url", "original_url", "url"),
+}
+"""Names of columns of the facts about rights, best first."""
+RIGHTS_WORDS: Mapping[str, frozenset[str]] = {
+    "licence": frozenset({"licence", "license", "licences", "licenses", "licensing", "rights"}),
+    "attribution": frozenset({"attribution", "copyright"}),
+    "consent": frozenset({"consent"}),
+}
+RIGHTS_FILLERS = frozenset(
+    {"cc", "creative", "commons", "spdx", "usage", "use", "audio", "data", "dataset", "recording", "speech", "speaker"}
+    | {"voice", "content", "text", "title", "statement", "info", "code", "notice", "terms", "status", "given", "form"}
+)
+"""Words that a name of a licence, an attribution or a consent may also hold. Others make it something else: a licence
+plate, human rights, a copyright year."""
+
 
 @dataclass(frozen=True)
 class Time:
@@ -108,7 +130,7 @@ def time_columns(names: Iterable[str]) -> dict[str, Time]:
 
 
 class ColumnCheck:
-    """Refuses columns that say when, on which channel or what was said if they would be ignored.
+    """Refuses columns that say when, on which channel or what was said, or with what rights, if they would be ignored.
 
     Args:
         uri: the source, for messages.
@@ -151,6 +173,9 @@ class ColumnCheck:
             raise self._error(name, f"looks like a channel, and none is called {', '.join(CHANNEL)}", RENAME)
         if _text_like(name) and isinstance(value, str) and value.strip() and not spelled(self.texts, record):
             raise self._error(name, f"looks like the text, and none is called {', '.join(self.texts)}", self.remedies)
+        fact = rights_like(name)
+        if fact and _says_something(value) and not spelled(ACCEPTED[fact], record):
+            raise self._error(name, f"looks like the {fact}, and none is called {', '.join(ACCEPTED[fact])}", "")
 
     def _error(self, name: str, fault: str, remedy: str) -> UserError:
         remedies = f"{remedy.format(name)}, or " if remedy else ""
@@ -171,8 +196,17 @@ class ColumnCheck:
 
 @lru_cache(maxsize=4096)
 def is_suspicious(name: str) -> bool:
-    """Return whether a name looks like that of a time, a channel or a text; the values decide whether it is one."""
-    return _time_like(name) or _length_like(name) or _channel_like(name) or _text_like(name)
+    """Return whether a name looks like a time, a channel, a text or a right; the values decide whether it is one."""
+    likes = (_time_like, _length_like, _channel_like, _text_like, rights_like)
+    return any(like(name) for like in likes)
+
+
+def rights_like(name: str) -> str | None:
+    """The fact about rights that a name looks like without being one of its known names; None if it looks like none."""
+    found = set(words(name))
+    facts = (fact for fact, known in RIGHTS_WORDS.items() if found & known and found <= known | RIGHTS_FILLERS)
+    fact = next(facts, None)
+    return None if fact is None or spelled(ACCEPTED[fact], [name]) else fact
 
 
 def without(record: Mapping[str, Any], ignored: Container[str]) -> dict[str, Any]:
@@ -200,6 +234,10 @@ def _channel_like(name: str) -> bool:
 def _text_like(name: str) -> bool:
     found = set(words(name))
     return bool(found & TEXT_WORDS) and not found & NO_TEXT
+
+
+def _says_something(value: Any) -> bool:
+    return value not in (None, "", [], {}) and value == value and (not isinstance(value, str) or bool(value.strip()))
 
 
 def _is_time(value: Any) -> bool:

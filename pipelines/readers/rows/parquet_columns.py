@@ -52,8 +52,8 @@ class Columns:
         return sorted({name for name in named if name})
 
     def facts(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the columns of a row that may be times, channels or texts."""
-        names = (*self.suspicious, self.text) if self.text else self.suspicious
+        """Return the columns of a row that may be times, channels, texts or rights."""
+        names = (*self.suspicious, *self.rights, *([self.text] if self.text else []))
         return {name: record[name] for name in names if name in record}
 
     def rights_of(self, record: Mapping[str, Any]) -> Rights:

@@ -10,19 +10,8 @@ from typing import Any, cast
 
 from typing_extensions import TypedDict
 
-from pipelines.readers.rows.names import spelled
+from pipelines.readers.rows.names import ACCEPTED, spelled
 from unitlang.urls import redacted
-
-ACCEPTED: Mapping[str, tuple[str, ...]] = {
-    "licence": (
-        *("licence", "license", "licence_name", "license_name", "licence_id", "license_id"),
-        *("licence_type", "license_type", "rights", "licence_url", "license_url"),
-    ),
-    "attribution": ("attribution", "credit", "credits", "copyright"),
-    "consent": ("consent", "consent_id"),
-    "source_url": ("source_url", "original_url", "url"),
-}
-"""Names of columns by fact, best first."""
 
 
 class Rights(TypedDict):

@@ -1,5 +1,6 @@
 """Whole builds with the extractors of Hugging Face folders; an extractor that breaks its grid is refused."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -9,11 +10,14 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from rich.console import Console
 
 from pipelines.build.commit import Built
 from pipelines.build.encode_audio import Encoder
 from pipelines.build.statistics import from_version, overall
 from pipelines.build.verify import verify
+from pipelines.forget.forget import forget
+from pipelines.forget.wanted import Wanted
 from pipelines.steps.quantize import WrongFrames
 from storage.receipts import data_path
 from storage.schemas import SCHEMAS
@@ -22,6 +26,7 @@ from storage.tables import read_table, rows_to_parquet
 from storage.versions import Version, resolve
 from tests.unitlang.features.w2v_bert_models import make_w2v_bert
 from tests.unitlang.features.whisper_models import make_whisper
+from unitlang.errors import UnitlangError
 from unitlang.features.base import FloatArray, K
 from unitlang.features.w2v_bert import W2vBertConfig, W2vBertExtractor
 from unitlang.frames import FrameGrid
@@ -75,6 +80,24 @@ def test_work_units_of_another_size_give_the_same_units(config: Config, tmp_path
         tables.append({row["utterance_id"]: row for f in version.files("units") for row in rows(store, f.path)})
     assert len(tables[0]) == 12
     assert tables[0] == tables[1]
+
+
+@pytest.mark.parametrize("kind", ["whisper", "w2v_bert"])
+def test_forgetting_needs_no_model(
+    kind: str, config: Config, speech: Path, tmp_path: Path, run_build: RunBuild, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, _ = EXTRACTORS[kind]
+    store, before = build_with(config, features, tmp_path, run_build)
+    shutil.rmtree(tmp_path / kind)
+    name = "clips/clip003.wav"
+    done = forget(store.uri, Wanted(ids=frozenset({name})), "a letter", Console(quiet=True))
+    assert (done.built.new, done.utterances) == (True, 1)
+    units = {row["utterance_id"]: row for f in before.files("units") for row in rows(store, f.path)}
+    del units[name]
+    version = done.built.version
+    assert units == {row["utterance_id"]: row for f in version.files("units") for row in rows(store, f.path)}
+    with pytest.raises(UnitlangError, match=kind):
+        build_with(config | {"store": str(tmp_path / "other")}, features, tmp_path, run_build)
 
 
 class Lying(W2vBertExtractor):

@@ -164,6 +164,11 @@ def is_renamed(config: Config, _folder: Path) -> None:
     config["sources"][0] |= {"dataset": "better", "renamed_from": "clips"}
 
 
+def is_renamed_after_one_went(config: Config, folder: Path) -> None:
+    goes_and_stays(config, folder)
+    is_renamed(config, folder)
+
+
 def gets_other_words(config: Config, _folder: Path) -> None:
     config["unit_language"] = {"vocab_size": 50}
 
@@ -203,6 +208,7 @@ CHANGES: dict[Change, dict[str, int]] = {
     goes: {"removed": 1, "kept": 15, "rejected": 2},
     moves: {"kept": 16, "rejected": 2},
     is_renamed: {"mended": 11, "healed": 1, "kept": 4, "rejected": 1},
+    is_renamed_after_one_went: {"gone": 1, "mended": 10, "healed": 1, "kept": 4, "rejected": 1},
     gets_other_words: {"kept": 16, "rejected": 2},
     gets_other_units: {"kept": 16, "rejected": 2},
     gets_other_shards: {"kept": 16, "rejected": 2},

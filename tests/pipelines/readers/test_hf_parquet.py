@@ -213,6 +213,7 @@ def test_audio_cut_already_stays_whole_under_the_same_key(tmp_path: Path, column
         ("channel_id", [0, 1]),
         ("sentence_text", ["a", "b"]),
         ("n_frames", [120, 90]),
+        ("cc_license", [None, "CC0"]),
         ("timestamps", [[0.5, 1.5], [1.5, 2.0]]),
         ("time", [None, 3.5]),
         ("side_channel", pa.array(["left", "right"]).dictionary_encode()),

@@ -116,7 +116,7 @@ def test_units_and_rejects_of_segments(rows: list[Row], threads: int) -> None:
     extractor = MfccConfig().load()
     centroids_KD = np.random.default_rng(0).normal(0, 5, (20, extractor.dim)).astype(np.float32)
     quantizer = Quantizer(extractor, centroids_KD, "0" * 64)
-    output = quantize_rows(rows, quantizer, threads)
+    output = quantize_rows(rows, lambda: (quantizer, threads))
     assert [(reject.utterance_id, reject.reason) for reject in output.rejects] == [("utterance1", "bad_segment")]
     good = rows[:1] + rows[2:]
     for units, each in zip(output.tables[0][1].to_pylist(), good, strict=True):

@@ -137,6 +137,43 @@ def test_columns_of_public_datasets_pass(record: dict[str, Any]) -> None:
     ColumnCheck("m.csv", fields.TEXT)(record)
 
 
+@pytest.mark.parametrize(
+    ("name", "fact", "value"),
+    [
+        ("cc_license", "licence", "CC-BY-4.0"),
+        ("usage_rights", "licence", "research only"),
+        ("Audio License", "licence", "CC0"),
+        ("dataLicence", "licence", ["CC0"]),
+        ("licenses", "licence", {"name": "CC0"}),
+        ("license_code", "licence", 4),
+        ("rights_statement", "licence", "mine"),
+        ("copyright_notice", "attribution", "(c) A"),
+        ("attribution_text", "attribution", "by A"),
+        ("speaker_consent", "consent", False),
+        ("consent_form", "consent", "a.pdf"),
+    ],
+)
+def test_a_right_under_another_name_is_an_error(name: str, fact: str, value: Any) -> None:
+    row = {"path": "a.wav", "text": "hi"}
+    with pytest.raises(UserError, match=rf"column '{name}' looks like the {fact}, .*`ignore_columns: \[{name}\]`"):
+        ColumnCheck("m.csv", TEXT)({**row, name: value})
+    ColumnCheck("m.csv", TEXT)({**row, name: value, fact: ""})
+    for nothing in (None, "", "  ", [], float("nan")):
+        ColumnCheck("m.csv", TEXT)({**row, name: nothing})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("license", "License Name", "rights", "license_url", "copyright", "consent_id"),  # which are read
+        *("license_plate", "driver_license", "human_rights", "copyright_year"),
+        *("licensee", "terms", "rights_holder", "credit_score"),
+    ],
+)
+def test_what_is_no_right_or_a_known_one_is_no_error(name: str) -> None:
+    ColumnCheck("m.csv", TEXT)({"path": "a.wav", "text": "hi", name: "B-X 17"})
+
+
 def test_a_length_without_a_unit_matters_beside_a_start_only() -> None:
     with pytest.raises(UserError, match="'length'"):
         ColumnCheck("m.csv", TEXT)({"start": "1", "length": "2"})
