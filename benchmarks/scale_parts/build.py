@@ -44,8 +44,9 @@ def measure(source: Any) -> tuple[AudioInfo, int]:
     return AudioInfo(SAMPLE_RATE, 1, "faked", samples), samples
 
 
-def stream_segments(source: Any, segments: Iterable[tuple[int, int]], **_: Any) -> Iterator[Iterator[Any]]:
+def stream_segments(source: Any, segments: Iterable[tuple[int, int]], **options: Any) -> Iterator[Iterator[Any]]:
     """In place of the function of this name of `unitlang.audio.reading`."""
+    del options
     number, _ = faked(source)
     for _, samples in segments:
         waveform_N = np.zeros(samples, np.float32)
