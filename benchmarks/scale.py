@@ -280,7 +280,8 @@ def shown(where: str, found: dict[int, dict[str, Run]]) -> Iterator[str]:
         if len(sizes) > 1 and where == "bucket":
             alone = [sum(cost.alone for cost in found[size][what].steps.values()) for size in sizes[-2:]]
             slope = (alone[1] - alone[0]) / (sizes[-1] - sizes[-2])
-            yield f"\nExtrapolated to {FULL:,}: {alone[1] + slope * (FULL - sizes[-1]):,.0f} alone"
+            most = max(alone[1], alone[1] + slope * (FULL - sizes[-1]))
+            yield f"\nExtrapolated to {FULL:,}: {most:,.0f} alone"
 
 
 def _values(cost: Cost) -> list[float]:

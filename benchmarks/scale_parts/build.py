@@ -21,9 +21,13 @@ from rich.console import Console
 import pipelines.build.build as of_build
 from pipelines.build.verify import verify
 from pipelines.config.build import check_config
+from pipelines.engine.crashes import Crash
 from pipelines.engine.isolation import Computation
+from pipelines.engine.pools.decoded import Decoded
+from pipelines.engine.step import WorkUnit
 from pipelines.sources import audio_files
 from pipelines.steps import steps
+from storage.receipts import Receipt
 from storage.versions import resolve
 from unitlang.audio.reading import AudioInfo
 from unitlang.audio.sources import open_source
@@ -44,8 +48,9 @@ def measure(source: Any) -> tuple[AudioInfo, int]:
     return AudioInfo(SAMPLE_RATE, 1, "faked", samples), samples
 
 
-def stream_segments(source: Any, segments: Iterable[tuple[int, int]], **_: Any) -> Iterator[Iterator[Any]]:
+def stream_segments(source: Any, segments: Iterable[tuple[int, int]], **options: Any) -> Iterator[Iterator[Any]]:
     """In place of the function of this name of `unitlang.audio.reading`."""
+    del options
     number, _ = faked(source)
     for _, samples in segments:
         waveform_N = np.zeros(samples, np.float32)
@@ -94,11 +99,11 @@ def measured(meter: Meter) -> None:
     """Tell the meter of each step and each work unit of a build."""
     compute = Computation.__call__
 
-    def computed(self: Computation, work_unit: Any) -> Any:
+    def computed(self: Computation, work_unit: WorkUnit[Any], decoded: Decoded | None = None) -> Receipt | Crash:
         step = meter.step
         meter.turn(step, "worker")
         try:
-            return compute(self, work_unit)
+            return compute(self, work_unit, decoded)
         finally:
             meter.turn(step, "driver")
 
