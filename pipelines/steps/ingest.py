@@ -194,7 +194,7 @@ def ingest_entries(
     rejects: list[Reject] = []
     facts = FileFacts()
     keyed = [(bytes.fromhex(entry["key"]), KINDS[entry["kind"]](**entry["item"])) for entry in entries]
-    renamed = {key: rows for entry, (key, _) in zip(entries, keyed, strict=True) if (rows := taken.renamed(entry))}
+    renamed = {key: found for entry, (key, _) in zip(entries, keyed, strict=True) if (found := taken.renamed(entry))}
     known = taken.rows.keys() | taken.rejects.keys() | renamed.keys()
     unread = ((key, entry) for key, entry in keyed if isinstance(entry, Item) and key not in known)
     texts = read_texts(unread, taken.roots)
