@@ -94,7 +94,7 @@ def test_an_interrupted_build_on_ray_ends_with_the_code_of_the_signal(
     config["work_units"] = {"minutes": 0.04, "items": 3}
     place = Range(tmp_path, config)
     seconds = place.seconds(ray=True)
-    for moment in range(4):
+    for moment in range(2):
         name = f"{number.name}-{moment}"
         outcome = place.suffer(name, blow(name, ray=True, number=number, seconds=seconds))
         assert outcome.well, outcome
