@@ -19,6 +19,8 @@ import yaml
 from tests.fixtures.store import HOME, only_one, unpack
 from tests.imports import PACKAGES, ROOT
 
+pytestmark = pytest.mark.slow
+
 TOYS = ROOT / "tests" / "toys"
 SCHEMA_LINE = """
 SCHEMAS["loudness"] = pa.schema([_column("utterance_id", _TEXT), pa.field("decibels", pa.float64())])

@@ -48,7 +48,7 @@ from tests.cluster.conftest import ROOT, Site
 from tests.cluster.servers import kill, wait_for
 from tests.speech import write_speech
 
-pytestmark = pytest.mark.timeout(600, func_only=True)  # the servers have waits of their own
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600, func_only=True)]  # the servers have waits of their own
 
 STOPPED_SECONDS = 15.0
 AWAY_SECONDS = 30.0
@@ -153,7 +153,6 @@ def test_a_wrong_config_never_starts(client: SyncPrefectClient, nightly: UUID) -
         run(client, nightly, config={"quantizer": {"k": 0}})
 
 
-@pytest.mark.cluster
 def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     site: Site, client: SyncPrefectClient, nightly: UUID, values: Config
 ) -> None:
@@ -190,7 +189,6 @@ def test_a_refresh_trains_on_what_nobody_needs_to_look_at(
     assert {find_model(store, name).corpus for name in model_names(store)} == {f"{store.uri}@1", f"{store.uri}@2"}
 
 
-@pytest.mark.cluster
 def test_the_process_of_a_flow_dies(
     site: Site, client: SyncPrefectClient, nightly: UUID, worker: psutil.Popen, values: Config, undisturbed: Files
 ) -> None:
@@ -213,7 +211,6 @@ def test_the_process_of_a_flow_dies(
     assert {("ingest", "Cached"), ("quantize", "Completed")} <= states, "a step that was done is not done again"
 
 
-@pytest.mark.cluster
 def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
     site: Site, client: SyncPrefectClient, nightly: UUID, values: Config, undisturbed: Files, start: Start
 ) -> None:
@@ -231,7 +228,6 @@ def test_a_cancelled_run_stops_its_job_and_builds_of_the_same_share_one(
     check_same(store, undisturbed)
 
 
-@pytest.mark.cluster
 def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
     store = site.store("two")
     builds = [start(store), start(store, "unit_language.vocab_size=50")]
@@ -242,7 +238,6 @@ def test_two_builds_of_one_store_at_once(site: Site, start: Start) -> None:
     verify(store)
 
 
-@pytest.mark.cluster
 def test_a_node_dies_in_quantize_and_a_ray_worker_in_encode(site: Site, start: Start, undisturbed: Files) -> None:
     store = site.store("node")
     build = start(store, "run.ray_above_seconds=0")
@@ -260,7 +255,6 @@ def test_a_node_dies_in_quantize_and_a_ray_worker_in_encode(site: Site, start: S
     check_same(store, undisturbed)
 
 
-@pytest.mark.cluster
 def test_the_prefect_server_is_away_and_s3_refuses_a_tenth_of_the_requests(
     site: Site, start: Start, undisturbed: Files
 ) -> None:
@@ -277,7 +271,6 @@ def test_the_prefect_server_is_away_and_s3_refuses_a_tenth_of_the_requests(
     check_same(store, undisturbed)
 
 
-@pytest.mark.cluster
 def test_a_mistake_is_told_as_without_a_cluster(site: Site, start: Start) -> None:
     said = start(site.store("mistake"), "quantizer.k=9000", "unit_language.vocab_size=9001").end(code=2)
     assert "lower quantizer.k" in said
@@ -299,7 +292,6 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.cluster
 def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, undisturbed: Files) -> None:
     with small_disk(site.folder / "spill", "1m") as disk:
         (disk / "full").write_bytes(bytes(2**20))
@@ -314,7 +306,6 @@ def test_a_full_spill_disk_of_a_worker_does_no_harm(site: Site, start: Start, un
     site.ray.add_worker()
 
 
-@pytest.mark.cluster
 def test_a_full_disk_is_told_and_with_room_the_build_goes_on(site: Site, start: Start, undisturbed: Files) -> None:
     with small_disk(site.folder / "disk", "100k") as disk:
         store = str(disk / "store")

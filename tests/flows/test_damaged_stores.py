@@ -15,6 +15,8 @@ import pytest
 
 from tests.flows.conftest import Echox, Process
 
+pytestmark = pytest.mark.slow
+
 QUICK = (
     "--set=schedule={steps: 4, log_every: 4, validate_every: 4, checkpoint_every: 4}",
     "--set=data.max_tokens=2048",
@@ -178,7 +180,6 @@ def test_a_damaged_file_is_named(
     check(echox, site_of(config, store, tmp_path, kind), command, kind, damage)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("command", "kind", "damage"), CASES)
 def test_every_damaged_file_is_named_by_every_command(
     echox: Echox, config: Path, store: Path, tmp_path: Path, command: str, kind: str, damage: str

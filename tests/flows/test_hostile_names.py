@@ -8,6 +8,8 @@ import pytest
 from tests.flows.conftest import Echox, write_clips
 from unitlang.printing import shown_lines
 
+pytestmark = pytest.mark.slow
+
 TITLE = "\x1b]0;owned\x07"
 NAMES = (
     f"a{TITLE}.wav",

@@ -10,6 +10,8 @@ import pytest
 from tests.flaky import FlakyServer, serving
 from tests.flows.conftest import Echox, write_clips
 
+pytestmark = pytest.mark.slow
+
 SECRET = "Tr0ub4dor"  # noqa: S105 - not a real one
 FROM_ENVIRONMENT = "hf_wJalrXUtnFEMI"
 

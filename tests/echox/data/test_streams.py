@@ -22,6 +22,8 @@ from storage.errors import CorruptStore, NotFound
 from storage.ranges import RangeReader
 from tests.echox.shelves import sized_reading, write_shelves
 
+pytestmark = pytest.mark.slow
+
 CONFIG = DataConfig(max_tokens=256, max_length=64, shuffle_rows=16 * 128, streams=16)
 AUDIO_BYTES = 4000
 """A row group has 1 MB, so that the 64 KB at the end of its file do not count for much."""

@@ -13,6 +13,8 @@ import pytest
 from storage.store import Store
 from tests.flows.conftest import CLI, Echox
 
+pytestmark = pytest.mark.slow
+
 
 def files(store: Path | str) -> dict[str, bytes]:
     """All files of a store but those of unfinished builds; later builds read the receipts of `ingest`."""
@@ -51,7 +53,6 @@ def test_builds_go_on_with_a_copy_of_a_copy(
     assert refused.stderr == f"error: {fault}\n"
 
 
-@pytest.mark.slow
 def test_a_lost_table_of_a_copy_is_computed_again(store: Path, echox: Echox, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     assert echox("copy", store, copy).returncode == 0
@@ -61,7 +62,6 @@ def test_a_lost_table_of_a_copy_is_computed_again(store: Path, echox: Echox, tmp
     assert files(copy) == files(store)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bucket", [False, True], ids=["disk", "bucket"])
 def test_killed_copies_end_as_one_that_was_not(
     store: Path, echox: Echox, tmp_path: Path, s3_bucket: str, bucket: bool

@@ -9,6 +9,8 @@ import pytest
 
 from tests.flows.conftest import Echox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grown(store: Path, config: Path, echox: Echox, tmp_path_factory: pytest.TempPathFactory) -> Path:

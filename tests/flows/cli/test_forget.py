@@ -8,6 +8,8 @@ import pytest
 
 from tests.flows.conftest import Echox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def site(config: Path, tmp_path: Path) -> Path:

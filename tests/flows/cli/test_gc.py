@@ -13,6 +13,8 @@ from storage.collecting.marks import at_work
 from storage.store import Store
 from tests.flows.conftest import Echox
 
+pytestmark = pytest.mark.slow
+
 WORDS = ("--set", "unit_language.vocab_size=35")
 
 

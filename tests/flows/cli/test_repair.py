@@ -3,7 +3,11 @@
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.flows.conftest import Echox
+
+pytestmark = pytest.mark.slow
 
 
 def test_lost_files_come_back(store: Path, echox: Echox, tmp_path: Path) -> None:

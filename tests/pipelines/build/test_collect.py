@@ -28,6 +28,8 @@ from storage.receipts import list_receipts
 from storage.store import Store
 from storage.versions import load, version_numbers
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 

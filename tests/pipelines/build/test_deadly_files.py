@@ -19,6 +19,8 @@ from tests.imports import ROOT
 from tests.storms import BUSY, CLI
 from tests.toys.deadly.sitecustomize import HUNGER_BYTES
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 FUNCTIONS = {"ingest": "ingest_entries", "quantize": "quantize_rows"}
 DECODERS = "decode"
@@ -72,13 +74,12 @@ class Build:
 
 CASES = [
     pytest.param("ingest", "SIGSEGV", False, id="ingest in process"),
-    pytest.param("quantize", "hunger", False, id="quantize in process, memory", marks=pytest.mark.slow),
-    pytest.param("ingest", "hunger", True, id="ingest on Ray, memory", marks=pytest.mark.slow),
-    pytest.param("quantize", "SIGABRT", True, id="quantize on Ray", marks=pytest.mark.slow),
+    pytest.param("quantize", "hunger", False, id="quantize in process, memory"),
+    pytest.param("ingest", "hunger", True, id="ingest on Ray, memory"),
+    pytest.param("quantize", "SIGABRT", True, id="quantize on Ray"),
 ]
 
 
-@pytest.mark.slow
 def test_a_file_that_kills_its_decoder_is_named_and_may_be_rejected(config: Config, tmp_path: Path) -> None:
     """Decoders on Ray, which decode for other workers, die; a child of such a worker finds the file."""
     build = Build(tmp_path, config, "quantize", "SIGSEGV", ray=True, apart=True)

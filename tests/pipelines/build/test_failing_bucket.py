@@ -18,6 +18,8 @@ from tests.faulty_s3 import FaultyS3, serving
 from tests.pipelines.conftest import Config, RunBuild
 from unitlang.errors import Unreachable
 
+pytestmark = pytest.mark.slow
+
 KEY = "speech/clip007.wav"
 
 

@@ -22,6 +22,8 @@ from storage.store import Store
 from tests.pipelines.build.test_following import counts, rows
 from tests.speech import write_speech
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 

@@ -18,6 +18,8 @@ from tests.pipelines.conftest import Config, RunBuild
 from unitlang.audio import http
 from unitlang.errors import Unreachable
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(speech: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:

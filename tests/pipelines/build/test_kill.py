@@ -14,6 +14,8 @@ import pytest
 from pipelines.build.commit import Built
 from tests.storms import ENDS, SECONDS_TO_END, Range, Victim, blow, faults, running, start, strike
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 
 
@@ -63,30 +65,22 @@ def run_until_killed(process: psutil.Process, store: Path, kills: list[Kill]) ->
     process.wait(SECONDS_TO_END)
 
 
-ONE_OF_EACH = (Kill("quantize", 1, "worker"), Kill("quantize", 4, "raylet"), Kill("encode", 12, "driver", ray=False))
-"""Each kind of victim dies once; all of `KILLS` take a minute and a half."""
-
-
-@pytest.mark.parametrize("planned", [ONE_OF_EACH, pytest.param(KILLS, marks=pytest.mark.slow)], ids=["few", "all"])
-def test_killed_at_every_step(
-    config: Config, run_build: Callable[..., Built], tmp_path: Path, planned: tuple[Kill, ...]
-) -> None:
+def test_killed_at_every_step(config: Config, run_build: Callable[..., Built], tmp_path: Path) -> None:
     config["work_units"] = {"minutes": 0.04, "items": 3}
     run_build({**config, "store": str(tmp_path / "undisturbed")})
     path = tmp_path / "config.yaml"
     path.write_text(json.dumps(config))
     store = Path(config["store"])
-    kills = list(planned)
+    kills = list(KILLS)
     runs = 0
     while kills:
         run_until_killed(start(path, ray=kills[0].ray), store, kills)
         runs += 1
-        assert runs <= len(planned) + 2, f"some kills never became due: {kills}"
+        assert runs <= len(KILLS) + 2, f"some kills never became due: {kills}"
     assert start(path, ray=False).wait(SECONDS_TO_END) == 0
     assert faults(store, tmp_path / "undisturbed") == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", ENDS)
 def test_an_interrupted_build_on_ray_ends_with_the_code_of_the_signal(
     config: Config, tmp_path: Path, number: signal.Signals

@@ -22,6 +22,8 @@ from storage.tables import read_table
 from storage.versions import Version
 from tests.speech import write_speech
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 OTHER = {"unit_language": {"vocab_size": 40}}

@@ -17,6 +17,8 @@ from storage.store import Store
 from storage.versions import Version, resolve
 from tests.fixtures.store import HOME, SAMPLE, only_one, unpack
 
+pytestmark = pytest.mark.slow
+
 Damage = Callable[[Path], None]
 
 

@@ -20,6 +20,8 @@ from storage.store import Store
 from storage.versions import Version
 from tests.speech import write_speech
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 STEPS = ("ingest", "quantize", "encode", "shard")

@@ -20,6 +20,8 @@ from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version
 
+pytestmark = pytest.mark.slow
+
 Config = dict[str, Any]
 RunBuild = Callable[..., Built]
 

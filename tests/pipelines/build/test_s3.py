@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from storage.store import Store
 from storage.versions import resolve
+
+pytestmark = pytest.mark.slow
 
 Config = dict[str, Any]
 

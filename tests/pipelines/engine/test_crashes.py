@@ -30,6 +30,8 @@ from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table
 
+pytestmark = pytest.mark.slow
+
 HUNGER_BYTES = 200 * 2**20
 
 
@@ -128,7 +130,7 @@ def die(store: Store, step: Read, work_unit: WorkUnit[Words]) -> None:
     "word",
     [
         *("SIGSEGV", "exit", "hunger"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")),
+        *(pytest.param(name) for name in ("SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")),
     ],
 )
 def test_the_guilty_utterance_is_named_and_all_else_is_done(store: Store, word: str) -> None:
@@ -287,7 +289,6 @@ def test_a_work_unit_ends_well_though_another_build_swept_its_mark(store: Store)
     assert deaths(store, step, work) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("word", ["SIGSEGV", "hunger"])
 def test_on_ray_a_killer_ends_after_three_deaths(store: Store, word: str) -> None:
     step = Read()

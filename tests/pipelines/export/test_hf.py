@@ -12,6 +12,8 @@ from pipelines.errors import UserError
 from pipelines.export.formats import hf
 from tests.pipelines.export.corpora import Corpus, exported, flac_digest
 
+pytestmark = pytest.mark.slow
+
 datasets = pytest.importorskip("datasets")
 croissants = pytest.importorskip("mlcroissant")
 

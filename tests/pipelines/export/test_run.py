@@ -28,6 +28,8 @@ from storage.records import CHECKSUM
 from storage.versions import resolve
 from tests.pipelines.export.corpora import RATE, SHARD_HOURS, Corpus, exported, files_of
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 FORMATS = sorted(known_formats())
 

@@ -6,6 +6,8 @@ import pytest
 
 from tests.pipelines.export.corpora import RATE, Corpus, digest, exported
 
+pytestmark = pytest.mark.slow
+
 lhotse = pytest.importorskip("lhotse")
 RIGHTS = ("licence", "attribution", "consent", "source_url")
 CUSTOM = ("dataset", "split", "task", "dialogue_id", "turn", "role", *RIGHTS, "units", "durations", "words")

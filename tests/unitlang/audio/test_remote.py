@@ -15,6 +15,8 @@ from unitlang.audio import http
 from unitlang.audio.reading import measure, stream
 from unitlang.errors import AudioError, Unreachable
 
+pytestmark = pytest.mark.slow
+
 FAULTS: list[Fault] = [403, 429, 500, 502, 503, "reset", "half", "slow"]
 
 
