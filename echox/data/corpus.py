@@ -195,11 +195,14 @@ def hold_out(corpus: Corpus, table: str, share: float, fed_by: str = "speech") -
     """
     files = corpus.contents(table)
     counts = [group for contents in files for group in contents.groups]
-    if any(group.valid for group in counts):
+    train, valid = (sum(group.train for group in counts), sum(group.valid for group in counts))
+    if valid and not train:
+        problem = f"table {table!r} has {valid} examples to validate on and none to train on"
+        raise EchoxError(f"{corpus.version.uri}: {problem}; build the corpus with {fed_by} of the split train")
+    if valid:
         return Holdout(0.0)
-    rows = sum(group.train for group in counts)
-    if rows < 2:
-        problem = f"table {table!r} has {rows} examples; training needs two, one of them to validate on"
+    if train < 2:
+        problem = f"table {table!r} has {train} examples; training needs two, one of them to validate on"
         raise EchoxError(f"{corpus.version.uri}: {problem}; build the corpus from more {fed_by}")
     lowest = min(contents.lowest for contents in files if contents.lowest is not None)
     return Holdout(max(share, nextafter(lowest, 1.0)))

@@ -57,6 +57,12 @@ def test_one_example_is_too_few(tmp_path: Path) -> None:
         hold_out(corpus, "t2c", 0.05)
 
 
+def test_examples_to_validate_on_alone_are_too_few(tmp_path: Path) -> None:
+    corpus = Corpus.open(write_corpus(tmp_path / "corpus", 4, split="dev"))
+    with pytest.raises(EchoxError, match="'t2c' has 4 examples to validate on and none to train on.*split train"):
+        hold_out(corpus, "t2c", 0.05)
+
+
 def test_texts_are_those_of_all_tables(tones: str) -> None:
     corpus = Corpus.open(tones)
     texts = list(corpus.texts(text_columns()))
