@@ -59,7 +59,7 @@ def test_one_example_is_too_few(tmp_path: Path) -> None:
 
 def test_examples_to_validate_on_alone_are_too_few(tmp_path: Path) -> None:
     corpus = Corpus.open(write_corpus(tmp_path / "corpus", 4, split="dev"))
-    with pytest.raises(EchoxError, match="'t2c' has 4 examples to validate on and none to train on.*split train"):
+    with pytest.raises(EchoxError, match=r"'t2c' has 4 examples to validate on and none to train on.*split train"):
         hold_out(corpus, "t2c", 0.05)
 
 
