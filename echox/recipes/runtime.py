@@ -7,13 +7,10 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from echox.native import load_libsndfile
-
 
 @functools.cache
 def prepare() -> None:
     """Import fairseq2's recipes, and switch off what a library must not do."""
-    load_libsndfile()
     from fairseq2.metrics.recorders import JsonlMetricRecorder
     from fairseq2.recipe.internal import task
     from fairseq2.recipe.internal.log import _StandardLogHelper  # pyright: ignore[reportPrivateUsage]

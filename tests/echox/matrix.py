@@ -34,7 +34,7 @@ SECONDS = 300
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
-    ["echox.data.pipeline", "echox.recipes.launch", "transformers.models.whisper.modeling_whisper"]
+    ["echox.data.readers", "echox.recipes.launch", "transformers.models.whisper.modeling_whisper"]
 )
 
 
