@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from echox.data.contents import KEYS, keys_of
 from echox.data.corpus import RowGroup
 from storage.store import Store
@@ -27,4 +29,4 @@ def read_rows(store: Store, group: RowGroup, columns: Sequence[str], wanted: Wan
     table = read_row_group(store, group.path, group.number, [*dict.fromkeys((*KEYS, *columns))])
     keys = keys_of(table.select(KEYS).to_pydict())
     chosen = [number for number, key in enumerate(keys) if wanted(number, *key)]
-    return list(zip(chosen, table.select(columns).take(chosen).to_pylist(), strict=True))
+    return list(zip(chosen, table.select(columns).take(pa.array(chosen, pa.int64())).to_pylist(), strict=True))

@@ -8,6 +8,8 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import pyarrow as pa
+
 from pipelines.forget.wanted import Wanted
 from pipelines.reading import read_ahead
 from pipelines.records import UtteranceRow, statistics_of
@@ -213,7 +215,7 @@ def _flacs(store: Store, shards: Sequence[DataFile], names: Collection[str]) -> 
         ids = _example_ids(store, file)
         numbers = [number for number, name in enumerate(ids) if name in names]
         if numbers:
-            audio = read_table(store, file.path, ["audio"])["audio"].take(numbers).to_pylist()
+            audio = read_table(store, file.path, ["audio"])["audio"].take(pa.array(numbers, pa.int64())).to_pylist()
             for number, flac in zip(numbers, audio, strict=True):
                 found.setdefault(ids[number], set()).add(sha256(flac).hexdigest())
     return found

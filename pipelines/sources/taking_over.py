@@ -197,7 +197,7 @@ def _examples(store: Store, path: str, ids: set[str]) -> Iterator[tuple[str, byt
         names = read_table(store, path, ["example_id"])["example_id"].to_pylist()
         rows = [number for number, name in enumerate(names) if name in ids]
         if rows:
-            audio: pa.ChunkedArray = read_table(store, path, ["audio"])["audio"].take(rows)
+            audio: pa.ChunkedArray = read_table(store, path, ["audio"])["audio"].take(pa.array(rows, pa.int64()))
             yield from zip((names[row] for row in rows), audio.to_pylist(), strict=True)
 
 

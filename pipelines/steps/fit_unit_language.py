@@ -90,7 +90,7 @@ def _runs(
     units = read_tables(store, ((quantized[position].files[0].path, None) for position in chosen))
     for (position, rows), table in zip(chosen.items(), units, strict=True):
         if position not in whole:
-            wanted = {*next(ids)["utterance_id"].take(rows).to_pylist()}
+            wanted = {*next(ids)["utterance_id"].take(pa.array(rows, pa.int64())).to_pylist()}
             rows = [row for row, name in enumerate(table["utterance_id"].to_pylist()) if name in wanted]
         for sequence in table["units"].take(pa.array(rows, pa.int64())):
             yield np.asarray(sequence.values, np.uint16)
