@@ -76,7 +76,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Setup:
-    """What is read: a store, the bytes of a row's audio, and batches of all workers in an epoch."""
+    """Subject of a measurement: a store, the bytes of a row's audio, and batches of all workers in an epoch."""
 
     uri: str
     audio_bytes: int
@@ -99,7 +99,7 @@ def _opened(uri: str) -> tuple[Corpus, Holdout]:
 
 @dataclass
 class Share:
-    """What one worker read.
+    """Reads of one worker.
 
     Attributes:
         first: seconds and requests until its first batch.

@@ -159,7 +159,7 @@ class Disk:
 
 @dataclass
 class Cost:
-    """What a step cost its driver, and the work units of it."""
+    """Cost of a step for its driver, and of its work units."""
 
     cpu: float = 0.0
     wall: float = 0.0

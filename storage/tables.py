@@ -135,10 +135,8 @@ def read_row_group(store: Store, path: str, group: int, columns: Sequence[str]) 
         NotFound: there is no such file.
         CorruptStore: it is not the file that was written, or lacks a column.
     """
-    with _told(store, path):
-        source, file = _open(store, path)
-        source.gather(_ranges(file.metadata, [group], _existing(store, path, file, columns)))
-        return file.read_row_group(group, list(columns), use_threads=False)
+    (table,) = _read_groups(store, path, [group], columns)
+    return table
 
 
 def read_row_groups(store: Store, path: str, columns: Sequence[str]) -> list[pa.Table]:
@@ -153,11 +151,16 @@ def read_row_groups(store: Store, path: str, columns: Sequence[str]) -> list[pa.
         NotFound: there is no such file.
         CorruptStore: it is not the file that was written, or lacks a column.
     """
+    return _read_groups(store, path, None, columns)
+
+
+def _read_groups(store: Store, path: str, groups: Sequence[int] | None, columns: Sequence[str]) -> list[pa.Table]:
+    """Read some columns of some row groups; None = of all."""
     with _told(store, path):
         source, file = _open(store, path)
-        groups = range(file.num_row_groups)
-        source.gather(_ranges(file.metadata, groups, _existing(store, path, file, columns)))
-        return [file.read_row_group(group, list(columns), use_threads=False) for group in groups]
+        chosen = range(file.num_row_groups) if groups is None else groups
+        source.gather(_ranges(file.metadata, chosen, _existing(store, path, file, columns)))
+        return [file.read_row_group(group, list(columns), use_threads=False) for group in chosen]
 
 
 @contextmanager

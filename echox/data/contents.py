@@ -1,4 +1,4 @@
-"""What training must know of the files of a table before it reads them: their row groups, and their rows by use.
+"""Facts that training must know of the files of a table before it reads them: their row groups, and their rows by use.
 
 A receipt of `shard` says it, so that a start of training reads no file. Receipts of earlier programs do not: then the
 ids and splits of the file are read.
@@ -35,7 +35,7 @@ class Counts(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """What training must know of a file.
+    """Facts that training must know of a file.
 
     Attributes:
         groups: its row groups, in order.

@@ -86,7 +86,7 @@ class StreamState(TypedDict):
 
 @dataclass(frozen=True)
 class Plan(Generic[ExampleT]):
-    """What all streams of a training have in common.
+    """Settings that all streams of a training have in common.
 
     Attributes:
         corpus: corpus version.

@@ -94,7 +94,7 @@ def _digests(owners: Iterable[str | None], words: pa.ChunkedArray) -> Iterator[i
 
 @dataclass(frozen=True)
 class _Checks:
-    """What the checks of a version use and find out.
+    """Inputs of the checks of a version, and their findings.
 
     Attributes:
         rejected: ids of the rejects in each file of rejects of the steps after `ingest`, by its path.
@@ -124,7 +124,7 @@ class _Checks:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What the check of a work unit leaves behind.
+    """Findings of the check of a work unit.
 
     Attributes:
         faults: one line each.

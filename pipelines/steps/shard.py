@@ -362,7 +362,7 @@ def make_shard(store: Store, payload: ShardPayload, config: ShardsConfig) -> Out
 
 
 def _contents_of(made: Sequence[Example]) -> dict[str, Any]:
-    """What training must know of the files of examples, by table, so that it need not read them when it starts."""
+    """Facts of the files of examples, by table, which training then need not read when it starts."""
     keys: dict[str, list[Key]] = {}
     for example in made:
         keys.setdefault(example.stage, []).append((example.values["example_id"], example.values["split"]))

@@ -65,7 +65,7 @@ class Slurm:
         return done.stdout.strip()
 
     def facts(self, job: str) -> dict[str, str]:
-        """What the controller tells about a job, by its names."""
+        """Facts of the controller about a job, by its names."""
         words = self.run("scontrol", "show", "job", job).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 

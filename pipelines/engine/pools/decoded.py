@@ -19,7 +19,7 @@ Block = NDArray[np.float32]
 
 
 class Heard(TypedDict):
-    """What was decoded of an utterance.
+    """Decoded audio of an utterance.
 
     Attributes:
         blocks: lengths of its blocks in samples at 16 kHz.
@@ -80,7 +80,7 @@ class Decoded:
 
     @classmethod
     def from_row(cls, table: pa.Table) -> "Decoded | None":
-        """What `columns` wrote into the first row of a table, without a copy; None if that holds no audio."""
+        """Read what `columns` wrote into the first row of a table, without a copy; None if it holds no audio."""
         utterances, samples = table["utterances"][0].as_py(), table["samples"][0]
         if utterances is None:
             return None

@@ -248,7 +248,7 @@ class Histories(RuleBasedStateMachine):
         self.upgraded({step: table_steps()[step].revision + 1})
 
     def choose_recompute(self, steps: set[str]) -> None:
-        """What earlier revisions made is to be made again, from now on or no more."""
+        """Work of earlier revisions is to be done again, from now on or no more."""
         self.recompute = sorted(steps)
 
     @rule(changes=CHANGES, step=STEP)
