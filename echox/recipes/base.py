@@ -15,6 +15,7 @@ from fairseq2.task import Task
 from torch import nn
 from typing_extensions import override
 
+from echox.checkpoints import load_weights, read_tensors
 from echox.data.corpus import hold_out, recall_read_contents
 from echox.data.pipeline import Source, TrainingBatches
 from echox.data.readers import TrainingReader, ValidationReader
@@ -23,7 +24,8 @@ from echox.recipes.batches import AnyStage, Training, Validation
 from echox.recipes.folder import CONTENTS
 from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
 from echox.recipes.recorder import RunRecorder
-from echox.recipes.sections import FAMILY, Sections
+from echox.recipes.schedule import register_cosine
+from echox.recipes.sections import FAMILY, Sections, check_parts
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +70,7 @@ class StageRecipe(Recipe):
             fsdp_applier=shard,
             layerwise_ac_applier=checkpoint_activations,
         )
+        register_cosine(container)
         if self._recorder is not None:
             container.collection.register_instance(MetricRecorder, self._recorder)
         for name in {*self._stage.loss_parts, *self._stage.metrics}:
@@ -77,11 +80,19 @@ class StageRecipe(Recipe):
     @override
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
         if newly_initialized and context.gangs.dp.rank == 0:  # this worker sends the weights to the others
-            self._stage.load(model)
+            log.info("loading the weights that exist already")
+            self._load(model)
         self._stage.freeze(model)
+        check_parts(self._stage.setting.config.optimizer, model)
         if self._stage.setting.config.parallel.precision == "bf16":
             shrink_frozen(model)
         return model
+
+    def _load(self, model: nn.Module) -> None:
+        if (init := self._stage.setting.init) is None:
+            self._stage.load(model)
+        else:
+            load_weights(model, read_tensors(init), init)
 
     @override
     def has_static_autograd_graph(self, context: RecipeContext) -> bool:
@@ -92,6 +103,8 @@ class StageRecipe(Recipe):
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs
         source = self._source(gangs)
+        if gangs.root.rank == 0:
+            log.info("reading the first examples")
         self._batches = batches = source.training(config.seed)
         if batches.times_read > 1 and gangs.root.rank == 0:
             log.warning(

@@ -56,6 +56,8 @@ class RunCard(FrozenConfig):
     """The architecture, with the sizes of the vocabularies."""
     code: str
     """Version of the package."""
+    init: str | None = None
+    """Folder of the weights that it started from, if it was given one."""
     order: int = 1
     """Order of the examples, as `ORDER`; cards of version 0.1 do not state theirs."""
 
@@ -117,20 +119,23 @@ class RunFolder:
         return load_tokenizer(self.folder)
 
     def begin(self, tokenizer: TextTokenizer) -> None:
-        """Write the card and the tokenizer, or check that the folder holds the same run already.
+        """Write the card and the tokenizer, or check that the folder holds the same run, which may be lengthened.
 
         Raises:
             EchoxError: the folder holds another run.
         """
-        path = self.folder / CARD
-        if path.exists():
-            found = RunFolder.open(self.folder).card
-            check_same(found, self.card, self.folder)
-            if found.order != ORDER and not self._is_finished(found):
-                self._write_card(replace=True)
+        if not (self.folder / CARD).exists():
+            tokenizer.save(self.folder)
+            self._write_card(replace=False)
             return
-        tokenizer.save(self.folder)
-        self._write_card(replace=False)
+        found = RunFolder.open(self.folder).card
+        lengthened = check_same(found, self.card, self.folder)
+        if found.order != ORDER and self._is_finished(found):
+            if lengthened:
+                raise EchoxError(f"{self.folder}: is a run of echox {found.code}; lengthen it with that version")
+            return
+        if lengthened or found.order != ORDER:
+            self._write_card(replace=True)
 
     def _is_finished(self, found: RunCard) -> bool:
         """Whether the run in the folder, whose examples came in another order, is finished rather than not begun.
@@ -159,25 +164,66 @@ def _complete(card: dict[str, Any]) -> None:
             data["shuffle_rows"] = now.shuffle_rows
 
 
+def find_weights(folder: Path) -> Path:
+    """Return the folder of the weights that a training may start from.
+
+    Args:
+        folder: a finished run, or a folder with a model's weights.
+
+    Raises:
+        EchoxError: it holds neither.
+    """
+    found = next((path for path in (folder / MODEL, folder) if (path / WEIGHTS).is_file()), None)
+    if found is None:
+        problem = f"neither a finished run nor a folder with {WEIGHTS}"
+        raise EchoxError(f"--init {folder}: {problem}; train the run to its end, or give another folder")
+    return found
+
+
 def last_step(folder: Path) -> int:
     """Return the step of the last checkpoint; 0 without one."""
     names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
     return max((int(name[1]) for name in names if name), default=0)
 
 
-def check_same(found: RunCard, wanted: RunCard, folder: Path) -> None:
-    """Check that a run is resumed with what it began with.
+def check_same(found: RunCard, wanted: RunCard, folder: Path) -> bool:
+    """Check that a run is resumed with what it began with; return whether it is to have more steps.
 
     Settings may be spelt differently, for instance by their old names, as long as they resolve to the same values.
 
     Raises:
         EchoxError: names the fields that differ.
     """
-    ignored = {"code", "order"} | ({"settings"} if found.config == wanted.config else set())
-    compared = [name for name in RunCard.model_fields if name not in ignored]
-    differing = [name for name in compared if getattr(found, name) != getattr(wanted, name)]
-    if differing:
-        raise EchoxError(f"{folder}: holds a run with another {', '.join(differing)}; choose another folder for --out")
+    changed = _changed_settings(found, wanted)
+    before, now = changed.get("schedule.steps", (0, 0))
+    if lengthened := now > before:
+        del changed["schedule.steps"]
+    others = [name for name in RunCard.model_fields if name not in {"code", "order", "settings", "config"}]
+    differing = [name for name in others if getattr(found, name) != getattr(wanted, name)]
+    told = [*differing, *(f"{name} ({before}, now {now})" for name, (before, now) in changed.items())]
+    if told:
+        remedy = (
+            "choose another folder for --out" if differing else "take them back, or choose another folder for --out"
+        )
+        raise EchoxError(f"{folder}: holds a run with another {', '.join(told)}; {remedy}")
+    return lengthened
+
+
+def _changed_settings(found: RunCard, wanted: RunCard) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: each field's value before, and now. Those that an old card does not know have not changed."""
+    before, now = _flat(found.config), _flat(wanted.config)
+    missing = {} if found.order == ORDER else {name: value for name, value in now.items() if name not in before}
+    before |= missing
+    names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
+    return {name: (before.get(name), now.get(name)) for name in names}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under their names with dots, as `--set` takes them."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return flat
 
 
 def open_sources(folders: Mapping[str, str]) -> dict[str, RunFolder]:

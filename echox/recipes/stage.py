@@ -37,6 +37,7 @@ class Setting(Generic[ConfigT]):
         tokenizer: tokenizer of the language model.
         corpus: corpus version to train on.
         source_models: finished runs that the stage starts from, by stage.
+        init: folder of weights that take the place of all others.
     """
 
     config: ConfigT
@@ -44,6 +45,7 @@ class Setting(Generic[ConfigT]):
     tokenizer: TextTokenizer
     corpus: Corpus
     source_models: Mapping[str, RunFolder]
+    init: Path | None = None
 
 
 class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
