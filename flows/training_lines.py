@@ -15,16 +15,20 @@ UNSAID = {"step", "examples", "total_num_examples", "skipped", "lr", "grad_norm"
 class TrainingLines:
     """Tells how far a training is, how it goes and how long it will take."""
 
-    def __init__(self, outlook: Outlook, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self, outlook: Outlook, tell: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         """Tell of a training.
 
         Args:
             outlook: its extent.
             tell: receives each line.
+            clock: returns the seconds since some moment.
         """
         self._outlook = outlook
         self._tell = tell
-        self._began = time.monotonic()
+        self._clock = clock
+        self._began = clock()
         self._first: tuple[float, float] | None = None
 
     def begin(self) -> None:
@@ -44,13 +48,13 @@ class TrainingLines:
 
     def _times(self, step: float) -> list[str]:
         """Time since the beginning, and the time left at the speed since the first steps that were told."""
-        now = time.monotonic()
-        passed = [f"{_clock(now - self._began)} passed"]
+        now = self._clock()
+        passed = [f"{_told(now - self._began)} passed"]
         if self._first is None:
             self._first = step, now
             return passed
         first, then = self._first
-        return [*passed, f"{_clock((now - then) / (step - first) * (self._outlook.steps - step))} left"]
+        return [*passed, f"{_told((now - then) / (step - first) * (self._outlook.steps - step))} left"]
 
 
 def _values(metrics: Mapping[str, float]) -> list[str]:
@@ -68,5 +72,5 @@ def _speed(metrics: Mapping[str, float]) -> list[str]:
     return told
 
 
-def _clock(seconds: float) -> str:
+def _told(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))

@@ -202,15 +202,12 @@ def check_same(found: RunCard, wanted: RunCard, folder: Path) -> bool:
     differing = [name for name in others if getattr(found, name) != getattr(wanted, name)]
     told = [*differing, *(f"{name} ({before}, now {now})" for name, (before, now) in changed.items())]
     if told:
-        remedy = (
-            "choose another folder for --out" if differing else "take them back, or choose another folder for --out"
-        )
-        raise EchoxError(f"{folder}: holds a run with another {', '.join(told)}; {remedy}")
+        raise EchoxError(f"{folder}: holds a run with another {', '.join(told)}; choose another folder for --out")
     return lengthened
 
 
 def _changed_settings(found: RunCard, wanted: RunCard) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ: each field's value before, and now. Those that an old card does not know have not changed."""
+    """Settings that differ: the value of each before, and now; what an old card does not know has not changed."""
     before, now = _flat(found.config), _flat(wanted.config)
     missing = {} if found.order == ORDER else {name: value for name, value in now.items() if name not in before}
     before |= missing
