@@ -119,7 +119,7 @@ class Echo(nn.Module):
             words: (S, W) ids in the unit language, of T2C or annotated.
             with_response: score the responses too, for the loss of s2t; their logits are large.
         """
-        states = self.s2t.encode(inputs)[1]  # CTC's scores are dropped
+        states = self.s2t.encode(inputs)[1]
         denoised = self.denoise(segments.of(states))
         with torch.no_grad():
             tokens = segments.of(inputs.response)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from echox.errors import EchoxError
-from echox.models.adapter import Adapter, AdapterOutput
+from echox.models.adapter import Adapter
 from echox.models.alignment import predicting_states
 from echox.models.encoder import make_encoder
 from echox.models.language_model import LanguageModel
@@ -74,17 +74,21 @@ class S2T(nn.Module):
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
         """Compute the scores of teacher forcing."""
-        adapted, states = self.encode(inputs)
-        scores = CtcScores(adapted.ctc_logits, inputs.transcript, self.placeholder)
-        return S2TOutput(self.predict(states, inputs.response), states, scores)
+        heard, ctc = self.adapter.with_ctc(self.encoder(inputs.speech), inputs.transcript, self.placeholder)
+        states = self._read(heard, inputs)
+        return S2TOutput(self.predict(states, inputs.response), states, ctc)
 
-    def encode(self, inputs: S2TInputs) -> tuple[AdapterOutput, Ragged]:
-        """Return the adapter's output, and (B, R, H), for each token of the response the state that predicts it."""
-        adapted = self.adapter(self.encoder(inputs.speech))
-        prefix = self.insert(adapted.embeddings, inputs.prompt)
+    def encode(self, inputs: S2TInputs) -> tuple[Ragged, Ragged]:
+        """Return (B, K, H) embeddings of the speech, and (B, R, H), the states that predict the response."""
+        heard = self.adapter(self.encoder(inputs.speech))
+        return heard, self._read(heard, inputs)
+
+    def _read(self, speech: Ragged, inputs: S2TInputs) -> Ragged:
+        """Return (B, R, H), the states that predict the response, from embeddings of the speech, (B, K, H)."""
+        prefix = self.insert(speech, inputs.prompt)
         response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
         states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
-        return adapted, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+        return predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
 
     def predict(self, states: Ragged, response: Ragged) -> Predictions:
         """Return the scores of the response's tokens, (B, R), from the states that predict them."""
@@ -92,7 +96,7 @@ class S2T(nn.Module):
 
     def prefix(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """Return (B, P, H), the prompt with speech, which the response follows."""
-        return self.insert(self.adapter(self.encoder(speech)).embeddings, prompt)
+        return self.insert(self.adapter(self.encoder(speech)), prompt)
 
     def insert(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """Return (B, P, H), the prompt's embeddings with speech, (B, K, H), in place of the placeholder.

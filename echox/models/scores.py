@@ -42,11 +42,11 @@ class CtcScores:
     """The inputs of CTC.
 
     Attributes:
-        logits: (B, F, V) scores of each frame.
+        columns: (B, F, 1 + C) scores of each frame: of the blank, then of the transcript's tokens.
+        sums_BF: log-sum-exp of the scores of the whole vocabulary.
         transcript: (B, C) ids; length 0 where it is unknown.
-        blank: id of the blank.
     """
 
-    logits: Ragged
+    columns: Ragged
+    sums_BF: Tensor
     transcript: Ragged
-    blank: int
