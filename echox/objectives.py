@@ -31,7 +31,7 @@ class EchoLossConfig(PartConfig):
     denoising: Literal["plain", "dynamic"] = "plain"
     """Lambda: `plain` is `denoising_weight`, `dynamic` is the released code's, which depends on the batch."""
     denoising_weight: float = 0.2
-    """Lambda of `plain`, which the paper does not give; 0 turns the denoising loss off."""
+    """Lambda of `plain`, for the mean over tokens; the paper does not give it. 0 turns the denoising loss off."""
     s2t_weight: float = 0.0
     """Weight of the response's cross-entropy; 0 freezes S2T."""
 
@@ -41,7 +41,7 @@ class Objective:
     """The value to minimise: `total / count`.
 
     Attributes:
-        total: sum over the batch; sums of batches add up, except with `dynamic`.
+        total: sum over the batch, by whose `count` it weighs in a step with several.
         count: targets of the batch.
         parts: the losses that it consists of, each a mean, without gradient.
     """
@@ -71,14 +71,14 @@ def s2t_objective(output: S2TOutput, config: S2TLossConfig) -> Objective:
 
 
 def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
-    """Return L_echo + lambda L_denoise + L_s2t over the words of the batch.
+    """Return L_echo + lambda L_denoise + L_s2t: means over words, segments' tokens, responses' tokens.
 
     Raises:
         EchoxError: `s2t_weight` is set, and the output has no scores of the response.
     """
     words, cosine = cross_entropy(output.words), denoising(output.denoised, output.text)
     count, tokens = output.words.count, int(output.denoised.lengths_B.sum())
-    total = words + _weighted_denoising(words / count, cosine, len(output.denoised.lengths_B), count, config)
+    mean = words / max(count, 1) + _weighted_denoising(words / max(count, 1), cosine, output.denoised.lengths_B, config)
     parts = {"words": _mean(words, count), "denoising": _mean(cosine, tokens)}
     if config.s2t_weight:
         if output.response is None:
@@ -86,17 +86,17 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
                 "s2t_weight: the model was run without `with_response`; ask for it, or set the weight to 0"
             )
         answer = cross_entropy(output.response)
-        total = total + config.s2t_weight * answer
+        mean = mean + config.s2t_weight * answer / max(output.response.count, 1)
         parts["response"] = _mean(answer, output.response.count)
-    return Objective(total, count, parts)
+    return Objective(mean * count, count, parts)
 
 
-def _weighted_denoising(unit: Tensor, cosine: Tensor, segments: int, words: int, config: EchoLossConfig) -> Tensor:
-    """Return the denoising loss's share of the total, which is divided by `words` later."""
+def _weighted_denoising(unit: Tensor, cosine: Tensor, lengths_S: Tensor, config: EchoLossConfig) -> Tensor:
+    """Return lambda L_denoise: of the mean over tokens, or, as in the released code, of the sum in each segment."""
     if config.denoising == "plain":
-        return config.denoising_weight * cosine
-    per_segment = cosine / segments
-    return dynamic_weight(unit, per_segment) * per_segment * words
+        return config.denoising_weight * cosine / max(int(lengths_S.sum()), 1)
+    per_segment = cosine / max(len(lengths_S), 1)
+    return dynamic_weight(unit, per_segment) * per_segment
 
 
 def _mean(total: Tensor, count: int) -> Tensor:

@@ -26,7 +26,9 @@ END = 128_009
 """`<|eot_id|>` of Llama 3, which also ends the words."""
 SPEAKER = (128_006, 128_000, 65_576, 128_007, 128_000, 198)
 """`<|start_header_id|>`, "speaker", `<|end_header_id|>`, a new line: each text tokenized with a `<|begin_of_text|>`."""
-BEFORE = (*SPEAKER, 12_800)
+BEFORE = (*SPEAKER, 128_000)
+"""Tokens before a text: the turn of the speaker, and the `<|begin_of_text|>` with which each text begins."""
+BEFORE_STATES = (*SPEAKER, 12_800)
 """Tokens before the states in the released inference. 12800 is theirs; 128000 may have been meant."""
 AFTER = (END, *SPEAKER)
 """Tokens between the states and the words."""
@@ -92,6 +94,7 @@ def released_architecture(folder: Path, whisper: Path) -> Architecture:
             text_vocabulary=llm.vocabulary,
             words=_field(config, "unit_vocab_size", folder),
             before=BEFORE,
+            before_states=BEFORE_STATES,
             after=AFTER,
             end=END,
         ),
@@ -171,6 +174,6 @@ def _take(tensors: dict[str, Tensor], names: Mapping[str, str]) -> dict[str, Ten
 
 def _check_table(table_VH: Tensor, ours_VH: Tensor, folder: Path) -> None:
     """Check that the tokens around the states have the same embeddings in the language model, which we use for them."""
-    ids = sorted({*BEFORE, *AFTER})
+    ids = sorted({*BEFORE, *BEFORE_STATES, *AFTER})
     if table_VH.shape != ours_VH.shape or not torch.equal(table_VH[ids].to(ours_VH.dtype), ours_VH[ids]):
         raise EchoxError(f"{folder}: unit_translator.model.embed_tokens is not model.embed_tokens; cannot import it")

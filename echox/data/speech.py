@@ -54,7 +54,8 @@ class SpokenExample:
     @property
     def length(self) -> int:
         """See `Example`."""
-        return -(-self.num_samples // SAMPLES_OF_A_POSITION) + len(self.prompt) + len(self.response)
+        speech = -(-self.num_samples // SAMPLES_OF_A_POSITION)
+        return speech + len(self.prompt) + len(self.response) + len(self.words)
 
 
 @dataclass

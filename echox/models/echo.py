@@ -133,12 +133,12 @@ class Echo(nn.Module):
 
     def wrap(self, denoised: Ragged) -> Ragged:
         """Return (S, P, H), the Echo decoder's prefix: the denoised states with the tokens around them."""
-        return self.words.wrap(denoised, self.s2t.llm.embed)
+        return self.words.wrap_states(denoised, self.s2t.llm.embed)
 
     def text_prefix(self, text: Ragged) -> Ragged:
         """Return (S, P, H), the prefix of T2C, for ids of text (S, T)."""
         content = Ragged(self.s2t.llm.embed(text.values_BL), text.lengths_B)
-        return self.t2c.wrap(content, self.s2t.llm.embed)
+        return self.t2c.wrap_text(content, self.s2t.llm.embed)
 
     def freeze(self, *, train_s2t: bool = False) -> None:
         """Let gradients flow only to the denoising adapter, the Echo decoder and, if requested, what s2t trains.

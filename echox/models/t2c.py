@@ -47,17 +47,18 @@ class T2CConfig(PartConfig):
     """Words of the unit language."""
     before: tuple[int, ...] = ()
     """Tokens of text before each text."""
+    before_states: tuple[int, ...] | None = None
+    """Tokens of text before the states that the Echo decoder reads in place of a text; null: those of `before`."""
     after: tuple[int, ...] = ()
     """Tokens of text after each text."""
     end: int | None = None
     """Token of text that ends the words; null: a row of the word table ends them."""
 
     def __post_init__(self) -> None:
-        wrong = [token for token in (*self.before, *self.after, self.end or 0) if token >= self.text_vocabulary]
-        if wrong:
-            raise EchoxError(
-                f"before, after, end: {wrong} are no tokens of a text vocabulary of {self.text_vocabulary}"
-            )
+        named = (*self.before, *(self.before_states or ()), *self.after, self.end or 0)
+        if wrong := [token for token in named if token >= self.text_vocabulary]:
+            problem = f"{wrong} are no tokens of a text vocabulary of {self.text_vocabulary}"
+            raise EchoxError(f"before, before_states, after, end: {problem}")
         if self.end is not None and not self.after:
             raise EchoxError("after: must not be empty where `end` is set, as its last token predicts the first word")
 
@@ -122,7 +123,7 @@ class WordDecoder(nn.Module):
         """Compute the scores of teacher forcing: logits_NJ of every word and of the end, targets in joint ids.
 
         Args:
-            prefix: (B, P, H), made by `wrap`.
+            prefix: (B, P, H), made by `wrap_text` or `wrap_states`.
             words: (B, W) ids in the unit language, `0 <= word < config.words`.
         """
         embedded = Ragged(self.word_embedding(words.values_BL), words.lengths_B)
@@ -133,16 +134,28 @@ class WordDecoder(nn.Module):
         targets = shifted.append(self.config.end_id)
         return Predictions(self.logits(predicting.flat()), targets.flat(), targets.lengths_B)
 
-    def wrap(self, content: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
-        """Return (B, P, H), the prefix of the words: `content`, (B, T, H), with the tokens before and after it.
+    def wrap_text(self, text: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
+        """Return (B, P, H), T2C's prefix of the words: embeddings of a text, with the tokens before and after it.
 
         Args:
-            content: text embeddings or denoised states.
+            text: (B, T, H) embeddings.
             embed_text: maps ids to the language model's embeddings.
         """
-        before = self._constant(self.config.before, content, embed_text)
+        return self._wrap(self.config.before, text, embed_text)
+
+    def wrap_states(self, states: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
+        """Return (B, P, H), Echo's prefix of the words: denoised states, with the tokens before and after them.
+
+        Args:
+            states: (B, T, H) denoised states.
+            embed_text: maps ids to the language model's embeddings.
+        """
+        before = self.config.before if self.config.before_states is None else self.config.before_states
+        return self._wrap(before, states, embed_text)
+
+    def _wrap(self, before: tuple[int, ...], content: Ragged, embed_text: Callable[[Tensor], Tensor]) -> Ragged:
         opening = self._constant(self.config.opening, content, embed_text)
-        return concatenate([before, content, opening])
+        return concatenate([self._constant(before, content, embed_text), content, opening])
 
     def embed(self, ids: Tensor) -> Tensor:
         """Return (..., H) embeddings of words in joint ids; a token of text that ends the words has none."""
@@ -186,4 +199,4 @@ class T2C(nn.Module):
     def prefix(self, text: Ragged) -> Ragged:
         """Return (B, P, H), the prefix of the words of a text."""
         content = Ragged(self.text_embedding(text.values_BL), text.lengths_B)
-        return self.words.wrap(content, self.text_embedding)
+        return self.words.wrap_text(content, self.text_embedding)

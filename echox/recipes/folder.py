@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Self
 import yaml
 from pydantic import TypeAdapter, ValidationError, model_validator
 
-from echox.architectures import Architecture
+from echox.architectures import Architecture, dump_architecture
 from echox.data.config import DataConfig
 from echox.errors import EchoxError
 from echox.renamed import NEW_NAMES, rename_fields
@@ -65,8 +66,10 @@ class RunCard(FrozenConfig):
     @classmethod
     def _old_names(cls, values: Any) -> Any:
         renamed = rename_fields(values, names=OLD_NAMES)
-        if isinstance(renamed, dict) and renamed.get("order", 1) < ORDER:
-            _complete(renamed)
+        if isinstance(renamed, dict):
+            if renamed.get("order", 1) < ORDER:
+                _complete(renamed)
+            _complete_architecture(renamed)
         return renamed
 
 
@@ -178,6 +181,13 @@ def find_weights(folder: Path) -> Path:
         problem = f"neither a finished run nor a folder with {WEIGHTS}"
         raise EchoxError(f"--init {folder}: {problem}; train the run to its end, or give another folder")
     return found
+
+
+def _complete_architecture(card: dict[str, Any]) -> None:
+    """Give the architecture of a card the fields that it does not have yet, with their defaults."""
+    with suppress(ValidationError):  # what is damaged stays as it is, and is told where it is used
+        known = TypeAdapter(Architecture).validate_python(card.get("architecture"))
+        card["architecture"] = dump_architecture(known)
 
 
 def last_step(folder: Path) -> int:

@@ -83,11 +83,25 @@ def test_echo_is_words_and_denoising_and_the_answer(output: EchoOutput) -> None:
     words = functional.cross_entropy(output.words.logits_NV, output.words.targets_N, reduction="sum").item()
     assert len(distances(output)) == 3 + 1 + 5
     found = echo_objective(output, EchoLossConfig(denoising_weight=0.7, s2t_weight=0.5))
-    expected = words + 0.7 * sum(distances(output)) + 0.5 * answer_loss(output.response)
-    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+    tokens, answer = sum(distances(output)) / 9, answer_loss(output.response) / 12
     assert found.count == 11
-    without = echo_objective(output, EchoLossConfig(denoising_weight=0.0))
+    assert found.total.item() / found.count == pytest.approx(words / 11 + 0.7 * tokens + 0.5 * answer, rel=1e-5)
+    without = echo_objective(output, EchoLossConfig(denoising_weight=0.0, s2t_weight=0.0))
     assert without.total.item() == pytest.approx(words, rel=1e-6)
+
+
+def test_the_weight_of_denoising_does_not_depend_on_the_number_of_words(output: EchoOutput) -> None:
+    """The same states with three times as many words, of the same loss each."""
+    often = replace(
+        output,
+        words=Predictions(
+            output.words.logits_NV.repeat(3, 1), output.words.targets_N.repeat(3), output.words.lengths_B.repeat(3)
+        ),
+    )
+    config = EchoLossConfig(denoising_weight=0.7, s2t_weight=0.5)
+    once, thrice = echo_objective(output, config), echo_objective(often, config)
+    assert thrice.count == 3 * once.count
+    assert thrice.total.item() / thrice.count == pytest.approx(once.total.item() / once.count, rel=1e-5)
 
 
 def test_dynamic_denoising_is_a_fifth_of_the_mean_over_words(output: EchoOutput) -> None:

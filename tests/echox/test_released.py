@@ -90,9 +90,20 @@ class Theirs:
         before = [128006, 128000, 65576, 128007, 128000, 198, 12800]
         behind = [128009, 128006, 128000, 65576, 128007, 128000, 198]
         middle = table_JH[behind + [VOCABULARY + unit for unit in units]]
-        inputs_LH = torch.cat([table_JH[before], part["aligner_MLP"](states_TH), middle])
+        return self._scores(torch.cat([table_JH[before], part["aligner_MLP"](states_TH), middle]), len(units))
+
+    def read(self, text: list[int], units: list[int]) -> Tensor:
+        """(units + 1, V + U): scores of each unit of a text, as in the stage that trains on texts."""
+        part = self.translator
+        table_JH = torch.cat([part["model"].embed_tokens.weight, part["unit_embedding"].weight])
+        before = [128006, 128000, 65576, 128007, 128000, 198, 128000]
+        behind = [128009, 128006, 128000, 65576, 128007, 128000, 198]
+        return self._scores(table_JH[before + text + behind + [VOCABULARY + unit for unit in units]], len(units))
+
+    def _scores(self, inputs_LH: Tensor, units: int) -> Tensor:
+        part = self.translator
         states_1LD = part["model"](inputs_embeds=part["adapter"](inputs_LH)[None]).last_hidden_state
-        return part["lm_head"](states_1LD)[0, -len(units) - 1 :]
+        return part["lm_head"](states_1LD)[0, -units - 1 :]
 
 
 def make() -> Theirs:
@@ -203,6 +214,22 @@ def test_logits_agree_with_an_independent_computation(theirs: Theirs, ours: Echo
     torch.testing.assert_close(output.response.logits_NV, logits_LV[own], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(output.words.logits_NV, spoken_NJ, atol=1e-4, rtol=1e-4)
     assert output.words.targets_N.tolist() == [*(VOCABULARY + unit for unit in units), 128_009]
+
+
+def test_t2c_reads_text_in_the_frame_of_texts_and_echo_states_in_theirs(theirs: Theirs, ours: Echo) -> None:
+    """The two differ in one token: 128000 before texts, 12800 before states."""
+    text, units = [500, 501, 502], [3, 0, 39, 7]
+    torch.manual_seed(2)
+    states_TH = torch.randn(3, WIDTH)
+    with torch.no_grad():
+        read = ours.t2c(ours.text_prefix(Ragged.of([text])), Ragged.of([units])).logits_NV
+        denoised = ours.denoise(Ragged(states_TH[None], torch.tensor([3])))
+        spoken = ours.words(ours.wrap(denoised), Ragged.of([units])).logits_NV
+        embedded = ours.s2t.llm.embed(torch.tensor([text]))
+        confused = ours.t2c(ours.wrap(Ragged(embedded, torch.tensor([3]))), Ragged.of([units])).logits_NV
+    torch.testing.assert_close(read, theirs.read(text, units), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(spoken, theirs.speak(states_TH, units), atol=1e-4, rtol=1e-4)
+    assert (confused - read).abs().max() > 1e-2, "else the frames could not be told apart here"
 
 
 def test_the_architecture_is_read_from_the_folders(folders: tuple[Path, Path]) -> None:

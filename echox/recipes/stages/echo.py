@@ -107,7 +107,7 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
 
     @override
     def reading(self) -> Reading[SpokenExample]:
-        return speech_of(self.table, self.setting, with_words=True)
+        return speech_of(self.table, self.setting, with_words=self.setting.config.targets == "annotated")
 
     @override
     def build(self) -> Echo:

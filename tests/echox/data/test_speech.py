@@ -73,3 +73,14 @@ def test_the_length_counts_what_the_encoder_sees(tones: str, full_window: bool, 
     row = read_table(corpus.store, corpus.paths("s2t")[0], [*reading.columns]).to_pylist()[0]
     example = reading.example(row | {"num_samples": 10 * 16_000})
     assert example.length == frames + len(example.prompt) + len(example.response)
+
+
+@pytest.mark.parametrize("with_words", [True, False])
+def test_the_length_counts_words_where_they_are_read(tones: str, with_words: bool) -> None:
+    corpus = Corpus.open(tones)
+    prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(text_columns()), 300))
+    reading = spoken_reading("echo", prompter, SpeechFeatures(TINY), with_words=with_words)
+    row = read_table(corpus.store, corpus.paths("echo")[0], [*reading.columns, "words"]).to_pylist()[0]
+    example = reading.example({name: row[name] for name in reading.columns} | {"num_samples": 16_000})
+    assert len(row["words"]) > 5
+    assert example.length == 25 + len(example.prompt) + len(example.response) + with_words * len(row["words"])
