@@ -64,9 +64,12 @@ def check(request: TrainingRequest) -> None:
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
     from echox.recipes.folder import open_sources
+    from echox.recipes.settings import load_settings
 
     stage, corpus = check_without_sources(request)
-    check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
+    sources = open_sources(request.source_models)
+    check_sources(request, stage.stands_on, corpus.fingerprints, sources)
+    stage.check(load_settings(stage, request.architecture, request.settings), corpus, sources)
 
 
 def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, Any, Any]], Corpus]":

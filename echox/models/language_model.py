@@ -4,17 +4,15 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from echox.checkpoints import check_fields, load_weights, read_tensors
+from echox.models.cached import CachedDecoder
 from echox.models.config import PartConfig
 from echox.models.decoder import DecoderConfig, RopeScaling, decode, fairseq2_config, from_hugging_face
 from echox.models.lora import LoraConfig, add_lora
-
-if TYPE_CHECKING:
-    from fairseq2.nn import IncrementalStateBag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +55,18 @@ class LanguageModel(nn.Module):
         """Return (..., H) embeddings of ids (...)."""
         return self.model.decoder_frontend.get_submodule("embed")(ids)
 
-    def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in positions."""
+        return self.config.decoder.max_length
+
+    def states(self, inputs_BLH: Tensor) -> Tensor:
         """Return (B, L, H) states after the last norm, which the head reads."""
-        return decode(self.model.decoder, inputs_BLH, cache)
+        return decode(self.model.decoder, inputs_BLH)
+
+    def cached(self) -> CachedDecoder:
+        """Return its layers, with an empty cache."""
+        return CachedDecoder(self.model.decoder)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return scores (..., V) of states (..., H)."""

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 from echox.architectures import Architecture, dump_architecture
 from echox.data.config import DataConfig
 from echox.errors import EchoxError
+from echox.labels.key import model_fingerprint
 from echox.renamed import NEW_NAMES, rename_fields
 from echox.text.loading import load_tokenizer
 from echox.text.tokenizer import TextTokenizer
@@ -32,6 +33,8 @@ ORDER = 2
 """The order in which examples come. 1: from one shuffle buffer, which each worker filled; 2: from streams."""
 SHUFFLE_ROWS = 1_024
 """Default of `data.shuffle_rows` in the first order, in which each worker had such a buffer of its own."""
+ADDED_SETTINGS: Mapping[str, dict[str, Any]] = {"echo": {"decoding": None}}
+"""Settings that cards of earlier versions do not have, by stage, with the values that mean what these versions did."""
 OLD_NAMES = {**NEW_NAMES, "preset": "architecture_name", "parts": "source_models"}
 """New names of fields of cards that earlier versions wrote."""
 
@@ -70,6 +73,8 @@ class RunCard(FrozenConfig):
             if renamed.get("order", 1) < ORDER:
                 _complete(renamed)
             _complete_architecture(renamed)
+            if isinstance(config := renamed.get("config"), dict):
+                renamed["config"] = ADDED_SETTINGS.get(renamed.get("stage", ""), {}) | config
         return renamed
 
 
@@ -111,6 +116,15 @@ class RunFolder:
         if not path.is_file():
             raise EchoxError(f"{self.folder}: the run has not finished; train it to its end first")
         return path
+
+    @property
+    def model_fingerprint(self) -> str:
+        """Fingerprint of the best model: weights, shapes and tokenizer, wherever the folder lies.
+
+        Raises:
+            EchoxError: the run has not finished.
+        """
+        return model_fingerprint(self.weights, self.card.architecture, self.card.fingerprints["tokenizer"])
 
     @property
     def architecture(self) -> Architecture:

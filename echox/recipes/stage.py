@@ -76,6 +76,15 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
     def __init__(self, setting: Setting[ConfigT]) -> None:
         self.setting = setting
 
+    @classmethod
+    def check(cls, config: Any, corpus: Corpus, sources: Mapping[str, RunFolder]) -> None:
+        """Check, before a run begins, what the stage needs besides its table and its finished source models.
+
+        Raises:
+            EchoxError: something is missing; names the remedy.
+        """
+        del config, corpus, sources
+
     @abstractmethod
     def reading(self) -> Reading[Any]:
         """Return how the stage reads its table."""

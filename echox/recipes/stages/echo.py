@@ -5,8 +5,10 @@ EchoX, arXiv:2509.09174.
 
 # Shapes: B = examples, S = segments of their answers, W = words.
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -14,19 +16,25 @@ from safetensors.torch import load_file
 from typing_extensions import override
 
 from echox.checkpoints import load_weights
+from echox.data.corpus import Corpus
 from echox.data.reading import Reading
 from echox.data.speech import SpokenBatch, SpokenExample
+from echox.errors import EchoxError
 from echox.generation import answer, write_words
+from echox.labels.key import LabelKey, label_key
 from echox.metrics import Share, cosine, sequence_accuracy, token_accuracy, unit_errors
 from echox.models.echo import Echo, Segments
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2TInputs
 from echox.objectives import EchoLossConfig, Objective, echo_objective
 from echox.recipes.config import Positive, SpokenStageConfig, StageConfig, tiny_defaults
+from echox.recipes.folder import RunFolder
 from echox.recipes.segments import SENTENCE_ENDS, cut
 from echox.recipes.stage import Stage
 from echox.recipes.stages.s2t import speech_of
+from echox.sampling import DecodingConfig, Draws
 from echox.text.tokenizer import END_OF_TURN
+from storage.labels import Labels, find_labels, label_names
 from unitlang.config import FrozenConfig
 
 
@@ -48,10 +56,16 @@ class SegmentsConfig(FrozenConfig):
 class EchoStageConfig(SpokenStageConfig):
     """Settings of stage echo."""
 
-    targets: Literal["pseudo", "pseudo_from_text", "annotated"] = "pseudo"
-    """Words to learn: T2C's for S2T's own answer, T2C's for the annotated answer, or the annotated words."""
+    targets: Literal["pseudo", "labels", "online", "pseudo_from_text", "annotated"] = "pseudo"
+    """Words to learn: T2C's for S2T's own answer, T2C's for the annotated answer, or the annotated words.
+
+    `labels`: those for S2T's own answer, as `echox label` wrote them; `online`: written anew in every step; `pseudo`:
+    read where there are labels of this version, these models and settings, else written in every step.
+    """
     segments: SegmentsConfig | None = SegmentsConfig()
     """Segments of long answers; null, and always with `annotated`, takes answers whole."""
+    decoding: DecodingConfig | None = None
+    """How S2T's answers are drawn, for instance `{}`: as the released code does; null: the best token each time."""
     max_words: Positive = 1_024
     """Most words of a segment."""
     loss: EchoLossConfig = EchoLossConfig()
@@ -90,10 +104,35 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
         """Names of the parts of the loss; the response is one where it has a weight."""
         return ("words", "denoising", *(("response",) if self._trains_s2t else ()))
 
+    @classmethod
+    @override
+    def check(cls, config: EchoStageConfig, corpus: Corpus, sources: Mapping[str, RunFolder]) -> None:
+        if config.targets == "labels":
+            _stored_labels(config, corpus, sources)
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """The labels that are read instead of writing targets; None: the stage writes them, or needs none.
+
+        Raises:
+            EchoxError: the settings ask for labels, and there are none; names the command.
+        """
+        setting = self.setting
+        if setting.config.targets == "labels":
+            return _stored_labels(setting.config, setting.corpus, setting.source_models)
+        if setting.config.targets == "pseudo":
+            return find_labels(setting.corpus.store, setting.corpus.version.number, self.label_key.name)
+        return None
+
+    @property
+    def label_key(self) -> LabelKey:
+        """Key of the labels of these models and settings."""
+        return _label_key(self.setting.config, self.setting.source_models)
+
     @property
     @override
     def prepares(self) -> bool:
-        return self.setting.config.targets != "annotated"
+        return self.setting.config.targets != "annotated" and self.labels is None
 
     @property
     @override
@@ -107,7 +146,10 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
 
     @override
     def reading(self) -> Reading[SpokenExample]:
-        return speech_of(self.table, self.setting, with_words=self.setting.config.targets == "annotated")
+        labels = self.labels
+        files = None if labels is None else {path: file.path for path, file in labels.files.items()}
+        annotated = self.setting.config.targets == "annotated"
+        return speech_of(self.table, self.setting, with_words=annotated, labels=files)
 
     @override
     def build(self) -> Echo:
@@ -130,7 +172,10 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
         config = self.setting.config
         if config.targets == "annotated":
             return Targets(batch.inputs, Segments.whole(batch.inputs.response.lengths_B), batch.words)
-        inputs = self._answered(model, batch.inputs) if config.targets == "pseudo" else batch.inputs
+        if (labels := batch.labels) is not None:
+            return Targets(replace(batch.inputs, response=labels.answers), labels.segments, labels.words)
+        from_text = config.targets == "pseudo_from_text"
+        inputs = batch.inputs if from_text else self._answered(model, batch)
         segments = self._cut(inputs.response)
         prefix = model.text_prefix(segments.of(inputs.response))
         return Targets(inputs, segments, write_words(model.t2c, prefix, max_new_tokens=config.max_words))
@@ -152,11 +197,12 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
             "cosine": cosine(output.denoised, output.text),
         }
 
-    def _answered(self, model: Echo, inputs: S2TInputs) -> S2TInputs:
+    def _answered(self, model: Echo, batch: SpokenBatch) -> S2TInputs:
         """Return the same questions with S2T's own answers."""
-        end = self.setting.tokenizer.special(END_OF_TURN)
-        most = self.setting.config.max_new_tokens
-        written = answer(model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=most)
+        inputs, decoding = batch.inputs, self.setting.config.decoding
+        end, most = self.setting.tokenizer.special(END_OF_TURN), self.setting.config.max_new_tokens
+        draws = decoding and Draws.of(decoding, batch.names, most, inputs.prompt.values_BL.device)
+        written = answer(model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=most, draws=draws)
         return replace(inputs, response=written.tokens.append(end))
 
     def _cut(self, responses: Ragged) -> Segments:
@@ -167,3 +213,24 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
 
     def _ends_sentence(self, token: int) -> bool:
         return self.setting.tokenizer.decode([token]).rstrip().endswith(SENTENCE_ENDS)
+
+
+def _label_key(config: EchoStageConfig, runs: Mapping[str, RunFolder]) -> LabelKey:
+    return label_key({stage: runs[stage].model_fingerprint for stage in SpeechToSpeech.stands_on}, config)
+
+
+def _stored_labels(config: EchoStageConfig, corpus: Corpus, runs: Mapping[str, RunFolder]) -> Labels:
+    """Return the labels of a version, of these models and settings.
+
+    Raises:
+        EchoxError: there are none.
+    """
+    store, version, key = corpus.store, corpus.version, _label_key(config, runs)
+    if found := find_labels(store, version.number, key.name):
+        return found
+    others = label_names(store, version.number)
+    there = f"only labels of other models or settings ({', '.join(others)})" if others else "no labels"
+    folders = " ".join(f"--{stage} {runs[stage].folder}" for stage in SpeechToSpeech.stands_on)
+    changes = "".join(f" --set {name}={json.dumps(value)}" for name, value in key.settings.items())
+    command = f"echox label {version.uri} {folders}{changes}"
+    raise EchoxError(f"targets=labels: {version.uri} has {there}; write them: {command}; or set targets=online")

@@ -75,11 +75,24 @@ class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
         }
 
 
-def speech_of(table: str, setting: Setting[SpokenStageConfig], *, with_words: bool = False) -> Reading[SpokenExample]:
-    """Return how a stage with speech reads its table, with the words of the spoken answers or without."""
+def speech_of(
+    table: str,
+    setting: Setting[SpokenStageConfig],
+    *,
+    with_words: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> Reading[SpokenExample]:
+    """Return how a stage with speech reads its table.
+
+    Args:
+        table: name of the table.
+        setting: everything that the stage works with.
+        with_words: read the words of the spoken answers too.
+        labels: as for `spoken_reading`.
+    """
     prompter = Prompter(setting.tokenizer, setting.config.prompt, setting.config.system)
     features = SpeechFeatures(setting.architecture.encoder)
-    return spoken_reading(table, prompter, features, with_words=with_words)
+    return spoken_reading(table, prompter, features, with_words=with_words, labels=labels)
 
 
 def texts(tokenizer: TextTokenizer, tokens: Ragged) -> list[str]:

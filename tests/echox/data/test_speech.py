@@ -51,7 +51,7 @@ def test_a_batch_holds_its_rows(tones: str, table: str) -> None:
     corpus = Corpus.open(tones)
     prompter = Prompter(SentencePieceTokenizer.learn(corpus.texts(text_columns()), 300))
     reading = spoken_reading(table, prompter, SpeechFeatures(TINY), with_words=table == "echo")
-    rows = read_table(corpus.store, corpus.paths(table)[0], ["example_id", *reading.columns]).to_pylist()[:6]
+    rows = read_table(corpus.store, corpus.paths(table)[0], [*reading.columns]).to_pylist()[:6]
     batch = cast(SpokenBatch, reading.collate([reading.example(row) for row in rows]))
     for index, row in enumerate(rows):
         inputs = batch.inputs
