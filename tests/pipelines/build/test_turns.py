@@ -14,7 +14,7 @@ from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.forget.forget import forget
 from pipelines.forget.wanted import Wanted
-from pipelines.sources import audio_files
+from pipelines.sources import audio_files, screen
 from storage.store import Store
 from storage.versions import Version
 from tests.pipelines.conftest import rows
@@ -216,4 +216,21 @@ def test_a_turn_that_another_source_lists_leaves_a_gap_in_this_one(
     version = run_build(config).version
     assert turns(version) == {f"a{turn}.wav": turn if turn > 1 else None for turn in range(TURNS)}
     assert exchanges(version) == ["a0.wav"], "the parts of a dialogue of two sources are dialogues of their own"
+    equals_a_new_one(version, config, run_build, tmp_path)
+
+
+def test_places_are_learnt_after_a_withdrawal_by_an_older_program(
+    config: Config, talk: Path, run_build: RunBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Older programs did not note the places of what was left; the next build does it, and decodes nothing."""
+    run_build(config)
+    with monkeypatch.context() as patched:
+        patched.setattr(screen, "at_place", lambda entry, _: entry)
+        wanted = Wanted(ids=frozenset({"talk/a1.wav"}))
+        older = forget(config["store"], wanted, "a letter", Console(quiet=True)).built.version
+    assert set(turns(older).values()) == {None}
+    with monkeypatch.context() as patched:
+        patched.setattr(audio_files, "stream_segments", lambda *_, **__: pytest.fail("audio was decoded"))
+        version = run_build(config).version
+    assert turns(version) == {f"a{turn}.wav": turn for turn in (0, 2, 3, 4, 5)}
     equals_a_new_one(version, config, run_build, tmp_path)
