@@ -159,9 +159,9 @@ def follow(
     if not cleared:
         screen.clear(planner.holdings)
     following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)
-    admission = Admission(planner.roots)
+    admission = Admission(planner.roots, screen.allows)
     for position, source in enumerate(config.sources):
-        groups = admission.groups(screen.named(read_source(source, position)))
+        groups = admission.groups(read_source(source, position))
         planner.add(following.new(groups, rights=bool(source.rights())))
     following.look()
     policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}

@@ -32,6 +32,7 @@ from pipelines.sources.roots import Roots, absolute, roots_of
 from pipelines.sources.screen import Screen
 from pipelines.sources.taking_over import TakenRows
 from pipelines.sources.texts import read_texts
+from pipelines.sources.turns import numbers
 from pipelines.steps.sample import first_candidates
 from storage.receipts import entries_path
 from storage.schemas import table_of
@@ -207,6 +208,9 @@ def ingest_entries(
             rejects += taken.rejects.get(key, ())
         else:
             _ingest_item(entry, key, taken.roots, facts, min_samples, rows, rejects)
+    turns = numbers(entries, {reject.source_key for reject in rejects if reject.source_key})
+    for row in rows:
+        row["turn"] = turns.get(row["source_key"], row["turn"])
     rejected = dict(_rejected_files(entries, rejects, taken, facts))
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
