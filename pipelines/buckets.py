@@ -117,7 +117,7 @@ def read_contents(
     if response_dict["status_code"] >= 300:
         return
     try:
-        root = ElementTree.fromstring(response_dict["body"])
+        root = ElementTree.fromstring(response_dict["body"])  # noqa: S314 - of a server that botocore trusts as well
     except ElementTree.ParseError:
         return  # of which botocore says so
     space = root.tag[: root.tag.find("}") + 1]
