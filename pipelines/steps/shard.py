@@ -37,10 +37,10 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.sources.audio_files import place_of, row_streams
+from pipelines.sources.cutting import dialogues
 from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.sources.taking_over import sources_of, taken_flacs
 from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
-from pipelines.steps.ingest import dialogues
 from pipelines.steps.sample import priority
 from storage.artifacts import ArtifactRef
 from storage.receipts import DataFile, Receipt

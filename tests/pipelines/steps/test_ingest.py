@@ -17,6 +17,7 @@ from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from pipelines.records import IngestPayload
 from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.cutting import cut, dialogues
 from pipelines.sources.entries import Admission
 from pipelines.sources.planning import Planner, follow
 from pipelines.sources.retries import Retries
@@ -24,8 +25,6 @@ from pipelines.sources.roots import roots_of
 from pipelines.sources.screen import Screen
 from pipelines.steps.ingest import (
     Ingest,
-    cut,
-    dialogues,
     ingest_entries,
     normalise_text,
     segment_length,
