@@ -189,7 +189,9 @@ class Prediction(Session):
         made = self.lengths.rows(self.store, work_unit)
         self.rejects += made.rejects
         name, files, seconds = work_unit.fingerprint, list[DataFile](), list[float]()
-        for number, group in enumerate(cut(made.rows, step.minutes, work_unit.payload.get("borders"))):
+        payload = work_unit.payload
+        groups = cut(made.rows, step.minutes, payload.get("borders"), payload.get("roots", {}))
+        for number, group in enumerate(groups):
             length = sum(row["num_samples"] for row in group) / SAMPLE_RATE
             unread = [row["num_samples"] for row in group if row["utterance_id"] in made.assumed]
             data = b""

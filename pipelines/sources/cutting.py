@@ -1,20 +1,47 @@
 """Cut utterances into files of about half an hour, which are the work units of the steps after `ingest`."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain
+from types import MappingProxyType
 
 from pipelines.readers.base import digest16
+from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
 from pipelines.records import Borders, UtteranceRow
+from pipelines.sources.roots import Roots, absolute, is_relative
 from unitlang.frames import SAMPLE_RATE
-from unitlang.grouping import grouped_by_content
+from unitlang.grouping import grouped_by_content, joined
 
 
-def cut(rows: Iterable[UtteranceRow], minutes: float, borders: Borders | None = None) -> Iterator[list[UtteranceRow]]:
-    """Yield groups of consecutive rows with at most `minutes` of audio; a longer dialogue or utterance is one group."""
+def cut(
+    rows: Iterable[UtteranceRow],
+    minutes: float,
+    borders: Borders | None = None,
+    roots: Roots = MappingProxyType({}),
+) -> Iterator[list[UtteranceRow]]:
+    """Yield groups of consecutive rows with at most `minutes` of audio.
+
+    A longer dialogue, utterance or, with borders by content, part of a row group of Parquet is one group.
+
+    Args:
+        rows: the utterances.
+        minutes: most audio in a group.
+        borders: as in `StepStatistics`.
+        roots: roots of the datasets, which URIs start from.
+    """
     limit = int(minutes * 60 * SAMPLE_RATE)
     if borders is None:
         return _filled(rows, limit)
-    return (list(chain(*group)) for group in grouped_by_content(dialogues(rows), _num_samples, _mark, limit))
+    whole = (list(chain(*part)) for part in joined(dialogues(rows), partial(_part, roots)))
+    return (list(chain(*group)) for group in grouped_by_content(whole, _num_samples, _mark, limit))
+
+
+def _part(roots: Roots, dialogue: Sequence[UtteranceRow]) -> RowGroupPart | None:
+    """The part of a row group of Parquet that the audio of a dialogue begins in."""
+    uri, dataset = (dialogue[0]["audio"] or {}).get("uri"), dialogue[0]["dataset"]
+    if uri is None or not is_parquet_uri(uri) or (is_relative(uri) and dataset not in roots):
+        return None
+    return row_group_part(absolute(uri, roots.get(dataset), dataset))
 
 
 def _num_samples(dialogue: Sequence[UtteranceRow]) -> int:

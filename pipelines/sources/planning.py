@@ -11,19 +11,21 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
 from pipelines.readers.base import Gone, Item, digest16, read_source
+from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
 from pipelines.reading import read_ahead
 from pipelines.records import Borders, IngestPayload, Receipts
 from pipelines.sources.audio_files import contents
 from pipelines.sources.digests import Digest
 from pipelines.sources.entries import Admission, Signature, same_file, to_line
 from pipelines.sources.following import Following
+from pipelines.sources.gathering import gathered
 from pipelines.sources.holdings import Chunk, Holdings, Lines, later_receipts, put_entries, read_listing
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
-from unitlang.grouping import grouped, grouped_by_content
+from unitlang.grouping import grouped, grouped_by_content, joined
 
 if TYPE_CHECKING:
     from pipelines.config.build import BuildConfig
@@ -58,13 +60,21 @@ class Planner:
         self.holdings = Holdings(store, ())
 
     def add(self, groups: Iterable[Lines]) -> None:
-        """Plan new entries of a source, in chunks that split no group.
+        """Plan new entries of a source, in chunks that split no group and no part of a row group of Parquet.
 
-        Their borders follow from the entries near them, so that a source that grows or shrinks before these are in a
-        version moves few of them.
+        Segments of one file come together. The borders follow from the entries near them, so that a source that grows
+        or shrinks before these are in a version moves few of them.
         """
-        chunks = grouped_by_content(groups, _length, _mark, self.size)
+        chunks = grouped_by_content(map(_joined, joined(gathered(groups), self._part)), _length, _mark, self.size)
         self.new += read_ahead(partial(self._work_unit, _joined(chunk), borders="content") for chunk in chunks)
+
+    def _part(self, group: Lines) -> RowGroupPart | None:
+        """The part of a row group of Parquet that the audio of the first entry of a group lies in."""
+        if "#row=" not in group.lines[0]:
+            return None
+        item = json.loads(group.lines[0])["item"]
+        uri, dataset = str(item.get("uri")), item["dataset"]
+        return row_group_part(absolute(uri, self.roots.get(dataset), dataset)) if is_parquet_uri(uri) else None
 
     def changed(self) -> Iterator[WorkUnit[IngestPayload]]:
         """Yield the work units of chunks with changed entries."""
