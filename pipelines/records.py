@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Receipts = Mapping[str, Sequence[Receipt]]
 """Receipts by step."""
+Borders = Literal["content"]
+"""Rule by which `ingest` cuts utterances into files, if it is not that of older programs."""
 T = TypeVar("T")
 
 
@@ -122,10 +124,12 @@ class IngestPayload(FilePayload):
     Attributes:
         taken: fingerprints of earlier work units whose rows and rejects of unchanged entries are taken over.
         seeds: of the samples of the fits, for which the receipt names the speech that comes first in them.
+        borders: as in `StepStatistics`.
     """
 
     taken: NotRequired[Sequence[str]]
     seeds: NotRequired[Sequence[int]]
+    borders: NotRequired[Borders]
 
 
 class UnitsFiles(TypedDict):
@@ -222,6 +226,8 @@ class StepStatistics(TypedDict):
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
         candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
+        borders: `content` if the files of utterances end where the utterances say, so that those far from a new or
+            removed one stay; missing where each is filled in turn, as older programs did (ingest).
         contents: values of `echox.data.contents.Contents` of each training table's file (shard).
         labels_of: path of the file of examples whose labels these are (label).
         revision: revision of the step; missing in receipts of before 0.1.
@@ -237,6 +243,7 @@ class StepStatistics(TypedDict):
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
+    borders: NotRequired[Borders]
     contents: NotRequired[Mapping[str, Any]]
     labels_of: NotRequired[str]
     revision: NotRequired[int]

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipelines.reading import read_ahead
-from pipelines.records import Receipts, statistics_of, utterance_files
+from pipelines.records import Borders, Receipts, statistics_of, utterance_files
 from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
 from pipelines.sources.roots import Roots
@@ -85,6 +85,11 @@ class Chunk:
     older: bool
     rights: bool
     changed: dict[Held, Lines | None] = field(default_factory=dict["Held", "Lines | None"])
+
+    @property
+    def borders(self) -> Borders | None:
+        """Rule by which its utterances are cut into files; None: that of older programs."""
+        return statistics_of(self.receipt).get("borders")
 
 
 class Holdings:

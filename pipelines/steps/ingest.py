@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import Field
 
@@ -22,8 +22,18 @@ from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, note
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
-from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
+from pipelines.records import (
+    Borders,
+    IngestPayload,
+    StepStatistics,
+    UtteranceRow,
+    count_datasets,
+    selected,
+    spoken_rows,
+    statistics_of,
+)
 from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.cutting import cut
 from pipelines.sources.digests import read_digests
 from pipelines.sources.entries import KINDS, OF_THE_LISTING
 from pipelines.sources.planning import Planner, clear, follow, left_out
@@ -34,7 +44,7 @@ from pipelines.sources.taking_over import TakenRows
 from pipelines.sources.texts import read_texts
 from pipelines.sources.turns import numbers
 from pipelines.steps.sample import first_candidates
-from storage.receipts import entries_path
+from storage.receipts import Receipt, entries_path
 from storage.schemas import table_of
 from storage.store import Store
 from storage.suppression.lists import list_path
@@ -44,9 +54,6 @@ from unitlang.audio.playback import no_channel
 from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
-
-if TYPE_CHECKING:
-    pass
 
 SPEED = 2_000.0
 """Approximate seconds of audio that one core ingests per second: it reads headers and computes checksums."""
@@ -130,9 +137,8 @@ class Ingest(TableStep[IngestPayload]):
     @classmethod
     def stored_plan(cls, build: BuildState) -> Plan:
         """The plan of the work units that a version has, from the stored entries; the sources are not listed."""
-        names = [receipt.fingerprint for receipt in build.steps[cls.name]]
         roots = roots_of(build.config.sources)
-        work_units = [WorkUnit(name, IngestPayload(path=entries_path(name), roots=roots), 0.0) for name in names]
+        work_units = [_stored_unit(receipt, roots) for receipt in build.steps[cls.name]]
         return Plan(cls.configured(build), work_units, SPEED)
 
     @classmethod
@@ -146,13 +152,21 @@ class Ingest(TableStep[IngestPayload]):
         def process(payload: IngestPayload) -> Output:
             lines = selected(_entries(store, payload), payload)
             taken = TakenRows.of(store, self.name, payload.get("taken", ()), payload.get("roots", {}))
-            return ingest_entries(lines, self.minutes, self.min_samples, taken, payload.get("seeds", ()))
+            made = partial(ingest_entries, lines, self.minutes, self.min_samples, taken)
+            return made(payload.get("seeds", ()), payload.get("borders"))
 
         return process
 
     def crash_rejects(self, store: Store, payload: IngestPayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [_crash_reject(entry) for entry in _entries(store, payload)]
+
+
+def _stored_unit(receipt: Receipt, roots: Roots) -> WorkUnit[IngestPayload]:
+    payload = IngestPayload(path=entries_path(receipt.fingerprint), roots=roots)
+    if borders := statistics_of(receipt).get("borders"):
+        payload["borders"] = borders
+    return WorkUnit(receipt.fingerprint, payload, 0.0)
 
 
 def _check_lists(build: BuildState) -> None:
@@ -180,6 +194,7 @@ def ingest_entries(
     min_samples: int,
     taken: TakenRows | None = None,
     seeds: Sequence[int] = (),
+    borders: Borders | None = None,
 ) -> Output:
     """Ingest one chunk of planned entries.
 
@@ -189,6 +204,7 @@ def ingest_entries(
         min_samples: as in `Ingest`.
         taken: rows of entries that were ingested before.
         seeds: seeds of samples, for which the receipt names the speech that comes first.
+        borders: as in `StepStatistics`.
     """
     taken = taken or TakenRows()
     rows: list[UtteranceRow] = []
@@ -215,10 +231,12 @@ def ingest_entries(
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
-    groups = list(cut(rows, minutes))
+    groups = list(cut(rows, minutes, borders, taken.roots))
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
+    if borders:
+        stats["borders"] = borders
     if seeds:
         stats["candidates"] = first_candidates(groups, seeds)
     if rejected:
@@ -374,39 +392,6 @@ def normalise_text(text: str | None) -> str | None:
         return None
     plain = "".join(" " if unicodedata.category(c) == "Cc" else c for c in unicodedata.normalize("NFC", text))
     return " ".join(plain.split()) or None
-
-
-def cut(rows: Iterable[UtteranceRow], minutes: float) -> Iterator[list[UtteranceRow]]:
-    """Yield groups of consecutive rows with at most `minutes` of audio; a longer dialogue or utterance is one group."""
-    limit = int(minutes * 60 * SAMPLE_RATE)
-    group: list[UtteranceRow] = []
-    samples = 0
-    for dialogue in dialogues(rows):
-        length = sum(row["num_samples"] for row in dialogue)
-        if group and samples + length > limit:
-            yield group
-            group, samples = [], 0
-        group += dialogue
-        samples += length
-    if group:
-        yield group
-
-
-def dialogues(rows: Iterable[UtteranceRow]) -> Iterator[list[UtteranceRow]]:
-    """Yield the consecutive turns of each dialogue as one list, and each single utterance as a list of one."""
-    current: list[UtteranceRow] = []
-    for row in rows:
-        if current and (not same_dialogue(row, current[-1])):
-            yield current
-            current = []
-        current.append(row)
-    if current:
-        yield current
-
-
-def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
-    """Return whether two rows are turns of one dialogue; dialogue ids are unique only within a dataset."""
-    return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
 def keeps_rows_of(step: Ingest, parent: Version, *, anew: bool) -> bool:
