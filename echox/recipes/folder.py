@@ -15,6 +15,7 @@ from echox.architectures import Architecture, dump_architecture
 from echox.data.config import DataConfig
 from echox.errors import EchoxError
 from echox.labels.key import model_fingerprint
+from echox.recipes.config import LogConfig
 from echox.renamed import NEW_NAMES, rename_fields
 from echox.text.loading import load_tokenizer
 from echox.text.tokenizer import TextTokenizer
@@ -173,12 +174,17 @@ class RunFolder:
 
 def _complete(card: dict[str, Any]) -> None:
     """Give a card of the first order the settings of today that it does not have, or had with another default."""
-    data = card.get("config", {}).get("data")
-    if isinstance(data, dict):
-        now = DataConfig()
-        data["streams"] = now.streams
-        if data.get("shuffle_rows") == SHUFFLE_ROWS:
-            data["shuffle_rows"] = now.shuffle_rows
+    config = card.get("config", {})
+    match config:
+        case {"data": dict(data), "optimizer": dict(optimizer)}:
+            now = DataConfig()
+            data["streams"] = now.streams
+            if data.get("shuffle_rows") == SHUFFLE_ROWS:
+                data["shuffle_rows"] = now.shuffle_rows
+            optimizer["part_lrs"] = {}
+            config["log"] = LogConfig().model_dump(mode="json")
+        case _:
+            pass
 
 
 def find_weights(folder: Path) -> Path:
@@ -231,11 +237,10 @@ def check_same(found: RunCard, wanted: RunCard, folder: Path) -> bool:
 
 
 def _changed_settings(found: RunCard, wanted: RunCard) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ: the value of each before, and now; what an old card does not know has not changed."""
+    """Settings that differ: the value of each before, and now. Those of `log` may change."""
     before, now = _flat(found.config), _flat(wanted.config)
-    missing = {} if found.order == ORDER else {name: value for name, value in now.items() if name not in before}
-    before |= missing
-    names = [name for name in (*now, *before) if before.get(name) != now.get(name)]
+    differing = [name for name in (*now, *before) if before.get(name) != now.get(name)]
+    names = [name for name in differing if not name.startswith("log.")]
     return {name: (before.get(name), now.get(name)) for name in names}
 
 

@@ -29,7 +29,7 @@ from unitlang.registry import nearest
 
 FAMILY = "echox"
 """Name under which a stage's model is registered."""
-UNDECAYED = r".*(bias|norm[^.]*\.weight|embedding[^.]*\.weight)$"
+UNDECAYED = r".*(bias|norm[^.]*\.weight|embed[^.]*\.weight)$"
 """Pattern of the names of weights that decay would only harm: biases, scales of norms, tables of embeddings."""
 
 

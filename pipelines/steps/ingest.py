@@ -235,15 +235,18 @@ def ingest_entries(
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
-    if borders:
-        stats["borders"] = borders
-    if seeds:
-        stats["candidates"] = first_candidates(groups, seeds)
-    if rejected:
-        stats["rejected"] = rejected
-    if taken.work_units:
-        stats["taken"] = taken.work_units
-    return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+    said = _if_any(
+        borders=borders,
+        candidates=first_candidates(groups, seeds) if seeds else {},
+        rejected=rejected,
+        taken=taken.work_units,
+    )
+    return Output(tables, len(rows) + len(rejects), len(rows), rejects, cast("StepStatistics", {**stats, **said}))
+
+
+def _if_any(**statistics: Any) -> dict[str, Any]:
+    """The statistics that say something; receipts leave the others out."""
+    return {name: value for name, value in statistics.items() if value}
 
 
 def _rejected_files(

@@ -42,7 +42,7 @@ def test_matrices_are_decayed_and_nothing_else() -> None:
     decays = {name: decay for name, (_, decay) in groups_of(MODEL, weight_decay=0.3).items()}
     assert decays.keys() == dict(MODEL.named_parameters()).keys()
     vectors = {name for name, parameter in MODEL.named_parameters() if parameter.ndim == 1}
-    tables = {f"{name}.weight" for name, module in MODEL.named_modules() if "embed" in name.rpartition(".")[2]}
+    tables = {f"{name}.weight" for name, _ in MODEL.named_modules() if "embed" in name.rpartition(".")[2]}
     assert {name for name, decay in decays.items() if decay == 0.0} == vectors | (tables & decays.keys())
     assert {decay for name, decay in decays.items() if name not in vectors | tables} == {0.3}
 
