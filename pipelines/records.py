@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store
+from storage.suppression.names import Names, names_after
 from storage.versions import REMEDY, Version, version_path
 
 if TYPE_CHECKING:
@@ -306,12 +307,14 @@ class Lineage(TypedDict):
         versions: versions of the packages that affect the values.
         came_with: origin of each artifact; missing in versions written before 0.1.
         suppressed: missing in stores without suppression lists.
+        renamed: earlier names of datasets; missing if there are none.
     """
 
     specs: dict[str, str]
     versions: dict[str, str]
     came_with: NotRequired[dict[str, CameWith]]
     suppressed: NotRequired[UsedSuppression]
+    renamed: NotRequired[Names]
 
 
 class GoneCounts(TypedDict):
@@ -407,6 +410,31 @@ def left_out_of(version: Version) -> int:
 def suppression_of(version: Version) -> Sequence[str]:
     """Names of the suppression lists that a version was made with."""
     return cast(Lineage, version.lineage).get("suppressed", {}).get("lists", ())
+
+
+def earlier_names_of(version: Version) -> Names:
+    """Earlier names of the datasets of a version; older programs left only those that its config states."""
+    found = cast(Lineage, version.lineage).get("renamed")
+    if found is not None:
+        return found
+    stated = {source["renamed_from"]: source["dataset"] for source in version.config["sources"] if renames(source)}
+    return names_after({}, stated, datasets_of(version), suppression_of(version))
+
+
+def renames(source: Mapping[str, Any]) -> bool:
+    """Whether a source, as a version records it, gives its dataset another name."""
+    return source.get("renamed_from") not in (None, source["dataset"])
+
+
+def datasets_of(version: Version) -> set[str]:
+    """Names of the datasets of a version."""
+    return {*version.statistics["datasets"]}
+
+
+def new_names_of(version: Version) -> dict[str, str]:
+    """Names that datasets have in a version, by their earlier names, without those that other datasets have now."""
+    names, taken = earlier_names_of(version), datasets_of(version)
+    return {old: dataset for dataset, of in names.items() for old in of if old not in taken}
 
 
 @dataclass(frozen=True)

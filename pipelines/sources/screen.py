@@ -35,8 +35,8 @@ class Screen:
 
     def allows(self, entry: Entry) -> bool:
         """Whether the id of an entry of a source is not suppressed."""
-        if entry.utterance_id and (name := digest_of(entry.utterance_id)) in self.suppression.ids:
-            self.left_out.add(name)
+        if entry.utterance_id and self.suppression.withdraws(entry.utterance_id):
+            self.left_out.add(digest_of(entry.utterance_id))
             return False
         return True
 
@@ -58,7 +58,7 @@ class Screen:
     def _may_be(self, entry: Entry) -> bool:
         if not isinstance(entry, Item) or entry.uri is None:
             return False
-        if digest_of(entry.utterance_id) in self.suppression.split:
+        if self.suppression.splits(entry.utterance_id):
             return True
         if not self.suppression.audios:
             return False
@@ -70,7 +70,7 @@ class Screen:
         if checksum is None or not isinstance(entry, Item):
             return (), False
         known = digest_of(checksum) in self.suppression.audios
-        if not known and digest_of(entry.utterance_id) not in self.suppression.split:
+        if not known and not self.suppression.splits(entry.utterance_id):
             return (), False
         rows = self.rows_of(entry)
         gone = [row for row in rows if self.hits(row)]
@@ -79,10 +79,10 @@ class Screen:
 
     def hits(self, row: UtteranceRow) -> bool:
         """Whether an utterance is suppressed, by its id or by its content."""
-        return digest_of(row["utterance_id"]) in self.suppression.ids or content_of(row) in self.suppression.contents
+        return self.suppression.withdraws(row["utterance_id"]) or content_of(row) in self.suppression.contents
 
     def clear(self, holdings: Holdings) -> None:
-        """Take what is suppressed out of what a version holds; no source is read.
+        """Take what is suppressed out of what a version holds, by the ids that it has now; no source is read.
 
         Raises:
             StorageError: a list of entries or a table cannot be read.
@@ -97,7 +97,8 @@ class Screen:
         hits = self._hits_of(holdings, chunk)
         for name, held in groups.items():
             old, signatures = holdings.lines(held), holdings.signatures(held)
-            new = placed([self._cleared(json.loads(line), line, hits) for line in old])
+            named = (holdings.new_name(json.loads(line)["item"].get("utterance_id")) for line in old)
+            new = placed([self._cleared(*pair, hits) for pair in zip(named, old, strict=True)])
             if new == old:
                 continue
             self.left_out |= {_name(before) for line, before in zip(new, old, strict=True) if _lost(line, before)}
@@ -112,14 +113,15 @@ class Screen:
         rows: dict[str, list[UtteranceRow]] = {}
         for file in (file for file in chunk.receipt.files if file.table == "utterances"):
             for row in read_table(holdings.store, file.path, IDENTITY, ["channel"]).to_pylist():
+                row["utterance_id"] = holdings.new_name(row["utterance_id"])
                 rows.setdefault(row["source_key"].hex(), []).append(row)
         return {key: found for key, found in rows.items() if any(map(self.hits, found))}
 
-    def _cleared(self, line: Line, text: str, hits: Mapping[str, Sequence[UtteranceRow]]) -> str | None:
-        """The line of an entry without its suppressed channels; None if nothing is left."""
-        name = line["item"].get("utterance_id")
-        if name and digest_of(name) in self.suppression.ids:
+    def _cleared(self, name: str | None, text: str, hits: Mapping[str, Sequence[UtteranceRow]]) -> str | None:
+        """The line of an entry, of this id now, without its suppressed channels; None if nothing is left."""
+        if name and self.suppression.withdraws(name):
             return None
+        line: Line = json.loads(text)
         rows = hits.get(line["key"], ())
         if not rows:
             return text

@@ -100,9 +100,10 @@ class Ingest(TableStep[IngestPayload]):
         roots, store = roots_of(config.sources), build.session.store
         seeds = (config.quantizer.seed, config.unit_language.seed)
         planner = Planner(store, step.identity(), config.work_units.items, roots, seeds)
-        screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
-        build.suppression = list(screen.suppression.lists)
+        suppression = Suppression.of(store)
+        build.suppression = list(suppression.lists)
         _check_lists(build)
+        screen = Screen(suppression.known_as(build.earlier_names), partial(rows_of, min_samples=step.min_samples))
         spec, *earlier = specs_of(step, config.work_units.items)
         same = build.matches_parent(cls.name, spec, earlier)
         anew = build.recomputes(cls.name)
@@ -120,7 +121,7 @@ class Ingest(TableStep[IngestPayload]):
         """Plan what differs from the parent version."""
         if build.listed:
             retries, digests = Retries.of(build), read_digests(planner.store, build.parent)
-            cleared = build.suppression == list(build.parent_suppression)
+            cleared = build.suppression == list(build.parent_suppression) and not _renames_withdrawn(build)
             steps = build.parent.steps if build.parent else {}
             following = follow(planner, build.config, steps, screen, retries, digests, cleared=cleared)
             build.gone, build.retried, changes = following.gone, following.retried, following.changes
@@ -167,6 +168,13 @@ def _stored_unit(receipt: Receipt, roots: Roots) -> WorkUnit[IngestPayload]:
     if borders := statistics_of(receipt).get("borders"):
         payload["borders"] = borders
     return WorkUnit(receipt.fingerprint, payload, 0.0)
+
+
+def _renames_withdrawn(build: BuildState) -> bool:
+    """Whether the ids of withdrawn speech mean other datasets than in the parent version."""
+    if not build.suppression or build.parent is None:
+        return False
+    return build.earlier_names != build.parent.lineage.get("renamed", {})
 
 
 def _check_lists(build: BuildState) -> None:
