@@ -1,9 +1,9 @@
 """Bytes that the steps of a build read of Parquet files with large row groups, by the size of these.
 
-    python benchmarks/row_groups.py [--rows 1200] [--row-groups 1 4 12]
+    python benchmarks/row_groups.py [--rows 1200] [--row-groups 1 4 12] [--page-rows 20]
 
-A file holds clips of 5 s. Each work unit is computed as by a worker that has read nothing before. Another revision is
-measured with `PYTHONPATH=CHECKOUT python benchmarks/row_groups.py`.
+A file holds clips of 5 s. Most row groups of up to 1024 rows have one page. Each work unit is computed as by a worker
+that has read nothing before. Another revision is measured with `PYTHONPATH=CHECKOUT python benchmarks/row_groups.py`.
 """
 
 import argparse
@@ -88,17 +88,19 @@ def clip(number: int) -> bytes:
     return file.getvalue()
 
 
-def bytes_read(folder: Path, rows: int, row_groups: int) -> dict[str, tuple[int, float]]:
+def bytes_read(folder: Path, rows: int, row_groups: int, page_rows: int) -> dict[str, tuple[int, float]]:
     """Work units of each step of a build, and the bytes that they read for each byte of the file.
 
     Args:
         folder: where file and store are written.
         rows: clips in the file.
         row_groups: row groups in the file.
+        page_rows: rows in a page.
     """
     path = folder / "train.parquet"
     audio = [{"bytes": clip(number), "path": f"{number}.flac"} for number in range(rows)]
-    pq.write_table(pa.table({"audio": audio, "text": ["a b c"] * rows}), path, row_group_size=rows // row_groups)
+    table = pa.table({"audio": audio, "text": ["a b c"] * rows})
+    pq.write_table(table, path, row_group_size=rows // row_groups, write_batch_size=page_rows, data_page_size=1)
     values = {
         "store": str(folder / "store"),
         "sources": [{"kind": "hf_parquet", "path": str(path), "dataset": "d"}],
@@ -113,12 +115,12 @@ def bytes_read(folder: Path, rows: int, row_groups: int) -> dict[str, tuple[int,
     return {step: (reading.work_units[step], reading.bytes[step] / path.stat().st_size) for step in steps}
 
 
-def table(rows: int, row_groups: Sequence[int]) -> None:
+def print_table(rows: int, row_groups: Sequence[int], page_rows: int) -> None:
     """Print a table for files with these numbers of row groups."""
     print("| row groups | step | work units | bytes read / bytes of the file |\n|---|---|---|---|")
     for count in row_groups:
         with tempfile.TemporaryDirectory() as folder:
-            for step, (units, ratio) in bytes_read(Path(folder), rows, count).items():
+            for step, (units, ratio) in bytes_read(Path(folder), rows, count, page_rows).items():
                 print(f"| {count} | {step} | {units} | {ratio:.2f} |", flush=True)
 
 
@@ -127,8 +129,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=1200)
     parser.add_argument("--row-groups", type=int, nargs="+", default=[1, 4, 12])
+    parser.add_argument("--page-rows", type=int, default=20)
     options = parser.parse_args()
-    table(options.rows, options.row_groups)
+    print_table(options.rows, options.row_groups, options.page_rows)
 
 
 if __name__ == "__main__":
