@@ -223,7 +223,6 @@ class StepStatistics(TypedDict):
         holds: paths of utterances and words of each work unit in the shard (shard).
         candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
         contents: values of `echox.data.contents.Contents` of each training table's file (shard).
-        labels_of: path of the file of examples whose labels these are (label).
         revision: revision of the step; missing in receipts of before 0.1.
     """
 
@@ -238,7 +237,6 @@ class StepStatistics(TypedDict):
     holds: NotRequired[Sequence[Sequence[str]]]
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
     contents: NotRequired[Mapping[str, Any]]
-    labels_of: NotRequired[str]
     revision: NotRequired[int]
 
 
