@@ -230,7 +230,6 @@ class StepStatistics(TypedDict):
         borders: `content` if the files of utterances end where the utterances say, so that those far from a new or
             removed one stay; missing where each is filled in turn, as older programs did (ingest).
         contents: values of `echox.data.contents.Contents` of each training table's file (shard).
-        labels_of: path of the file of examples whose labels these are (label).
         revision: revision of the step; missing in receipts of before 0.1.
     """
 
@@ -246,7 +245,6 @@ class StepStatistics(TypedDict):
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
     borders: NotRequired[Borders]
     contents: NotRequired[Mapping[str, Any]]
-    labels_of: NotRequired[str]
     revision: NotRequired[int]
 
 

@@ -116,7 +116,7 @@ ECHO_LABELS = pa.schema(
 )
 """Labels of stage echo: the rows of a file of the table `echo` in its order, with a model's answers and their words."""
 LABELS = "echo_labels"
-"""Table of the labels, which belong to a version and are kept beside it: see `storage.labels`."""
+"""Table of the labels, which belong to a version and are kept beside it: see `storage.labels.kept`."""
 
 SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
 """Blocks of frames x dims in half precision, of the sample that k-means learns from; not part of the corpus."""

@@ -25,7 +25,7 @@ from pipelines.records import SharedAudio, check_made, left_out_of, statistics_o
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
-from storage.labels import label_names
+from storage.labels.kept import label_names
 from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store

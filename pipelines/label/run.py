@@ -21,7 +21,7 @@ from pipelines.reading import read_ahead
 from pipelines.steps.label import Label, LabelPayload
 from storage.approvals import check_trainable
 from storage.collecting.marks import at_work
-from storage.labels import Labels, find_labels, put_labels
+from storage.labels.kept import Labels, find_labels, put_labels
 from storage.receipts import DataFile, Receipt, receipt_path
 from storage.tables import read_table
 from storage.versions import resolve
@@ -84,7 +84,7 @@ def label(request: LabelRequest, console: Console) -> Labelled:
         step = _step(stage, request.batch)
         units = _work_units(step, stage, request, files)
         found = find_labels(store, version.number, stage.label_key.name)
-        known = _sound(stage, found.receipts if found else ())
+        known = _sound(stage, found) if found else []
         receipts = session.run(step, units, speed=SPEED, known=known, gpu=True)
         labels = Labels(
             name=stage.label_key.name,
@@ -92,9 +92,10 @@ def label(request: LabelRequest, console: Console) -> Labelled:
             models=step.models,
             folders=request.runs,
             settings=step.settings,
+            examples=tuple(file.path for file in files),
             receipts=tuple(receipts),
         )
-        if found is not None and found.receipts == labels.receipts:
+        if found is not None and (found.examples, found.receipts) == (labels.examples, labels.receipts):
             return Labelled(found, new=False)
         put_labels(store, labels)
         return Labelled(labels, new=True)
@@ -112,13 +113,14 @@ def _step(stage: "SpeechToSpeech", batch: int) -> Label:
     return Label(models, settings, stage.setting.config.parallel.precision, batch)
 
 
-def _sound(stage: "SpeechToSpeech", receipts: Sequence[Receipt]) -> list[Receipt]:
+def _sound(stage: "SpeechToSpeech", labels: Labels) -> list[Receipt]:
     """The receipts whose files are whole; those of others are removed, so that their work units are done again."""
     corpus = stage.setting.corpus
-    words = corpus.unit_language.vocab_size if receipts else 0
-    faults = read_ahead(partial(faults_of, corpus.store, receipt, words) for receipt in receipts)
+    units = list(zip(labels.examples, labels.receipts, strict=True))
+    words = corpus.unit_language.vocab_size
+    faults = read_ahead(partial(faults_of, corpus.store, *unit, words) for unit in units)
     sound: list[Receipt] = []
-    for receipt, wrong in zip(receipts, faults, strict=True):
+    for (_, receipt), wrong in zip(units, faults, strict=True):
         if wrong:
             log.warning("%s; it is labelled again", wrong[0])
             corpus.store.delete(receipt_path(receipt.step, receipt.fingerprint))

@@ -8,7 +8,7 @@ from typing import Any
 from pipelines.reading import read_ahead
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.errors import StorageError
-from storage.labels import Labels, labels_of
+from storage.labels.kept import Labels, labels_of
 from storage.receipts import DataFile, Receipt
 from storage.schemas import LABELS
 from storage.store import Store
@@ -40,24 +40,25 @@ def problems_of_labels(store: Store, version: Version) -> Iterator[str]:
 
 
 def _problems(store: Store, labels: Labels, words: int) -> Iterator[str]:
-    faults = read_ahead(partial(faults_of, store, receipt, words) for receipt in labels.receipts)
+    units = zip(labels.examples, labels.receipts, strict=True)
+    faults = read_ahead(partial(faults_of, store, path, receipt, words) for path, receipt in units)
     return chain.from_iterable(faults)
 
 
-def faults_of(store: Store, receipt: Receipt, words: int) -> list[str]:
+def faults_of(store: Store, path: str, receipt: Receipt, words: int) -> list[str]:
     """What is wrong with the files of a work unit of `label`.
 
     Args:
         store: the store.
+        path: file of the examples that it labelled.
         receipt: receipt of the work unit.
         words: number of words of the unit language.
     """
-    faults = [_fault(store, file, receipt, words) for file in receipt.files]
+    faults = [_fault(store, path, file, receipt, words) for file in receipt.files]
     return [fault for fault in faults if fault]
 
 
-def _fault(store: Store, file: DataFile, receipt: Receipt, words: int) -> str:
-    path = receipt.stats["labels_of"]
+def _fault(store: Store, path: str, file: DataFile, receipt: Receipt, words: int) -> str:
     try:
         table = checked_table(store, file)
         names = read_table(store, path, ["example_id"])["example_id"].to_pylist() if file.table == LABELS else []

@@ -12,7 +12,6 @@ import pyarrow as pa
 from echox.data.corpus import Corpus
 from pipelines.engine.devices import prepare_device
 from pipelines.engine.step import Output, Process, Reject, Step
-from pipelines.records import StepStatistics
 from storage.schemas import LABELS, SCHEMAS
 from storage.store import Store
 from storage.tables import num_row_groups, read_row_group
@@ -119,5 +118,4 @@ class _Made:
         """The output of the work unit."""
         table = pa.Table.from_pylist(self.rows, SCHEMAS[LABELS])
         count = len(self.rows)
-        stats = StepStatistics(labels_of=self.path)
-        return Output([(LABELS, table)], count, count - len(self.rejects), self.rejects, stats)
+        return Output([(LABELS, table)], count, count - len(self.rejects), self.rejects)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from storage.artifacts import CARD
 from storage.errors import NotFound, StorageError
-from storage.labels import labels_of
+from storage.labels.kept import labels_of
 from storage.models import cards_that_stay
 from storage.receipts import parse_receipt
 from storage.s3 import Listed

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from storage.artifacts import ArtifactRef, digest
 from storage.errors import StorageError
-from storage.labels import labels_of, labels_path
+from storage.labels.kept import labels_of, labels_path
 from storage.lists.files import list_path
 from storage.receipts import DataFile
 from storage.store import Store

@@ -11,7 +11,7 @@ from storage.collecting.garbage import find_garbage, remove
 from storage.copying.copy import copy_versions
 from storage.copying.plan import open_target, plan_copy
 from storage.errors import CorruptStore
-from storage.labels import Labels, find_labels, label_names, labels_of, labels_path, put_labels
+from storage.labels.kept import Labels, find_labels, label_names, labels_of, labels_path, put_labels
 from storage.receipts import Receipt, receipt_path, write_output
 from storage.schemas import SCHEMAS
 from storage.store import Store
@@ -22,8 +22,7 @@ from tests.storage.copying.test_copy import add_version, work_unit
 def labelled(store: Store, name: str) -> Receipt:
     row = {"example_id": name, "answer": [5, 6, 2], "segments": [1, 1], "words": [[3], [4, 4]]}
     table = pa.Table.from_pylist([row], SCHEMAS["echo_labels"])
-    stats = {"labels_of": f"training/echo/{name}.parquet"}
-    return write_output(store, "label", name, [("echo_labels", table)], rows_in=1, rows_out=1, rejects={}, stats=stats)
+    return write_output(store, "label", name, [("echo_labels", table)], rows_in=1, rows_out=1, rejects={}, stats={})
 
 
 def label(store: Store, version: int, name: str, *receipts: Receipt) -> Labels:
@@ -33,6 +32,7 @@ def label(store: Store, version: int, name: str, *receipts: Receipt) -> Labels:
         models={"s2t": "a", "t2c": "b"},
         folders={"s2t": "/runs/s2t", "t2c": "/runs/t2c"},
         settings={"max_words": 9},
+        examples=tuple(f"training/echo/{receipt.fingerprint}.parquet" for receipt in receipts),
         receipts=receipts,
     )
     put_labels(store, made)

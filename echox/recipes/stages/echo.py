@@ -6,6 +6,9 @@ EchoX, arXiv:2509.09174.
 # Shapes: B = examples, S = segments of their answers, W = words.
 
 import json
+import logging
+import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,8 +37,10 @@ from echox.recipes.stage import Stage
 from echox.recipes.stages.s2t import speech_of
 from echox.sampling import DecodingConfig, Draws
 from echox.text.tokenizer import END_OF_TURN
-from storage.labels import Labels, find_labels, label_names
+from storage.labels.kept import Labels, find_labels, label_names
 from unitlang.config import FrozenConfig
+
+log = logging.getLogger(__name__)
 
 
 class SegmentsConfig(FrozenConfig):
@@ -120,9 +125,13 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
         setting = self.setting
         if setting.config.targets == "labels":
             return _stored_labels(setting.config, setting.corpus, setting.source_models)
-        if setting.config.targets == "pseudo":
-            return find_labels(setting.corpus.store, setting.corpus.version.number, self.label_key.name)
-        return None
+        if setting.config.targets != "pseudo":
+            return None
+        found = find_labels(setting.corpus.store, setting.corpus.version.number, self.label_key.name)
+        if found is None and os.environ.get("RANK", "0") == "0":
+            command = _command(setting.corpus, setting.source_models, self.label_key)
+            log.warning("targets are written anew in every step; this writes them once: %s", command)
+        return found
 
     @property
     def label_key(self) -> LabelKey:
@@ -230,7 +239,12 @@ def _stored_labels(config: EchoStageConfig, corpus: Corpus, runs: Mapping[str, R
         return found
     others = label_names(store, version.number)
     there = f"only labels of other models or settings ({', '.join(others)})" if others else "no labels"
-    folders = " ".join(f"--{stage} {runs[stage].folder}" for stage in SpeechToSpeech.stands_on)
-    changes = "".join(f" --set {name}={json.dumps(value)}" for name, value in key.settings.items())
-    command = f"echox label {version.uri} {folders}{changes}"
+    command = _command(corpus, runs, key)
     raise EchoxError(f"targets=labels: {version.uri} has {there}; write them: {command}; or set targets=online")
+
+
+def _command(corpus: Corpus, runs: Mapping[str, RunFolder], key: LabelKey) -> str:
+    """The command that writes labels."""
+    folders = [part for stage in SpeechToSpeech.stands_on for part in (f"--{stage}", str(runs[stage].folder))]
+    changes = [part for name, value in key.settings.items() for part in ("--set", f"{name}={json.dumps(value)}")]
+    return shlex.join(["echox", "label", corpus.version.uri, *folders, *changes])

@@ -9,24 +9,14 @@ from echox.errors import EchoxError
 from echox.training import check
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.label.run import LabelRequest, label
-from tests.echox.runs import ask, equal, losses, metrics, train_here, weights
+from tests.echox.runs import ask, equal, losses, metrics, train_here, untrained, weights
 
 pytestmark = pytest.mark.slow
 SETTINGS = ("max_new_tokens=12", "max_words=24", "segments.shortest=4", "segments.longest=7")
 
 
-@pytest.fixture(scope="module")
-def sources(tones: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Folders of short runs of s2t and t2c."""
-    folder = tmp_path_factory.mktemp("sources")
-    for stage in ("s2t", "t2c"):
-        train_here(ask(stage, tones, folder / stage, "schedule.steps=4"))
-    return {stage: str(folder / stage) for stage in ("s2t", "t2c")}
-
-
-def test_training_on_labels_equals_training_that_writes_its_targets(
-    tones: str, sources: dict[str, str], tmp_path: Path
-) -> None:
+def test_training_on_labels_equals_training_that_writes_its_targets(tones: str, tmp_path: Path) -> None:
+    sources = {stage: untrained(stage, tones, tmp_path / stage) for stage in ("s2t", "t2c")}
     steps = (*SETTINGS, "schedule.steps=4")
     online, labelled, found = (
         ask("echo", tones, tmp_path / name, *steps, f"targets={targets}", **sources)

@@ -34,7 +34,8 @@ class Labels:
         models: fingerprints of the weights by stage, `s2t` and `t2c`.
         folders: folders of the runs by stage, for people.
         settings: settings on which the labels depend.
-        receipts: those of all work units, in the order of the version's files.
+        examples: paths of the version's files of examples, in their order.
+        receipts: those of the work units that labelled these files.
         created: UTC, ISO 8601.
     """
 
@@ -43,6 +44,7 @@ class Labels:
     models: Mapping[str, str]
     folders: Mapping[str, str]
     settings: Mapping[str, Any]
+    examples: tuple[str, ...]
     receipts: tuple[Receipt, ...]
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
@@ -54,8 +56,8 @@ class Labels:
     @cached_property
     def files(self) -> dict[str, DataFile]:
         """Files of labels by the path of the file of examples that each belongs to."""
-        files = ((receipt, file) for receipt in self.receipts for file in receipt.files)
-        return {receipt.stats["labels_of"]: file for receipt, file in files if file.table == LABELS}
+        receipts = zip(self.examples, self.receipts, strict=True)
+        return {path: file for path, receipt in receipts for file in receipt.files if file.table == LABELS}
 
     @property
     def facts(self) -> dict[str, Any]:
