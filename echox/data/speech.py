@@ -3,7 +3,8 @@
 # Shapes: B = examples, P = tokens of a prompt, R = tokens of a response, C = tokens of a transcript, W = words.
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NotRequired, TypedDict
 
 import torch
@@ -57,32 +58,38 @@ class SpokenExample:
         return -(-self.num_samples // SAMPLES_OF_A_POSITION) + len(self.prompt) + len(self.response)
 
 
-@dataclass
 class SpokenBatch:
-    """A batch of spoken requests.
+    """A batch of spoken requests, with waveforms until the encoder's inputs are first asked for.
 
-    Attributes:
-        inputs: the inputs of S2T.
-        words: (B, W) ids in the unit language; of length 0 where they are not read.
+    So these are computed for all examples together, on the device to which the batch was brought before.
     """
 
-    inputs: S2TInputs
-    words: Ragged
+    def __init__(self, heard: S2TInputs, words: Ragged, features: SpeechFeatures) -> None:
+        """Make a batch on the host.
 
-    @property
-    def num_examples(self) -> int:
+        Args:
+            heard: the inputs of S2T, with waveforms as their speech.
+            words: (B, W) ids in the unit language; of length 0 where they are not read.
+            features: makes the encoder's inputs from waveforms.
+        """
+        self._heard = heard
+        self._features = features
+        self.words = words
+        self.num_examples = len(heard.prompt.lengths_B)
         """See `Batch`."""
-        return len(self.inputs.prompt.lengths_B)
-
-    @property
-    def num_positions(self) -> int:
+        self.num_positions = int(heard.prompt.lengths_B.sum() + heard.response.lengths_B.sum())
         """See `Batch`; speech is not counted, because the adapter decides how many frames it keeps."""
-        return int(self.inputs.prompt.lengths_B.sum() + self.inputs.response.lengths_B.sum())
+
+    @cached_property
+    def inputs(self) -> S2TInputs:
+        """The inputs of S2T."""
+        return replace(self._heard, speech=self._features.of_batch(self._heard.speech))
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
         """See `Batch`."""
-        self.inputs = self.inputs.to(device, non_blocking=non_blocking)
+        self._heard = self._heard.to(device, non_blocking=non_blocking)
         self.words = self.words.to(device, non_blocking=non_blocking)
+        self.__dict__.pop("inputs", None)
 
 
 def spoken_reading(
@@ -109,14 +116,14 @@ def spoken_reading(
         )
 
     def collate(examples: Sequence[SpokenExample]) -> SpokenBatch:
-        speech = [features(item.audio) for item in examples]
+        speech = [features.decode(item.audio) for item in examples]
         lengths_B = torch.tensor([len(item) for item in speech])
-        inputs = S2TInputs(
+        heard = S2TInputs(
             speech=Ragged(pad_sequence(speech, batch_first=True), lengths_B),
             prompt=Ragged.of([item.prompt for item in examples]),
             response=Ragged.of([item.response for item in examples]),
             transcript=Ragged.of([item.transcript for item in examples]),
         )
-        return SpokenBatch(inputs, Ragged.of([item.words for item in examples]))
+        return SpokenBatch(heard, Ragged.of([item.words for item in examples]), features)
 
     return Reading(table, columns, example, collate, audio=("audio",))

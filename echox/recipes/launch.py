@@ -12,7 +12,18 @@ from echox.data.corpus import Corpus, keep_read_contents
 from echox.errors import EchoxError
 from echox.recipes.base import StageRecipe
 from echox.recipes.export import export
-from echox.recipes.folder import CARD, CONTENTS, ORDER, RunCard, RunFolder, code_version, last_step, open_sources
+from echox.recipes.folder import (
+    CARD,
+    CONTENTS,
+    MODEL,
+    ORDER,
+    WEIGHTS,
+    RunCard,
+    RunFolder,
+    code_version,
+    last_step,
+    open_sources,
+)
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
 from echox.recipes.sections import to_sections
@@ -21,6 +32,7 @@ from echox.recipes.stage import Setting, Stage
 from echox.text.loading import load_tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer
+from echox.weights.frozen import check_references
 
 if TYPE_CHECKING:
     from echox.training import TrainingRequest
@@ -50,6 +62,7 @@ def settle(
     setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
     if write:
         RunFolder(out, _card(request, setting)).begin(tokenizer)
+        check_references(out)
         keep_read_contents(out / CONTENTS)
     return stage(setting)
 
@@ -100,14 +113,13 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
 def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     """Train to the end, unless that is done, and export the best model; `report` is given on the worker that writes."""
     recorder = None if report is None else RunRecorder(folder, report)
+    unfinished = last_step(folder) < stage.setting.config.schedule.steps
     with logging_to_files():
-        if last_step(folder) < stage.setting.config.schedule.steps:
+        if unfinished:
             with closing(StageRecipe(stage, folder, recorder)) as recipe:
                 run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
-        if recorder is not None:
-            model = stage.build()
-            stage.freeze(model)
-            export(folder, model)
+        if recorder is not None and (unfinished or not (folder / MODEL / WEIGHTS).is_file()):
+            export(stage, folder)
 
 
 def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
