@@ -4,7 +4,8 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NotRequired, TypedDict
 
 import torch
@@ -81,38 +82,51 @@ class SpokenExample:
         return speech + len(self.prompt) + len(self.response) + len(self.words)
 
 
-@dataclass
 class SpokenBatch:
-    """A batch of spoken requests.
+    """A batch of spoken requests, with waveforms until the encoder's inputs are first asked for.
 
-    Attributes:
-        inputs: the inputs of S2T.
-        words: (B, W) ids in the unit language; of length 0 where they are not read.
-        names: ids of the examples.
-        labels: what `echox label` wrote; None where it is not read.
+    So these are computed for all examples together, on the device to which the batch was brought before.
     """
 
-    inputs: S2TInputs
-    words: Ragged
-    names: Sequence[str] = ()
-    labels: LabelBatch | None = None
+    def __init__(
+        self,
+        heard: S2TInputs,
+        words: Ragged,
+        features: SpeechFeatures,
+        names: Sequence[str],
+        labels: LabelBatch | None = None,
+    ) -> None:
+        """Make a batch on the host.
 
-    @property
-    def num_examples(self) -> int:
+        Args:
+            heard: the inputs of S2T, with waveforms as their speech.
+            words: (B, W) ids in the unit language; of length 0 where they are not read.
+            features: makes the encoder's inputs from waveforms.
+            names: ids of the examples.
+            labels: what `echox label` wrote; None where it is not read.
+        """
+        self._heard = heard
+        self._features = features
+        self.words = words
+        self.names = names
+        self.labels = labels
+        self.num_examples = len(heard.prompt.lengths_B)
         """See `Batch`."""
-        return len(self.inputs.prompt.lengths_B)
-
-    @property
-    def num_positions(self) -> int:
+        self.num_positions = int(heard.prompt.lengths_B.sum() + heard.response.lengths_B.sum())
         """See `Batch`; speech is not counted, because the adapter decides how many frames it keeps."""
-        return int(self.inputs.prompt.lengths_B.sum() + self.inputs.response.lengths_B.sum())
+
+    @cached_property
+    def inputs(self) -> S2TInputs:
+        """The inputs of S2T."""
+        return replace(self._heard, speech=self._features.of_batch(self._heard.speech))
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> None:
         """See `Batch`."""
-        self.inputs = self.inputs.to(device, non_blocking=non_blocking)
+        self._heard = self._heard.to(device, non_blocking=non_blocking)
         self.words = self.words.to(device, non_blocking=non_blocking)
         if self.labels is not None:
             self.labels = self.labels.to(device, non_blocking=non_blocking)
+        self.__dict__.pop("inputs", None)
 
 
 def spoken_reading(
@@ -155,9 +169,9 @@ def spoken_reading(
         )
 
     def collate(examples: Sequence[SpokenExample]) -> SpokenBatch:
-        speech = [features(item.audio) for item in examples]
+        speech = [features.decode(item.audio) for item in examples]
         lengths_B = torch.tensor([len(item) for item in speech])
-        inputs = S2TInputs(
+        heard = S2TInputs(
             speech=Ragged(pad_sequence(speech, batch_first=True), lengths_B),
             prompt=Ragged.of([item.prompt for item in examples]),
             response=Ragged.of([item.response for item in examples]),
@@ -166,7 +180,7 @@ def spoken_reading(
         written = [item.label for item in examples if item.label is not None]
         labelled = LabelBatch.of(written) if written else None
         words = Ragged.of([item.words for item in examples])
-        return SpokenBatch(inputs, words, [item.name for item in examples], labelled)
+        return SpokenBatch(heard, words, features, [item.name for item in examples], labelled)
 
     beside = None if labels is None else Beside(labels, LABEL_COLUMNS)
     return Reading(table, columns, example, collate, audio=("audio",), beside=beside)

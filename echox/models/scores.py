@@ -3,6 +3,7 @@
 # Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript.
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -26,7 +27,7 @@ class Predictions:
     targets_N: Tensor
     lengths_B: Tensor
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of targets."""
         return int((self.targets_N != IGNORE).sum())

@@ -16,7 +16,9 @@ from echox.recipes.export import export
 from echox.recipes.folder import (
     CARD,
     CONTENTS,
+    MODEL,
     ORDER,
+    WEIGHTS,
     RunCard,
     RunFolder,
     code_version,
@@ -33,6 +35,7 @@ from echox.recipes.stage import Setting, Stage
 from echox.text.loading import load_tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer
+from echox.weights.frozen import check_references
 
 if TYPE_CHECKING:
     from echox.training import TrainingRequest
@@ -65,6 +68,7 @@ def settle(
     setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources, init)
     if write:
         RunFolder(out, _card(request, setting)).begin(tokenizer)
+        check_references(out)
         keep_read_contents(out / CONTENTS)
     return stage(setting)
 
@@ -115,15 +119,14 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
 def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     """Train to the end, unless that is done, and export the best model; `report` is given on the worker that writes."""
     recorder = None if report is None else RunRecorder(folder, stage.setting.config.log, report)
+    unfinished = last_step(folder) < stage.setting.config.schedule.steps
     with logging_to_files():
-        if last_step(folder) < stage.setting.config.schedule.steps:
+        if unfinished:
             with closing(StageRecipe(stage, folder, recorder)) as recipe:
                 run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
-        if recorder is not None:
+        if recorder is not None and (unfinished or not (folder / MODEL / WEIGHTS).is_file()):
             log.info("writing the model of the best checkpoint, of step %d", best_step(folder))
-            model = stage.build()
-            stage.freeze(model)
-            export(folder, model)
+            export(stage, folder)
 
 
 def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:

@@ -1,7 +1,7 @@
 """The base class of training stages. `echox.recipes.base` trains what a stage describes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -91,11 +91,21 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
 
     @abstractmethod
     def build(self) -> ModelT:
-        """Return the model with random weights."""
+        """Return the model with random weights; parts that have checkpoints may be on the meta device."""
 
     @abstractmethod
     def load(self, model: ModelT) -> None:
-        """Load the weights that exist already: pretrained ones, and those of the source models."""
+        """Load the weights that exist already: pretrained ones, and those of the source models.
+
+        The model is frozen already, and its frozen weights may have another dtype than float32.
+        """
+
+    def frozen_files(self) -> Mapping[str, Sequence[Path]]:
+        """Return the files that `load` reads frozen weights from, by the beginning of these weights' names.
+
+        A run refers to them; it keeps a copy of frozen weights that no file has.
+        """
+        return {}
 
     @abstractmethod
     def freeze(self, model: ModelT) -> None:
@@ -134,7 +144,7 @@ def text_table(architecture: Architecture) -> torch.Tensor:
     if llm.checkpoint is not None:
         tensors = read_tensors(Path(llm.checkpoint), "model.embed_tokens.")
         check_finite(tensors, Path(llm.checkpoint))
-        return tensors["weight"].float()
+        return tensors["weight"]
     generator = torch.Generator().manual_seed(TABLE_SEED)
     shape = (llm.vocabulary, llm.decoder.hidden_size)
     return torch.randn(shape, generator=generator) * llm.decoder.hidden_size**-0.5

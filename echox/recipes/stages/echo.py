@@ -9,9 +9,10 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
@@ -168,9 +169,14 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
     def load(self, model: Echo) -> None:
         s2t, t2c = self.setting.source_models["s2t"].weights, self.setting.source_models["t2c"].weights
         load_weights(model.s2t, load_file(s2t), s2t)
-        words = {name: tensor for name, tensor in load_file(t2c).items() if name.startswith("words.")}
-        load_weights(model.t2c, {name.removeprefix("words."): tensor for name, tensor in words.items()}, t2c)
-        model.start_from_t2c()
+        tensors = {name: tensor for name, tensor in load_file(t2c).items() if name.startswith("words.")}
+        words = {name.removeprefix("words."): tensor for name, tensor in tensors.items()}
+        load_weights(model.t2c, words, t2c)
+        load_weights(model.words, words, t2c)  # not a copy of `t2c`, whose dtype may be bfloat16
+
+    @override
+    def frozen_files(self) -> Mapping[str, Sequence[Path]]:
+        return {f"{stage}.": [self.setting.source_models[stage].weights] for stage in self.stands_on}
 
     @override
     def freeze(self, model: Echo) -> None:
