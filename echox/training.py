@@ -27,7 +27,7 @@ class TrainingRequest:
         out: folder of the run, on a disk that all workers share.
         source_models: folders of the finished runs that this one needs, by stage.
         settings: FIELD=VALUE of the stage's configuration, values in YAML.
-        init: weights to start from: the folder of a finished run of the stage, or one with `model.safetensors`.
+        init: values of the trained weights: the folder of a finished run of the stage, or one with `model.safetensors`.
     """
 
     stage: str

@@ -62,7 +62,7 @@ class RunCard(FrozenConfig):
     code: str
     """Version of the package."""
     init: str | None = None
-    """Folder of the weights that it started from, if it was given one."""
+    """Folder of the values that its trained weights began with, if it was given one."""
     order: int = 1
     """Order of the examples, as `ORDER`; cards of version 0.1 do not state theirs."""
 

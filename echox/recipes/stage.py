@@ -37,7 +37,7 @@ class Setting(Generic[ConfigT]):
         tokenizer: tokenizer of the language model.
         corpus: corpus version to train on.
         source_models: finished runs that the stage starts from, by stage.
-        init: folder of weights that take the place of all others.
+        init: folder with the values that the trained weights begin with.
     """
 
     config: ConfigT

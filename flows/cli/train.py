@@ -38,7 +38,7 @@ Init = Annotated[
     typer.Option(
         "--init",
         metavar="RUN|FOLDER",
-        help="Weights to start from: a finished run of the stage, or a folder with model.safetensors.",
+        help="Values of the trained weights: a finished run of the stage, or a folder with model.safetensors.",
         show_default=False,
     ),
 ]
