@@ -66,6 +66,7 @@ class Cosine(AbstractLRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at the step of a state; whatever else it says of the shape is of earlier settings or programs."""
         super().load_state_dict({name: state_dict[name] for name in self.state_dict() if name in state_dict})
+        self._last_lr = self._compute_lrs()
 
 
 def register_cosine(container: DependencyContainer) -> None:
