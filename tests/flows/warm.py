@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import IO, Any
 
 PRELOADED = (
+    "echox.recipes.launch",
+    "echox.recipes.stages.echo",
     "echox.training",
     "faiss",
     "flows.cli",
