@@ -1,9 +1,10 @@
 """Cut utterances into files of about half an hour, which are the work units of the steps after `ingest`."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import chain
 from types import MappingProxyType
+from typing import TypeVar
 
 from pipelines.readers.base import digest16
 from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
@@ -11,6 +12,8 @@ from pipelines.records import Borders, UtteranceRow
 from pipelines.sources.roots import Roots, absolute, is_relative
 from unitlang.frames import SAMPLE_RATE
 from unitlang.grouping import grouped_by_content, joined
+
+T = TypeVar("T")
 
 
 def cut(
@@ -32,8 +35,25 @@ def cut(
     limit = int(minutes * 60 * SAMPLE_RATE)
     if borders is None:
         return _filled(rows, limit)
-    whole = (list(chain(*part)) for part in joined(dialogues(rows), partial(_part, roots)))
+    parts = row_groups(dialogues(rows), partial(_part, roots), _num_samples, limit)
+    whole = (list(chain(*part)) for part in parts)
     return (list(chain(*group)) for group in grouped_by_content(whole, _num_samples, _mark, limit))
+
+
+def row_groups(
+    items: Iterable[T], part: Callable[[T], RowGroupPart | None], size: Callable[[T], float], most: float
+) -> Iterator[list[T]]:
+    """Yield the items of each row group of Parquet as one list, or of each half of a larger one; others alone.
+
+    Args:
+        items: in the order of their source.
+        part: part of a row group that an item lies in.
+        size: size of an item.
+        most: size of the largest row group that stays whole.
+    """
+    for of_group in joined(items, lambda item: (found := part(item)) and found[:2]):
+        is_whole = len(of_group) == 1 or sum(map(size, of_group)) <= most
+        yield from [of_group] if is_whole else joined(of_group, part)
 
 
 def _part(roots: Roots, dialogue: Sequence[UtteranceRow]) -> RowGroupPart | None:

@@ -15,6 +15,7 @@ from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_gr
 from pipelines.reading import read_ahead
 from pipelines.records import Borders, IngestPayload, Receipts
 from pipelines.sources.audio_files import contents
+from pipelines.sources.cutting import row_groups
 from pipelines.sources.digests import Digest
 from pipelines.sources.entries import Admission, Signature, same_file, to_line
 from pipelines.sources.following import Following
@@ -25,7 +26,7 @@ from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
-from unitlang.grouping import grouped, grouped_by_content, joined
+from unitlang.grouping import grouped, grouped_by_content
 
 if TYPE_CHECKING:
     from pipelines.config.build import BuildConfig
@@ -65,7 +66,8 @@ class Planner:
         Segments of one file come together. The borders follow from the entries near them, so that a source that grows
         or shrinks before these are in a version moves few of them.
         """
-        chunks = grouped_by_content(map(_joined, joined(gathered(groups), self._part)), _length, _mark, self.size)
+        whole = map(_joined, row_groups(gathered(groups), self._part, _length, self.size))
+        chunks = grouped_by_content(whole, _length, _mark, self.size)
         self.new += read_ahead(partial(self._work_unit, _joined(chunk), borders="content") for chunk in chunks)
 
     def _part(self, group: Lines) -> RowGroupPart | None:

@@ -1,8 +1,8 @@
 """Step 1: list the sources, check the audio of each entry, normalise its text, and write utterances and rejects.
 
-Entries are grouped into chunks in the order of their source. Each chunk gives utterance files of about half an hour,
-which are the work units of all later steps. A dialogue is never split. In a version that follows another one, chunks
-whose entries are the same stay (`pipelines.sources.following`).
+Entries are grouped into chunks in the order of their source, but segments of one file come together. Each chunk gives
+utterance files of up to half an hour, which are the work units of all later steps. A dialogue is never split. In a
+version that follows another one, chunks whose entries are the same stay (`pipelines.sources.following`).
 """
 
 import json
@@ -68,9 +68,9 @@ class WorkUnitsConfig(FrozenConfig):
     """Grouping of utterances into work units; part of every fingerprint."""
 
     minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Audio in one work unit, in minutes; a longer utterance gets its own work unit."""
+    """Most audio in one work unit, in minutes; a longer utterance or half of a row group of Parquet gets its own."""
     items: int = Field(default=1024, ge=1)
-    """Entries of a source whose headers are read as one work unit of `ingest`."""
+    """Most entries of a source whose headers are read as one work unit of `ingest`."""
 
 
 @dataclass(frozen=True)
