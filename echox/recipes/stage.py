@@ -91,7 +91,10 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
 
     @abstractmethod
     def build(self) -> ModelT:
-        """Return the model with random weights; parts that have checkpoints may be on the meta device."""
+        """Return the model with random weights, on torch's default device, which may be meta.
+
+        Parts that have checkpoints may be on the meta device in any case.
+        """
 
     @abstractmethod
     def load(self, model: ModelT) -> None:
@@ -147,4 +150,4 @@ def text_table(architecture: Architecture) -> torch.Tensor:
         return tensors["weight"]
     generator = torch.Generator().manual_seed(TABLE_SEED)
     shape = (llm.vocabulary, llm.decoder.hidden_size)
-    return torch.randn(shape, generator=generator) * llm.decoder.hidden_size**-0.5
+    return torch.randn(shape, generator=generator, device="cpu") * llm.decoder.hidden_size**-0.5
