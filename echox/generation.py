@@ -66,7 +66,7 @@ def answer(s2t: S2T, speech: Ragged, prompt: Ragged, *, end: int, max_new_tokens
     Raises:
         EchoxError: the prefix fills the model's longest sequence.
     """
-    with _evaluating(s2t):
+    with evaluating(s2t):
         return write_text(s2t.llm, s2t.prefix(speech, prompt), end=end, max_new_tokens=max_new_tokens)
 
 
@@ -83,7 +83,7 @@ def write_text(llm: LanguageModel, prefix: Ragged, *, end: int, max_new_tokens: 
         EchoxError: the prefix fills the model's longest sequence.
     """
     most = _within(llm.config.decoder.max_length, prefix, max_new_tokens)
-    with _evaluating(llm):
+    with evaluating(llm):
         return write(llm, prefix, end=end, max_new_tokens=most)
 
 
@@ -106,7 +106,7 @@ def write_words(decoder: WordDecoder, prefix: Ragged, *, max_new_tokens: int) ->
     banned_J[first : first + config.words] = False
     banned_J[config.end_id] = False
     most = _within(config.decoder.max_length, prefix, max_new_tokens)
-    with _evaluating(decoder):
+    with evaluating(decoder):
         tokens = write(decoder, prefix, end=config.end_id, max_new_tokens=most, banned_V=banned_J).tokens
     return Ragged((tokens.values_BL - first) * tokens.mask, tokens.lengths_B)
 
@@ -209,7 +209,7 @@ def _within(max_length: int, prefix: Ragged, max_new_tokens: int) -> int:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """Switch to evaluation mode, which the cache needs, and turn gradients off; restore the modes afterwards."""
     was = {module: module.training for module in model.modules()}
     model.eval()

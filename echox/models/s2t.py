@@ -81,10 +81,18 @@ class S2T(nn.Module):
     def encode(self, inputs: S2TInputs) -> tuple[AdapterOutput, Ragged]:
         """Return the adapter's output, and (B, R, H), for each token of the response the state that predicts it."""
         adapted = self.adapter(self.encoder(inputs.speech))
-        prefix = self.insert(adapted.embeddings, inputs.prompt)
-        response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
-        states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
-        return adapted, predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+        return adapted, self.states(self.insert(adapted.embeddings, inputs.prompt), inputs.response)
+
+    def states(self, prefix: Ragged, response: Ragged) -> Ragged:
+        """Return (B, R, H), for each token of a response the state that predicts it.
+
+        Args:
+            prefix: (B, P, H) prompts with speech.
+            response: (B, R) ids.
+        """
+        embedded = Ragged(self.llm.embed(response.values_BL), response.lengths_B)
+        states_BLH = self.llm.states(concatenate([prefix, embedded]).values_BL)
+        return predicting_states(states_BLH, prefix.lengths_B, response.lengths_B)
 
     def predict(self, states: Ragged, response: Ragged) -> Predictions:
         """Return the scores of the response's tokens, (B, R), from the states that predict them."""

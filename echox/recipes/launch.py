@@ -15,6 +15,7 @@ from echox.recipes.export import export
 from echox.recipes.folder import CARD, CONTENTS, ORDER, RunCard, RunFolder, code_version, last_step, open_sources
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
+from echox.recipes.saving import failed_saves_told
 from echox.recipes.sections import to_sections
 from echox.recipes.settings import load_settings
 from echox.recipes.stage import Setting, Stage
@@ -102,7 +103,7 @@ def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     recorder = None if report is None else RunRecorder(folder, report)
     with logging_to_files():
         if last_step(folder) < stage.setting.config.schedule.steps:
-            with closing(StageRecipe(stage, folder, recorder)) as recipe:
+            with closing(StageRecipe(stage, folder, recorder)) as recipe, failed_saves_told(folder):
                 run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None:
             model = stage.build()
