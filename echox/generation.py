@@ -75,7 +75,7 @@ def answer(
     Raises:
         EchoxError: the prefix fills the model's longest sequence.
     """
-    with _evaluating(s2t):
+    with evaluating(s2t):
         prefix = s2t.prefix(speech, prompt)
         return write_text(s2t.llm, prefix, end=end, max_new_tokens=max_new_tokens, draws=draws)
 
@@ -95,7 +95,7 @@ def write_text(
     Raises:
         EchoxError: the prefix fills the model's longest sequence.
     """
-    with _evaluating(llm):
+    with evaluating(llm):
         return write(llm, prefix, end=end, max_new_tokens=max_new_tokens, draws=draws)
 
 
@@ -117,7 +117,7 @@ def write_words(decoder: WordDecoder, prefix: Ragged, *, max_new_tokens: int) ->
     banned_J = torch.ones(first + config.rows, dtype=torch.bool, device=prefix.values_BL.device)
     banned_J[first : first + config.words] = False
     banned_J[config.end_id] = False
-    with _evaluating(decoder):
+    with evaluating(decoder):
         tokens = write(decoder, prefix, end=config.end_id, max_new_tokens=max_new_tokens, banned_V=banned_J).tokens
     return Ragged((tokens.values_BL - first) * tokens.mask, tokens.lengths_B)
 
@@ -236,7 +236,7 @@ def _within(max_length: int, prefix: Ragged, max_new_tokens: int) -> Tensor:
 
 
 @contextmanager
-def _evaluating(model: nn.Module) -> Generator[None]:
+def evaluating(model: nn.Module) -> Generator[None]:
     """Switch to evaluation mode, which the cache needs, and turn gradients off; restore the modes afterwards."""
     was = {module: module.training for module in model.modules()}
     model.eval()

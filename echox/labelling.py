@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from echox.recipes.stages.echo import EchoStageConfig, SpeechToSpeech
 
 ONLINE = "online"
-OWN_ANSWERS = ("pseudo", "labels", ONLINE)
-"""Targets of stage echo for S2T's own answers."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +37,7 @@ def open_labelling(corpus: Corpus, folders: Mapping[str, str], settings: Sequenc
     Raises:
         EchoxError: a run is missing, unfinished, or does not fit the version or the other one; a setting is wrong.
     """
-    from echox.recipes.stages.echo import SpeechToSpeech
+    from echox.recipes.stages.echo import OWN_ANSWERS, SpeechToSpeech
 
     runs = _open(corpus, folders)
     s2t = runs["s2t"]

@@ -32,8 +32,9 @@ class EchoLossConfig(PartConfig):
     """Lambda: `plain` is `denoising_weight`, `dynamic` is the released code's, which depends on the batch."""
     denoising_weight: float = 0.2
     """Lambda of `plain`, for the mean over tokens; the paper does not give it. 0 turns the denoising loss off."""
-    s2t_weight: float = 0.0
-    """Weight of the response's cross-entropy; 0 freezes S2T."""
+    s2t_weight: float = 1.0
+    """Weight of the cross-entropy of the annotated response, which trains LoRA; 0 leaves it out, as the released
+    `finetune_kd` does, and freezes all of S2T."""
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def head_work(hidden: int, vocabulary: int, targets: float, gradient: Gradient) 
 
 def s2t_work(architecture: Architecture, example: Example) -> Work:
     """Return a training step's share for one example of stage s2t."""
-    return _s2t(architecture, example, trains=True)
+    return _s2t(architecture, example)
 
 
 def t2c_work(architecture: Architecture, example: Example) -> Work:
@@ -165,15 +165,31 @@ def t2c_work(architecture: Architecture, example: Example) -> Work:
 
 
 def echo_work(architecture: Architecture, example: Example) -> Work:
-    """Return a training step's share for one example of stage echo, without the pseudo-labels, see `writing`."""
-    return _s2t(architecture, example, trains=False) + _echo(architecture, example)
+    """Return a training step's share for one example of stage echo, without the pseudo-labels, see `writing`.
 
-
-def _s2t(architecture: Architecture, example: Example, *, trains: bool) -> Work:
+    The language model reads S2T's answer and the annotated one, of the same length, and LoRA is trained. Nothing before
+    the language model is trained, so no gradient leaves the first layer's queries, keys and values.
+    """
     llm = architecture.llm
-    speech = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=trains)
-    if not trains:  # stage echo needs the states alone
-        return speech + decoder_work(llm.decoder, _llm_positions(example), 1, "none", llm.lora)
+    speech = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=False)
+    positions = 2 * _llm_positions(example)
+    states = decoder_work(llm.decoder, positions, 2, "through", llm.lora)
+    unneeded = Work(backward=-_first_inputs(llm.decoder, positions, llm.lora))
+    response = head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
+    return speech + states + unneeded + response + _echo(architecture, example)
+
+
+def _first_inputs(config: DecoderConfig, positions: float, lora: LoraConfig) -> float:
+    """Return the operations of the gradients of the first layer's inputs: through projections and through LoRA."""
+    hidden = config.hidden_size
+    keys = hidden // config.heads * config.key_value_heads
+    inputs = sum(lora.rank * hidden for target in lora.targets if target != "o")
+    return 2.0 * positions * (hidden * hidden + 2 * hidden * keys + inputs)
+
+
+def _s2t(architecture: Architecture, example: Example) -> Work:
+    llm = architecture.llm
+    speech = _encoder(architecture.encoder, example.states) + _adapter(architecture, example, trains=True)
     states = decoder_work(llm.decoder, _llm_positions(example), 1, "through", llm.lora)
     return speech + states + head_work(llm.decoder.hidden_size, llm.vocabulary, example.response, "through")
 
@@ -234,9 +250,9 @@ def _word_decoder(config: T2CConfig, example: Example) -> Work:
 
 
 def _echo(architecture: Architecture, example: Example) -> Work:
-    """Return the work of the denoising adapter and the Echo decoder; S2T before them has no backward pass."""
+    """Return the work of the denoising adapter and the Echo decoder."""
     hidden, inner = architecture.llm.decoder.hidden_size, architecture.echo.inner
-    up, down = (linear(hidden * inner, example.response, gradient) for gradient in ("first", "all"))
+    up, down = (linear(hidden * inner, example.response, "all") for _ in range(2))
     saved = Work(saved=example.response * (HALF * hidden + 3 * HALF * inner + 2 * WHOLE * hidden))
     return up + down + saved + _word_decoder(architecture.t2c, example)
 

@@ -142,7 +142,7 @@ def _t2c_model(architecture: Architecture) -> T2C:
 
 def _echo_model(architecture: Architecture) -> Echo:
     model = Echo(architecture, placeholder=0)
-    model.freeze()
+    model.freeze(train_s2t=True)
     return model
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from storage.records import to_json
 from unitlang.config import FrozenConfig
 
-SETTINGS = ("prompt", "system", "max_new_tokens", "max_words", "segments", "decoding")
+SETTINGS = ("prompt", "system", "max_new_tokens", "max_words", "segments", "sentences", "trigger", "decoding")
 """Settings of stage echo that labels depend on."""
 CHECKPOINT = "checkpoint"
 """Field of an architecture with the folder of pretrained weights; the weights of a run contain them."""

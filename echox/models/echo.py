@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from echox.models.config import PartConfig
-from echox.models.ragged import Ragged
+from echox.models.ragged import Ragged, stacked
 from echox.models.s2t import S2T, S2TInputs
 from echox.models.scores import Predictions
 from echox.models.t2c import WordDecoder
@@ -68,7 +68,7 @@ class EchoOutput:
         words: logits_NJ of the segments' words, from the denoised states.
         denoised: (S, T, H) denoised states.
         text: (S, T, H) embeddings of the tokens that these states predict, without gradient.
-        response: logits_NV of the responses' tokens, if requested.
+        response: logits_NV of the tokens of the responses that S2T learns, if requested.
     """
 
     words: Predictions
@@ -109,7 +109,13 @@ class Echo(nn.Module):
         self.words.load_state_dict(self.t2c.state_dict())
 
     def forward(
-        self, inputs: S2TInputs, segments: Segments, words: Ragged, *, with_response: bool = False
+        self,
+        inputs: S2TInputs,
+        segments: Segments,
+        words: Ragged,
+        *,
+        with_response: bool = False,
+        annotated: Ragged | None = None,
     ) -> EchoOutput:
         """Compute the scores of teacher forcing.
 
@@ -117,15 +123,28 @@ class Echo(nn.Module):
             inputs: inputs with the responses whose states Echo reads.
             segments: segments of the responses.
             words: (S, W) ids in the unit language, of T2C or annotated.
-            with_response: score the responses too, for the loss of s2t; their logits are large.
+            with_response: score responses too, for the loss of s2t; their logits are large.
+            annotated: (B, R) ids of the responses to score, where they are not those of `inputs`; the language model
+                reads both, which doubles its work.
         """
-        states = self.s2t.encode(inputs)[1]
+        scored = inputs.response if annotated is None else annotated
+        states, scored_states = self._states(inputs, annotated)
         denoised = self.denoise(segments.of(states))
         with torch.no_grad():
             tokens = segments.of(inputs.response)
             text = Ragged(self.s2t.llm.embed(tokens.values_BL), tokens.lengths_B)
-        response = self.s2t.predict(states, inputs.response) if with_response else None
+        response = self.s2t.predict(scored_states, scored) if with_response else None
         return EchoOutput(self.words(self.wrap(denoised), words), denoised, text, response)
+
+    def _states(self, inputs: S2TInputs, annotated: Ragged | None) -> tuple[Ragged, Ragged]:
+        """Return (B, R, H), the states that predict the responses of `inputs`, and those of `annotated` or the same."""
+        prefix = self.s2t.prefix(inputs.speech, inputs.prompt)
+        if annotated is None:
+            states = self.s2t.states(prefix, inputs.response)
+            return states, states
+        both = self.s2t.states(stacked([prefix, prefix]), stacked([inputs.response, annotated]))
+        first_B = torch.arange(len(prefix.lengths_B), device=prefix.lengths_B.device)
+        return both.select(first_B), both.select(first_B + len(first_B))
 
     def denoise(self, states: Ragged) -> Ragged:
         """Return (S, T, H) denoised states from the states that predict a segment's tokens."""
@@ -141,23 +160,21 @@ class Echo(nn.Module):
         return self.t2c.wrap_text(content, self.s2t.llm.embed)
 
     def freeze(self, *, train_s2t: bool = False) -> None:
-        """Let gradients flow only to the denoising adapter, the Echo decoder and, if requested, what s2t trains.
+        """Let gradients flow only to the denoising adapter, the Echo decoder and, if requested, the language model.
 
-        This stage has no CTC loss, so the CTC head stays frozen. The language model's head learns from the loss of the
-        response alone, which must then have a weight.
+        Of the language model, what it is configured to train: LoRA, or all. Encoder and adapter stay as they are. The
+        language model's head learns from the loss of the response alone, which must then have a weight.
         """
         self.requires_grad_(True)
+        self.s2t.requires_grad_(False)
         if train_s2t:
-            self.s2t.freeze()
-            self.s2t.adapter.ctc_head.requires_grad_(False)
-        else:
-            self.s2t.requires_grad_(False)
+            self.s2t.llm.freeze()
         self.t2c.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Echo":
-        """Set the mode as in torch, but keep T2C, and S2T where nothing of it is trained, in evaluation mode."""
+        """Set the mode as in torch, but keep what is not trained in evaluation mode: T2C, and all or most of S2T."""
         super().train(mode)
         self.t2c.eval()
-        if not any(parameter.requires_grad for parameter in self.s2t.parameters()):
-            self.s2t.eval()
+        self.s2t.eval()
+        self.s2t.llm.train(mode and any(parameter.requires_grad for parameter in self.s2t.llm.parameters()))
         return self

@@ -74,6 +74,10 @@ class LanguageModel(nn.Module):
         """Return scores (..., V) of states (..., H)."""
         return self.model.final_proj(states)
 
+    def head_row(self, token: int) -> Tensor:
+        """Return the head's row of a token, (H,)."""
+        return self.model.final_proj.get_parameter("weight")[token]
+
     def freeze(self) -> None:
         """Let gradients flow only to the weights that the configuration trains."""
         every = self.config.trainable == "all"

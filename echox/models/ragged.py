@@ -66,6 +66,16 @@ class Ragged:
         return Ragged(padded_BL.scatter(1, self.lengths_B[:, None], value), self.lengths_B + 1)
 
 
+def stacked(batches: Sequence[Ragged]) -> Ragged:
+    """Return the sequences of several batches, one batch after another."""
+    longest = max(batch.values_BL.size(1) for batch in batches)
+    padded = [
+        torch.nn.functional.pad(values, (*(0, 0) * (values.dim() - 2), 0, longest - values.size(1)))
+        for values in (batch.values_BL for batch in batches)
+    ]
+    return Ragged(torch.cat(padded), torch.cat([batch.lengths_B for batch in batches]))
+
+
 def concatenate(parts: Sequence[Ragged]) -> Ragged:
     """Return the sequences of all parts, joined one by one, with padding at the end only."""
     lengths_B = torch.stack([part.lengths_B for part in parts]).sum(0)

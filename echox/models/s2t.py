@@ -85,10 +85,18 @@ class S2T(nn.Module):
 
     def _read(self, speech: Ragged, inputs: S2TInputs) -> Ragged:
         """Return (B, R, H), the states that predict the response, from embeddings of the speech, (B, K, H)."""
-        prefix = self.insert(speech, inputs.prompt)
-        response = Ragged(self.llm.embed(inputs.response.values_BL), inputs.response.lengths_B)
-        states_BLH = self.llm.states(concatenate([prefix, response]).values_BL)
-        return predicting_states(states_BLH, prefix.lengths_B, inputs.response.lengths_B)
+        return self.states(self.insert(speech, inputs.prompt), inputs.response)
+
+    def states(self, prefix: Ragged, response: Ragged) -> Ragged:
+        """Return (B, R, H), for each token of a response the state that predicts it.
+
+        Args:
+            prefix: (B, P, H) prompts with speech.
+            response: (B, R) ids.
+        """
+        embedded = Ragged(self.llm.embed(response.values_BL), response.lengths_B)
+        states_BLH = self.llm.states(concatenate([prefix, embedded]).values_BL)
+        return predicting_states(states_BLH, prefix.lengths_B, response.lengths_B)
 
     def predict(self, states: Ragged, response: Ragged) -> Predictions:
         """Return the scores of the response's tokens, (B, R), from the states that predict them."""

@@ -100,10 +100,6 @@ class StageRecipe(Recipe):
         return model
 
     @override
-    def has_static_autograd_graph(self, context: RecipeContext) -> bool:
-        return not self._stage.leaves_out
-
-    @override
     def create_task(self, context: RecipeContext) -> Task:
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs

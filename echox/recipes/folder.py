@@ -17,6 +17,8 @@ from echox.errors import EchoxError
 from echox.labels.key import model_fingerprint
 from echox.recipes.config import LogConfig
 from echox.renamed import NEW_NAMES, rename_fields
+from echox.segments.cutting import SentencesConfig, rename_segments
+from echox.segments.trigger import TriggerConfig
 from echox.text.loading import load_tokenizer
 from echox.text.tokenizer import TextTokenizer
 from storage.local import write_file
@@ -76,6 +78,7 @@ class RunCard(FrozenConfig):
             _complete_architecture(renamed)
             if isinstance(config := renamed.get("config"), dict):
                 renamed["config"] = ADDED_SETTINGS.get(renamed.get("stage", ""), {}) | config
+            _complete_segments(renamed.get("config"))
         return renamed
 
 
@@ -210,10 +213,27 @@ def _complete_architecture(card: dict[str, Any]) -> None:
         card["architecture"] = dump_architecture(known)
 
 
+def _complete_segments(config: Any) -> None:
+    """Give the settings of a card the choice of segments, where it has only their lengths or null."""
+    renamed = rename_segments(config)
+    if renamed is not config:
+        numbers = {"sentences": SentencesConfig().model_dump(), "trigger": TriggerConfig().model_dump()}
+        config.update({**numbers, **renamed})
+
+
 def last_step(folder: Path) -> int:
     """Return the step of the last checkpoint; 0 without one."""
-    names = (re.fullmatch(r"step_(\d+)", path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
-    return max((int(name[1]) for name in names if name), default=0)
+    return max(_steps(folder, r"step_(\d+)"), default=0)
+
+
+def unfinished_steps(folder: Path) -> list[int]:
+    """Return the steps of checkpoints whose saving was begun and not ended."""
+    return _steps(folder, r"step_(\d+)\.tmp")
+
+
+def _steps(folder: Path, pattern: str) -> list[int]:
+    names = (re.fullmatch(pattern, path.name) for path in (folder / CHECKPOINTS).glob("step_*"))
+    return [int(name[1]) for name in names if name]
 
 
 def check_same(found: RunCard, wanted: RunCard, folder: Path) -> bool:

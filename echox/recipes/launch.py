@@ -29,6 +29,7 @@ from echox.recipes.folder import (
 from echox.recipes.history import best_step
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
+from echox.recipes.saving import failed_saves_told
 from echox.recipes.sections import to_sections
 from echox.recipes.settings import load_settings
 from echox.recipes.stage import Setting, Stage
@@ -122,7 +123,7 @@ def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     unfinished = last_step(folder) < stage.setting.config.schedule.steps
     with logging_to_files():
         if unfinished:
-            with closing(StageRecipe(stage, folder, recorder)) as recipe:
+            with closing(StageRecipe(stage, folder, recorder)) as recipe, failed_saves_told(folder):
                 run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
         if recorder is not None and (unfinished or not (folder / MODEL / WEIGHTS).is_file()):
             log.info("writing the model of the best checkpoint, of step %d", best_step(folder))

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from echox.recipes.boards import open_boards
 from echox.recipes.config import LogConfig
-from echox.recipes.folder import METRICS, last_step
+from echox.recipes.folder import METRICS, last_step, unfinished_steps
 from echox.recipes.history import read_metrics
 from storage.local import write_file
 
@@ -38,6 +38,7 @@ class RunRecorder(MetricRecorder):
     def __init__(self, folder: Path, config: LogConfig, report: Report) -> None:
         """Record a run in `folder`, which resumes at its last checkpoint if it has one."""
         step = last_step(folder)
+        _tell_unfinished(folder, step)
         self._file = folder / METRICS
         self._report = report
         _keep_until(self._file, step)
@@ -62,6 +63,14 @@ class RunRecorder(MetricRecorder):
     def close(self) -> None:
         for board in self._boards:
             board.close()
+
+
+def _tell_unfinished(folder: Path, step: int) -> None:
+    """Log a warning where a later checkpoint was begun than the last one: its saving failed or was interrupted."""
+    begun = unfinished_steps(folder)
+    if step and begun and max(begun) > step:
+        problem = f"the checkpoint of step {max(begun)} was not saved to its end"
+        log.warning("%s: %s: goes on from the one before, of step %d", folder, problem, step)
 
 
 def _keep_until(file: Path, step: int) -> None:

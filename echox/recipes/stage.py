@@ -119,11 +119,6 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
         """Whether `prepare` runs the model: FSDP must gather all weights for it."""
         return False
 
-    @property
-    def leaves_out(self) -> bool:
-        """Whether some trained weights get no gradient from the loss: DDP must look for them."""
-        return False
-
     def prepare(self, model: ModelT, batch: BatchT) -> Any:  # noqa: ARG002 - for those who override it
         """Return what the objective needs besides the batch, computed without gradients."""
         return None

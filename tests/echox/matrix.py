@@ -142,7 +142,7 @@ class Matrix:
         return found
 
     def _request(self, cell: Cell, out: Path) -> TrainingRequest:
-        learning = ("loss.s2t_weight=1",) if cell.stage == "echo" and cell.learns != "nothing" else ()
+        learning = (f"loss.s2t_weight={int(cell.learns != 'nothing')}",) if cell.stage == "echo" else ()
         sources = {stage: str(self._source(stage, cell)) for stage in ("s2t", "t2c") if cell.stage == "echo"}
         parallel = {
             "strategy": cell.strategy,

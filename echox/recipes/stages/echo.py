@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from safetensors.torch import load_file
@@ -24,58 +24,63 @@ from echox.data.corpus import Corpus
 from echox.data.reading import Reading
 from echox.data.speech import SpokenBatch, SpokenExample
 from echox.errors import EchoxError
-from echox.generation import answer, write_words
+from echox.generation import answer, evaluating, write_words
 from echox.labels.key import LabelKey, label_key
 from echox.metrics import Share, cosine, sequence_accuracy, token_accuracy, unit_errors
 from echox.models.echo import Echo, Segments
+from echox.models.initial import InitialWeights
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2TInputs
 from echox.objectives import EchoLossConfig, Objective, echo_objective
 from echox.recipes.config import Positive, SpokenStageConfig, StageConfig, tiny_defaults
 from echox.recipes.folder import RunFolder
-from echox.recipes.segments import SENTENCE_ENDS, cut
 from echox.recipes.stage import Stage
 from echox.recipes.stages.s2t import speech_of
+from echox.renamed import warn_renamed
 from echox.sampling import DecodingConfig, Draws
+from echox.segments.cutting import SentencesConfig, cut_at_sentences, cut_by_trigger, rename_segments
+from echox.segments.sentences import Sentences
+from echox.segments.trigger import TriggerConfig
 from echox.text.tokenizer import END_OF_TURN
 from storage.labels.kept import Labels, find_labels, label_names
-from unitlang.config import FrozenConfig
 
 log = logging.getLogger(__name__)
 
-
-class SegmentsConfig(FrozenConfig):
-    """Length of the segments, in tokens, into which long answers are cut."""
-
-    shortest: Positive = 20
-    """A segment ends with the first sentence that makes it at least this long."""
-    longest: Positive = 60
-    """A segment without an end of a sentence ends here."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.longest < self.shortest:
-            raise ValueError(f"longest {self.longest} is less than shortest {self.shortest}")
-        return self
+OWN_ANSWERS = frozenset({"pseudo", "labels", "online"})
+"""Targets for the answers that S2T gives itself."""
 
 
 class EchoStageConfig(SpokenStageConfig):
     """Settings of stage echo."""
 
     targets: Literal["pseudo", "labels", "online", "pseudo_from_text", "annotated"] = "pseudo"
-    """Words to learn: T2C's for S2T's own answer, T2C's for the annotated answer, or the annotated words.
+    """Words to learn: T2C's for the answer of S2T as its run left it, T2C's for the annotated answer, or the annotated
+    words.
 
     `labels`: those for S2T's own answer, as `echox label` wrote them; `online`: written anew in every step; `pseudo`:
     read where there are labels of this version, these models and settings, else written in every step.
     """
-    segments: SegmentsConfig | None = SegmentsConfig()
-    """Segments of long answers; null, and always with `annotated`, takes answers whole."""
+    segments: Literal["sentences", "trigger", "whole"] = "sentences"
+    """Where answers are cut: at ends of sentences, where streaming cuts, or nowhere, as always with `annotated`."""
+    sentences: SentencesConfig = SentencesConfig()
+    """Lengths of segments that end with sentences."""
+    trigger: TriggerConfig = TriggerConfig()
+    """Numbers of the streaming trigger."""
     decoding: DecodingConfig | None = None
     """How S2T's answers are drawn, for instance `{}`: as the released code does; null: the best token each time."""
     max_words: Positive = 1_024
     """Most words of a segment."""
     loss: EchoLossConfig = EchoLossConfig()
     """The loss."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _old_segments(cls, values: Any) -> Any:
+        new = rename_segments(values)
+        if new is not values:
+            old = "segments.shortest, segments.longest and segments=null"
+            warn_renamed(old, "sentences.shortest, sentences.longest and segments=whole", "settings")
+        return new
 
 
 @dataclass(frozen=True)
@@ -102,8 +107,12 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
     fed_by: ClassVar[str] = "dialogues whose questions and answers are spoken (`kind: conversation`)"
     text_columns: ClassVar[tuple[str, ...]] = ("response",)
     config: ClassVar[type[StageConfig]] = EchoStageConfig
-    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {"tiny": tiny_defaults(60, max_new_tokens=32, max_words=128)}
+    defaults: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "tiny": tiny_defaults(60, max_new_tokens=32, max_words=128, loss={"s2t_weight": 0.0})
+    }
     metrics: ClassVar[tuple[str, ...]] = ("word_accuracy", "sequence_accuracy", "unit_error_rate", "cosine")
+    _initial = InitialWeights({})
+    """What the run of s2t left of the weights that are trained further; nothing where none are."""
 
     @property
     def loss_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -145,12 +154,6 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
         return self.setting.config.targets != "annotated" and self.labels is None
 
     @property
-    @override
-    def leaves_out(self) -> bool:
-        """True where S2T is trained: its CTC head, which only stage s2t trains, gets no gradient."""
-        return self._trains_s2t
-
-    @property
     def _trains_s2t(self) -> bool:
         return self.setting.config.loss.s2t_weight > 0
 
@@ -181,6 +184,8 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
     @override
     def freeze(self, model: Echo) -> None:
         model.freeze(train_s2t=self._trains_s2t)
+        trained = [name for name, weight in model.s2t.llm.named_parameters() if weight.requires_grad]
+        self._initial = InitialWeights.read(self.setting.source_models["s2t"].weights, trained, "llm.")
 
     @override
     def prepare(self, model: Echo, batch: SpokenBatch) -> Targets:
@@ -189,15 +194,23 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
             return Targets(batch.inputs, Segments.whole(batch.inputs.response.lengths_B), batch.words)
         if (labels := batch.labels) is not None:
             return Targets(replace(batch.inputs, response=labels.answers), labels.segments, labels.words)
-        from_text = config.targets == "pseudo_from_text"
-        inputs = batch.inputs if from_text else self._answered(model, batch)
-        segments = self._cut(inputs.response)
-        prefix = model.text_prefix(segments.of(inputs.response))
-        return Targets(inputs, segments, write_words(model.t2c, prefix, max_new_tokens=config.max_words))
+        with evaluating(model), self._initial.inside(model.s2t.llm):
+            inputs, states = self._answered(model, batch)
+            segments = self._cut(model, inputs.response, states)
+            prefix = model.text_prefix(segments.of(inputs.response))
+            words = write_words(model.t2c, prefix, max_new_tokens=config.max_words)
+        return Targets(inputs, segments, words)
 
     @override
     def objective(self, model: Echo, batch: SpokenBatch, prepared: Targets) -> Objective:
-        output = model(prepared.inputs, prepared.segments, prepared.words, with_response=self._trains_s2t)
+        own = self.setting.config.targets in OWN_ANSWERS and self._trains_s2t
+        output = model(
+            prepared.inputs,
+            prepared.segments,
+            prepared.words,
+            with_response=self._trains_s2t,
+            annotated=batch.inputs.response if own else None,
+        )
         return echo_objective(output, self.setting.config.loss)
 
     @override
@@ -212,22 +225,30 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
             "cosine": cosine(output.denoised, output.text),
         }
 
-    def _answered(self, model: Echo, batch: SpokenBatch) -> S2TInputs:
-        """Return the same questions with S2T's own answers."""
+    def _answered(self, model: Echo, batch: SpokenBatch) -> tuple[S2TInputs, Ragged]:
+        """Return the same questions with the answers to be spoken, and the states that predict these."""
         inputs, decoding = batch.inputs, self.setting.config.decoding
+        if self.setting.config.targets == "pseudo_from_text":
+            return inputs, model.s2t.states(model.s2t.prefix(inputs.speech, inputs.prompt), inputs.response)
         end, most = self.setting.tokenizer.special(END_OF_TURN), self.setting.config.max_new_tokens
         draws = decoding and Draws.of(decoding, batch.names, most, inputs.prompt.values_BL.device)
         written = answer(model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=most, draws=draws)
-        return replace(inputs, response=written.tokens.append(end))
+        return replace(inputs, response=written.tokens.append(end)), written.states
 
-    def _cut(self, responses: Ragged) -> Segments:
-        config = self.setting.config.segments
-        if config is None:
-            return Segments.whole(responses.lengths_B)
-        return cut(responses, self._ends_sentence, config.shortest, config.longest)
+    def _cut(self, model: Echo, responses: Ragged, states: Ragged) -> Segments:
+        config = self.setting.config
+        match config.segments:
+            case "whole":
+                return Segments.whole(responses.lengths_B)
+            case "sentences":
+                return cut_at_sentences(responses, self._sentences, config.sentences)
+            case "trigger":
+                full_stop = self.setting.tokenizer.encode(".")[-1]
+                return cut_by_trigger(responses, states, model.s2t.llm.head_row(full_stop), config.trigger)
 
-    def _ends_sentence(self, token: int) -> bool:
-        return self.setting.tokenizer.decode([token]).rstrip().endswith(SENTENCE_ENDS)
+    @cached_property
+    def _sentences(self) -> Sentences:
+        return Sentences(self.setting.tokenizer)
 
 
 def _label_key(config: EchoStageConfig, runs: Mapping[str, RunFolder]) -> LabelKey:

@@ -70,11 +70,18 @@ def t2c() -> Made:
 
 def echo() -> Made:
     model, batch = Echo(ARCHITECTURE, 0), inputs()
-    model.freeze()
+    model.freeze(train_s2t=True)
     heard = model.s2t.adapter(model.s2t.encoder(batch.speech))
     segments = Segments.whole(batch.response.lengths_B + 1)
     example = Example(states=120, speech=int(heard.lengths_B), prompt=12, response=40, words=70)
-    return model, lambda: echo_objective(model(batch, segments, WORDS), EchoLossConfig()).total, example
+    annotated = Ragged(batch.response.values_BL + 1, batch.response.lengths_B)
+
+    def loss() -> Tensor:
+        return echo_objective(
+            model(batch, segments, WORDS, with_response=True, annotated=annotated), EchoLossConfig()
+        ).total
+
+    return model, loss, example
 
 
 def counted(work: Callable[[], Tensor]) -> tuple[int, int]:

@@ -67,7 +67,7 @@ def test_what_each_stage_trains(
     assert found["t2c"]["text embedding"] == Count(VOCABULARY * hidden, 0)
     denoising = 2 * hidden * inner + inner + hidden
     assert found["echo"]["denoising"] == Count(denoising, denoising)
-    assert found["echo"]["all"].trained == denoising + t2c_medium(hidden)
+    assert found["echo"]["all"].trained == denoising + t2c_medium(hidden) + lora
     assert found["echo"]["all"].total == found["s2t"]["all"].total + denoising + 2 * t2c_medium(hidden)
 
 

@@ -1,5 +1,7 @@
 """Echo training: its inputs, padding, what is trained, and where it starts."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from echox.objectives import EchoLossConfig, echo_objective
 from tests.echox.models.shapes import ARCHITECTURE, PLACEHOLDER, inputs, one, one_input
 
 WORD_IDS = Ragged.of([[1, 2, 3], [4], [5, 6, 7, 8], [9]])
+WITHOUT_S2T = EchoLossConfig(s2t_weight=0)
 SEGMENTS = Segments(torch.tensor([0, 0, 1, 2]), torch.tensor([0, 2, 0, 1]), torch.tensor([2, 1, 1, 4]))
 
 
@@ -34,7 +37,7 @@ def test_it_speaks_from_denoised_states_and_compares_them_with_the_text_they_pre
     torch.testing.assert_close(model.words(wrapped, WORD_IDS).logits_NV, output.words.logits_NV)
 
 
-@pytest.mark.parametrize("config", [EchoLossConfig(), EchoLossConfig(denoising="dynamic")])
+@pytest.mark.parametrize("config", [WITHOUT_S2T, replace(WITHOUT_S2T, denoising="dynamic")])
 def test_padding_changes_no_loss(model: Echo, config: EchoLossConfig) -> None:
     batch, words = inputs(), Ragged.of([[1, 2, 3], [], [5, 6, 7, 8]])
     whole = Segments.whole(batch.response.lengths_B)
@@ -58,7 +61,7 @@ def test_the_echo_decoder_starts_as_t2c_and_leaves_it_behind() -> None:
     assert not model.s2t.training
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
-    echo_objective(model(inputs(), SEGMENTS, WORD_IDS), EchoLossConfig()).total.backward()
+    echo_objective(model(inputs(), SEGMENTS, WORD_IDS), WITHOUT_S2T).total.backward()
     optimizer.step()
     changed = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
     assert changed == {name for name in before if name.startswith(("denoising.", "words."))}
@@ -67,9 +70,10 @@ def test_the_echo_decoder_starts_as_t2c_and_leaves_it_behind() -> None:
 def test_with_s2t_what_its_stage_trains_is_trained_too(model: Echo) -> None:
     model.freeze(train_s2t=True)
     model.train()
-    assert model.s2t.training
+    assert model.s2t.llm.training
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert "s2t.adapter.projection.weight" in trained
+    assert all(name.startswith(("s2t.llm.", "denoising.", "words.")) for name in trained)
+    assert "s2t.llm.model.final_proj.weight" in trained
     assert not [name for name in trained if name.startswith("t2c.") or name.endswith("embed.weight")]
     output = model(inputs(), SEGMENTS, WORD_IDS, with_response=True)
     echo_objective(output, EchoLossConfig(s2t_weight=1.0)).total.backward()

@@ -12,7 +12,7 @@ from pipelines.label.run import LabelRequest, label
 from tests.echox.runs import ask, equal, losses, metrics, train_here, untrained, weights
 
 pytestmark = pytest.mark.slow
-SETTINGS = ("max_new_tokens=12", "max_words=24", "segments.shortest=4", "segments.longest=7")
+SETTINGS = ("max_new_tokens=12", "max_words=24", "sentences.shortest=4", "sentences.longest=7")
 
 
 def test_training_on_labels_equals_training_that_writes_its_targets(tones: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import resource
 import signal
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from echox.errors import EchoxError
+from echox.training import TrainingRequest
 from tests.echox.runs import ask, equal, finish, losses, metrics, start, train_here, train_with
 
 pytestmark = pytest.mark.slow
@@ -72,16 +74,48 @@ def steps_saved(out: Path) -> list[str]:
     return sorted(path.name for path in (out / "checkpoints").glob("step_*") if path.suffix != ".tmp")
 
 
-def test_a_failed_save_leaves_the_checkpoint_before(tones: str, tmp_path: Path) -> None:
+def test_a_failed_save_leaves_the_checkpoint_before(
+    tones: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     whole, broken = (ask("t2c", tones, tmp_path / name, "schedule.steps=8") for name in ("whole", "broken"))
     finish(start(whole))
     finish(start(broken, kill_at=6), expected=-signal.SIGKILL)
     with small_files():
         process = start(broken)
-    finish(process, expected=1)
+    errors = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 1
+    assert "the checkpoint of step 8 could not be saved" in errors
+    assert "the same command goes on from step 4" in errors
     assert steps_saved(tmp_path / "broken") == ["step_4"]
     train_here(broken)
+    assert "the checkpoint of step 8 was not saved to its end: goes on from the one before, of step 4" in caplog.text
     assert losses(tmp_path / "broken") == losses(tmp_path / "whole")
+
+
+def killed_while_saving(request: TrainingRequest, step: int) -> bool:
+    """Train in another process that is killed as soon as it begins to save a step; whether that was soon enough."""
+    saving = Path(request.out, f"checkpoints/step_{step}.tmp")
+    process = start(request)
+    while not saving.exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.kill()
+    process.communicate()
+    return saving.exists()
+
+
+def test_a_run_that_is_killed_while_it_saves_goes_on_from_the_checkpoint_before(
+    tones: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step before the last is saved while training goes on, the last one while it waits."""
+    for step in (8, 12):
+        request = ask("t2c", tones, tmp_path / f"killed-{step}", "schedule.steps=12")
+        assert killed_while_saving(request, step)
+        assert steps_saved(Path(request.out)) == [f"step_{step - 4}"]
+        caplog.clear()
+        train_here(request)
+        assert f"step {step} was not saved to its end: goes on from the one before, of step {step - 4}" in caplog.text
+        assert not list(Path(request.out, "checkpoints").glob("*.tmp"))
+    assert losses(tmp_path / "killed-8") == losses(tmp_path / "killed-12")
 
 
 def test_a_run_without_any_checkpoint_says_that_it_begins_again(

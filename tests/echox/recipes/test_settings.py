@@ -8,6 +8,7 @@ from echox.recipes.settings import load_settings as load
 from echox.recipes.stages.echo import EchoStageConfig
 from echox.recipes.stages.s2t import S2TStageConfig
 from echox.recipes.stages.t2c import T2CStageConfig
+from echox.renamed import warn_renamed
 from echox.stages import stage_class
 
 
@@ -28,7 +29,30 @@ def test_other_architectures_have_the_papers_values() -> None:
     config = load_settings("echo", "echox-8b", ("loss.denoising=dynamic", "segments=null"))
     assert isinstance(config, EchoStageConfig)
     assert (config.optimizer.lr, config.optimizer.betas, config.optimizer.weight_decay) == (1e-5, (0.9, 0.95), 0.1)
-    assert (config.loss.denoising, config.segments, config.targets) == ("dynamic", None, "pseudo")
+    assert (config.loss.denoising, config.segments, config.targets) == ("dynamic", "whole", "pseudo")
+    assert config.loss.s2t_weight == 1.0, "equation 4 has the response's loss"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (("segments=trigger", "trigger.early=25"), ("trigger", 20, 60, 25)),
+        (("segments=null",), ("whole", 20, 60, 20)),
+        (("segments.shortest=10",), ("sentences", 10, 60, 20)),
+        (("segments={shortest: 5, longest: 9}",), ("sentences", 5, 9, 20)),
+        (("sentences.longest=30",), ("sentences", 20, 30, 20)),
+    ],
+)
+def test_segments_are_a_choice_and_were_lengths_before(
+    settings: tuple[str, ...], expected: tuple[str, int, int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn_renamed.cache_clear()
+    found = load_settings("echo", "tiny", settings)
+    assert isinstance(found, EchoStageConfig)
+    assert (found.segments, found.sentences.shortest, found.sentences.longest, found.trigger.early) == expected
+    if settings == ("segments=null",):
+        assert "is now called sentences.shortest, sentences.longest and segments=whole" in caplog.text
+    assert found.loss.s2t_weight == 0.0, "`tiny` has no LoRA"
 
 
 def test_all_faults_are_told_together() -> None:

@@ -29,7 +29,7 @@ from tests.echox.corpora import write_corpus
 from tests.echox.runs import untrained
 
 pytestmark = pytest.mark.slow
-SETTINGS = ("max_new_tokens=12", "max_words=24", "segments.shortest=4", "segments.longest=7")
+SETTINGS = ("max_new_tokens=12", "max_words=24", "sentences.shortest=4", "sentences.longest=7")
 PROGRAM = """
 import json, sys
 from rich.console import Console

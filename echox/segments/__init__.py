@@ -1,0 +1,1 @@
+"""Cutting of answers into segments, which are spoken one by one."""
