@@ -14,6 +14,7 @@ from pipelines.build.commit import Built
 from pipelines.build.verify import verify
 from pipelines.forget.forget import forget
 from pipelines.forget.wanted import Wanted
+from pipelines.readers import manifest
 from pipelines.sources import audio_files, screen
 from storage.store import Store
 from storage.versions import Version
@@ -233,4 +234,20 @@ def test_places_are_learnt_after_a_withdrawal_by_an_older_program(
         patched.setattr(audio_files, "stream_segments", lambda *_, **__: pytest.fail("audio was decoded"))
         version = run_build(config).version
     assert turns(version) == {f"a{turn}.wav": turn for turn in (0, 2, 3, 4, 5)}
+    equals_a_new_one(version, config, run_build, tmp_path)
+
+
+def test_rows_that_cannot_be_read_join_the_dialogue_that_an_older_program_saw_in_parts(
+    config: Config, talk: Path, run_build: RunBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = read(talk)
+    no_json(talk, told)
+    write(talk, told)
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "in_dialogues", lambda entries: entries)
+        assert exchanges(run_build(config).version) != [], "with a history that lacks a turn"
+    with monkeypatch.context() as patched:
+        patched.setattr(audio_files, "stream_segments", lambda *_, **__: pytest.fail("audio was decoded"))
+        version = run_build(config).version
+    assert exchanges(version) == []
     equals_a_new_one(version, config, run_build, tmp_path)
