@@ -79,7 +79,8 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
     """
     words, cosine = cross_entropy(output.words), denoising(output.denoised, output.text)
     count, tokens = output.words.count, int(output.denoised.lengths_B.sum())
-    mean = words / max(count, 1) + _weighted_denoising(words / max(count, 1), cosine, output.denoised.lengths_B, config)
+    segments, unit = len(output.denoised.lengths_B), words / max(count, 1)
+    mean = unit + _weighted_denoising(unit, cosine, tokens, segments, config)
     parts = {"words": _mean(words, count), "denoising": _mean(cosine, tokens)}
     if config.s2t_weight:
         if output.response is None:
@@ -92,11 +93,11 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
     return Objective(mean * count, count, parts)
 
 
-def _weighted_denoising(unit: Tensor, cosine: Tensor, lengths_S: Tensor, config: EchoLossConfig) -> Tensor:
+def _weighted_denoising(unit: Tensor, cosine: Tensor, tokens: int, segments: int, config: EchoLossConfig) -> Tensor:
     """Return lambda L_denoise: of the mean over tokens, or, as in the released code, of the sum in each segment."""
     if config.denoising == "plain":
-        return config.denoising_weight * cosine / max(int(lengths_S.sum()), 1)
-    per_segment = cosine / max(len(lengths_S), 1)
+        return config.denoising_weight * cosine / max(tokens, 1)
+    per_segment = cosine / max(segments, 1)
     return dynamic_weight(unit, per_segment) * per_segment
 
 

@@ -75,17 +75,8 @@ class S2T(nn.Module):
     def forward(self, inputs: S2TInputs) -> S2TOutput:
         """Compute the scores of teacher forcing."""
         heard, ctc = self.adapter.with_ctc(self.encoder(inputs.speech), inputs.transcript, self.placeholder)
-        states = self._read(heard, inputs)
+        states = self.states(self.insert(heard, inputs.prompt), inputs.response)
         return S2TOutput(self.predict(states, inputs.response), states, ctc)
-
-    def encode(self, inputs: S2TInputs) -> tuple[Ragged, Ragged]:
-        """Return (B, K, H) embeddings of the speech, and (B, R, H), the states that predict the response."""
-        heard = self.adapter(self.encoder(inputs.speech))
-        return heard, self._read(heard, inputs)
-
-    def _read(self, speech: Ragged, inputs: S2TInputs) -> Ragged:
-        """Return (B, R, H), the states that predict the response, from embeddings of the speech, (B, K, H)."""
-        return self.states(self.insert(speech, inputs.prompt), inputs.response)
 
     def states(self, prefix: Ragged, response: Ragged) -> Ragged:
         """Return (B, R, H), for each token of a response the state that predicts it.
