@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipelines.readers.base import Item
 from pipelines.readers.parquet_audio import is_parquet_uri
@@ -35,6 +35,9 @@ class Screen:
 
     def named(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """Yield the entries of a source whose ids are not suppressed."""
+        if not self.suppression.ids:
+            yield from entries
+            return
         for entry in entries:
             if entry.utterance_id and (name := digest_of(entry.utterance_id)) in self.suppression.ids:
                 self.left_out.add(name)
@@ -59,7 +62,7 @@ class Screen:
                 without[len(entries)] = gone
             if not all_gone:
                 entries.append(entry)
-        return replace(group, entries=entries, without=without)
+        return group._replace(entries=entries, without=without)
 
     def _may_be(self, entry: Entry) -> bool:
         if not isinstance(entry, Item) or entry.uri is None:
