@@ -46,9 +46,6 @@ from storage.labels.kept import Labels, find_labels, label_names
 
 log = logging.getLogger(__name__)
 
-OWN_ANSWERS = frozenset({"pseudo", "labels", "online"})
-"""Targets for the answers that S2T gives itself."""
-
 
 class EchoStageConfig(SpokenStageConfig):
     """Settings of stage echo."""
@@ -196,20 +193,20 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
             return Targets(replace(batch.inputs, response=labels.answers), labels.segments, labels.words)
         with evaluating(model), self._initial.inside(model.s2t.llm):
             inputs, states = self._answered(model, batch)
-            segments = self._cut(model, inputs.response, states)
+            segments = self._cut(model, inputs, states)
             prefix = model.text_prefix(segments.of(inputs.response))
             words = write_words(model.t2c, prefix, max_new_tokens=config.max_words)
         return Targets(inputs, segments, words)
 
     @override
     def objective(self, model: Echo, batch: SpokenBatch, prepared: Targets) -> Objective:
-        own = self.setting.config.targets in OWN_ANSWERS and self._trains_s2t
+        other = self._trains_s2t and prepared.inputs is not batch.inputs
         output = model(
             prepared.inputs,
             prepared.segments,
             prepared.words,
             with_response=self._trains_s2t,
-            annotated=batch.inputs.response if own else None,
+            annotated=batch.inputs.response if other else None,
         )
         return echo_objective(output, self.setting.config.loss)
 
@@ -225,24 +222,25 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
             "cosine": cosine(output.denoised, output.text),
         }
 
-    def _answered(self, model: Echo, batch: SpokenBatch) -> tuple[S2TInputs, Ragged]:
-        """Return the same questions with the answers to be spoken, and the states that predict these."""
+    def _answered(self, model: Echo, batch: SpokenBatch) -> tuple[S2TInputs, Ragged | None]:
+        """Return the same questions with the answers to be spoken, and the states that wrote these, if S2T did."""
         inputs, decoding = batch.inputs, self.setting.config.decoding
         if self.setting.config.targets == "pseudo_from_text":
-            return inputs, model.s2t.states(model.s2t.prefix(inputs.speech, inputs.prompt), inputs.response)
+            return inputs, None
         end, most = self.setting.tokenizer.special(END_OF_TURN), self.setting.config.max_new_tokens
         draws = decoding and Draws.of(decoding, batch.names, most, inputs.prompt.values_BL.device)
         written = answer(model.s2t, inputs.speech, inputs.prompt, end=end, max_new_tokens=most, draws=draws)
         return replace(inputs, response=written.tokens.append(end)), written.states
 
-    def _cut(self, model: Echo, responses: Ragged, states: Ragged) -> Segments:
-        config = self.setting.config
+    def _cut(self, model: Echo, inputs: S2TInputs, states: Ragged | None) -> Segments:
+        config, responses = self.setting.config, inputs.response
         match config.segments:
             case "whole":
                 return Segments.whole(responses.lengths_B)
             case "sentences":
                 return cut_at_sentences(responses, self._sentences, config.sentences)
             case "trigger":
+                states = states or model.s2t.states(model.s2t.prefix(inputs.speech, inputs.prompt), responses)
                 full_stop = self.setting.tokenizer.encode(".")[-1]
                 return cut_by_trigger(responses, states, model.s2t.llm.head_row(full_stop), config.trigger)
 

@@ -115,7 +115,7 @@ def test_equation_4(make: Callable[..., Made], targets: str) -> None:
     assert float(found.parts["response"]) == pytest.approx(mean, rel=1e-4)
     output = model(prepared.inputs, prepared.segments, prepared.words)
     words = float(cross_entropy(output.words).detach()) / output.words.count
-    pairs = functional.cosine_similarity(output.denoised.flat(), output.text.flat(), dim=-1)
+    pairs = functional.cosine_similarity(output.denoised.flat(), output.text.flat(), dim=-1).detach()
     expected = words + 0.2 * float((1 - pairs).mean()) + mean
     assert found.total.item() / found.count == pytest.approx(expected, rel=1e-4)
     assert (targets == "pseudo") == (not prepared.inputs.response.values_BL.equal(batch.inputs.response.values_BL))

@@ -10,7 +10,6 @@ from echox.text.llama3 import SPEECH_TOKENS, Llama3Tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import BEGIN_OF_TEXT, END_HEADER, END_OF_TURN, START_HEADER, TextTokenizer
 
-REAL = Path(__file__).parents[4] / "shared/data/models/whisper-tiny.en/tokenizer.json"
 MARKED = [
     "It is so.| They left!| Why?| Because.|",
     # numbers
@@ -57,21 +56,18 @@ def small() -> TextTokenizer:
     return SentencePieceTokenizer.learn([text.replace("|", "") for text in MARKED[:20]], 340)
 
 
-def real() -> TextTokenizer:
+@pytest.fixture(scope="module")
+def real(shared_data: Path) -> TextTokenizer:
     """The vocabulary of GPT-2, which Whisper has, with Llama's special tokens on top."""
-    tokenizer = Tokenizer.from_str(REAL.read_text())
+    tokenizer = Tokenizer.from_str((shared_data / "models/whisper-tiny.en/tokenizer.json").read_text())
     names = (BEGIN_OF_TEXT, START_HEADER, END_HEADER, END_OF_TURN, SPEECH_TOKENS[1])
     tokenizer.add_special_tokens([AddedToken(name, special=True) for name in names])
     return Llama3Tokenizer(tokenizer.to_str().encode(), "GPT-2")
 
 
-needs_real = pytest.mark.skipif(not REAL.is_file(), reason="no real vocabulary here")
-MAKERS = [small, pytest.param(real, marks=needs_real)]
-
-
-@pytest.fixture(scope="module", params=MAKERS)
+@pytest.fixture(scope="module", params=["small", "real"])
 def sentences(request: pytest.FixtureRequest) -> tuple[TextTokenizer, Sentences]:
-    tokenizer = request.param()
+    tokenizer = small() if request.param == "small" else request.getfixturevalue("real")
     return tokenizer, Sentences(tokenizer)
 
 
@@ -86,10 +82,8 @@ def test_sentences_end_where_they_should(marked: str, sentences: tuple[TextToken
     assert all(finder.table[tokens[index]] for index in ends)
 
 
-@needs_real
-def test_the_table_over_a_real_vocabulary_says_which_tokens_end_sentences() -> None:
-    tokenizer = real()
-    table = Sentences(tokenizer).table
+def test_the_table_over_a_real_vocabulary_says_which_tokens_end_sentences(real: TextTokenizer) -> None:
+    tokenizer, table = real, Sentences(real).table
     assert len(table) == tokenizer.vocab_size
     for text in (".", "!", "?", "...", "?!", '."', ".)", "!!", "…"):
         (token,) = tokenizer.encode(text)
