@@ -101,7 +101,7 @@ def _lister(fs: AbstractFileSystem, bucket: str) -> AbstractFileSystem:
     """
     lists = cast(Any, type(fs))(**fs.storage_options, skip_instance_cache=True)
     sync(lists.loop, lists.set_session)
-    sync(lists.loop, lists.get_s3, bucket).meta.events.register(EVENT, read_contents)
+    cast(Any, sync(lists.loop, lists.get_s3, bucket)).meta.events.register(EVENT, read_contents)
     return lists
 
 

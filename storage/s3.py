@@ -1,6 +1,7 @@
 """Buckets: connections, exact put-if-absent, and errors with remedies."""
 
 import os
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -15,6 +16,7 @@ from storage.errors import AlreadyExists, NotFound, StorageError, Unavailable
 from storage.uris import Bucket
 
 if TYPE_CHECKING:
+    from obstore import Attributes
     from obstore.store import ClientConfig
 
 T = TypeVar("T")
@@ -25,6 +27,10 @@ RETRIES = 10
 """Retries of a request after a 5xx answer or a lost connection: about 40 s of exponential backoff."""
 PROBE_RETRIES = 3
 """Retries when a store is opened: few, so that a wrong address is reported soon."""
+TRIES = 4
+"""Tries of a request whose connection is lost, if the client does not make it again itself."""
+PAUSE_SECONDS = 0.5
+"""Time between two of them."""
 REMEDIES = (
     ("NoSuchBucket", "the bucket does not exist; create it or correct the URI"),
     ("/latest/api/token", "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (`aws configure "
@@ -117,11 +123,28 @@ def create_object(objects: S3Store, path: str, data: bytes) -> None:
         AlreadyExistsError: another writer was first.
     """
     mark = uuid4().hex
+    attributes: Attributes = {"writer": mark}
     try:
-        obstore.put(objects, path, data, mode="create", attributes={"writer": mark}, use_multipart=False)
+        again(lambda: obstore.put(objects, path, data, mode="create", attributes=attributes, use_multipart=False))
     except BaseError:
         if not _written_by(mark, objects, path):
             raise
+
+
+def again(request: Callable[[], T]) -> T:
+    """Make a request that may be made twice; again if its connection is lost, where the client itself does not.
+
+    Raises:
+        BaseError: any error of the client.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return request()
+        except BaseError as error:
+            if UNREACHABLE not in str(error):
+                raise
+            time.sleep(PAUSE_SECONDS)
+    return request()
 
 
 def _written_by(mark: str, objects: S3Store, path: str) -> bool:

@@ -12,7 +12,7 @@ from obstore.store import LocalStore, S3Store
 from storage.errors import NotFound
 from storage.local import LEFTOVER_SECONDS, leftovers, open_folder, remove_leftovers, sync_folder, write_file
 from storage.ranges import RangeReader
-from storage.s3 import Listed, answered, connect, create_object, explained, list_objects, open_bucket
+from storage.s3 import Listed, again, answered, connect, create_object, explained, list_objects, open_bucket
 from storage.uris import Bucket, parse_uri
 
 SAFE_PATH = re.compile(r"(?!\.\.?(/|$))[\w.=+-]+(/(?!\.\.?(/|$))[\w.=+-]+)*", re.ASCII)
@@ -186,7 +186,7 @@ class Store:
         """
         try:
             with explained(self.url(path)):
-                obstore.delete(self._objects, path)
+                again(lambda: obstore.delete(self._objects, path))
         except NotFound:
             return
 

@@ -13,7 +13,7 @@ from contextlib import closing
 from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.request import urlopen
 
 import clips
@@ -37,7 +37,7 @@ from unitlang.audio.sources import open_source
 from unitlang.frames import SAMPLE_RATE
 
 
-def opened(source: Any) -> BinaryIO:
+def opened(source: Any) -> Any:
     """In place of `open_source`: files of a bucket, whose contents follow from their names, are not read."""
     in_bucket = isinstance(source, str) and source.startswith("s3://")
     return BytesIO(clips.audio(clips.number_of(source))) if in_bucket else open_source(source)

@@ -90,3 +90,24 @@ def test_a_listing_has_the_stamps_of_the_files(bucket: Bucket) -> None:
     entries = place.files()
     assert [entry.name for entry in entries] == ["b/y.wav", "x.wav"]
     assert [(entry.size, entry.stamp) for entry in entries] == [place.child(e.name).file_facts() for e in entries]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(403, b"<Error><Code>AccessDenied</Code></Error>"), (200, b"<List"), (200, b"")]
+)
+def test_an_answer_that_is_no_listing_is_left_to_the_client(status: int, body: bytes) -> None:
+    answer, told = {"status_code": status, "body": body}, dict[str, Any]()
+    buckets.read_contents(answer, told)
+    assert (answer["body"], told) == (body, {})
+
+
+@pytest.mark.parametrize("space", ["", ' xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'])
+@pytest.mark.parametrize(("encoded", "key"), [("<EncodingType>url</EncodingType>", "a b+ä"), ("", "a+b%2B%C3%A4")])
+def test_a_listing_of_any_server_is_read(space: str, encoded: str, key: str) -> None:
+    """With and without the name space of XML, with and without encoded names; an object may lack its ETag."""
+    body = f"<R{space}><KeyCount>1</KeyCount>{encoded}<Contents><Key>a+b%2B%C3%A4</Key><Size>3</Size></Contents></R>"
+    answer, told = {"status_code": 200, "body": body.encode()}, dict[str, Any]()
+    buckets.read_contents(answer, told)
+    assert told == {"Objects": [buckets.Object(key, 3, None)]}
+    assert b"Contents" not in answer["body"]
+    assert b"KeyCount" in answer["body"]

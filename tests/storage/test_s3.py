@@ -6,6 +6,7 @@ import pytest
 
 from storage.errors import AlreadyExists, StorageError, Unavailable
 from storage.store import Store
+from tests.cluster.proxy import flaky_proxy
 from tests.faulty_s3 import FaultyS3, serving
 
 
@@ -106,3 +107,26 @@ def test_whole_bucket_as_a_store(s3_bucket: str) -> None:
     store.put(path, b"1")
     assert Store.open(s3_bucket).get("x") == b"1"
     assert store.url(path) == f"s3://corpora/{path}"
+
+
+def test_requests_whose_connections_are_reset_are_made_again(
+    s3_server: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the resets come before the server hears of the request, half after it did what it asks."""
+    monkeypatch.setattr("storage.s3.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("storage.s3.TRIES", 12)
+    with flaky_proxy(s3_server) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        store = Store.open(s3_bucket, create=True)
+        proxy.reset = 0.4
+        for number in range(8):
+            store.create(f"a/{number}", b"1")
+        for number in range(8):
+            with pytest.raises(AlreadyExists):
+                store.create(f"a/{number}", b"other")
+        for number in range(4):
+            store.delete(f"a/{number}")
+        proxy.reset = 0.0
+        assert proxy.resets > 5
+        assert sorted(store.list()) == [f"a/{number}" for number in range(4, 8)]
+        assert {store.get(f"a/{number}") for number in range(4, 8)} == {b"1"}
