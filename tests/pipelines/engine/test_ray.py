@@ -22,6 +22,7 @@ from storage.schemas import SCHEMAS
 from storage.store import Store
 
 pytestmark = pytest.mark.slow
+WORKERS = 4
 
 Config = dict[str, Any]
 
@@ -77,10 +78,10 @@ class Rest(TypedDict):
 
 @dataclass(frozen=True)
 class Doze(Step[Rest]):
-    """Sleeps a tenth of the length of a work unit, and notes who did; nothing is written.
+    """Sleeps a tenth of the length of a work unit, and notes who did; the first work units wait for all workers.
 
     Attributes:
-        diary: folder of the notes.
+        diary: folder of the notes; `workers` in it notes who is there.
     """
 
     name: ClassVar[str] = "doze"
@@ -89,6 +90,10 @@ class Doze(Step[Rest]):
     diary: str
 
     def open(self, store: Store) -> Process[Rest]:
+        workers = Path(self.diary, "workers")
+        (workers / str(os.getpid())).touch()
+        while len([*workers.iterdir()]) < WORKERS:
+            time.sleep(0.05)
         return self.sleep
 
     def sleep(self, payload: Rest) -> Output:
@@ -99,21 +104,21 @@ class Doze(Step[Rest]):
 
 def test_the_longest_work_units_begin_first_and_nothing_waits_behind_them(tmp_path: Path) -> None:
     """Four workers share 300 s of work of which one unit takes 80: none has more than a fair share and one unit."""
-    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary" / "workers").mkdir(parents=True)
     lengths = [5.0] * 8 + [50.0, 40.0, 40.0, 50.0] + [80.0]
     step = Doze(str(tmp_path / "diary"))
     units = [
         step.work_unit(number, Rest(number=number, seconds=length), length) for number, length in enumerate(lengths)
     ]
-    config = ExecutionConfig(workers=4, ray_above_seconds=0)
+    config = ExecutionConfig(workers=WORKERS, ray_above_seconds=0)
     console = Console(file=io.StringIO())
     with Session(Store.open(tmp_path / "store", create=True), config, None, console) as session:
         assert [receipt.fingerprint for receipt in session.run(step, units, speed=1.0)] == [
             u.fingerprint for u in units
         ]
     loads: Counter[str] = Counter()
-    for note in (tmp_path / "diary").iterdir():
+    for note in (path for path in (tmp_path / "diary").iterdir() if path.is_file()):
         worker, seconds = note.read_text().split()
         loads[worker] += float(seconds)
-    assert len(loads) == 4
+    assert len(loads) == WORKERS
     assert max(loads.values()) <= 90, f"{loads}: the longest work unit begins first, and alone"
