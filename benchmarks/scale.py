@@ -28,17 +28,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale_parts import clips
 from tests.cluster.proxy import FlakyProxy, Handler
 
 ROOT = Path(__file__).parents[1]
 PARTS = Path(__file__).parent / "scale_parts"
 PACKAGES = ("flows", "pipelines", "echox", "storage", "unitlang")
-SPEAKER = 500
-"""Utterances of a speaker, which has a folder."""
 USUAL = 14.4
 """Seconds of an utterance of the corpus of 6,000 h and 1.5 million utterances that this stands for."""
-SECONDS = 0.35
-"""Mean length of an utterance here."""
 FULL = 1_500_000
 """Utterances that the costs are extrapolated to."""
 Key = tuple[str, str]
@@ -182,16 +179,14 @@ class Run:
 def speak(place: Bucket | Disk, numbers: Sequence[int]) -> None:
     """Write clips with these numbers, each with its text."""
     for number in numbers:
-        name = f"{number // SPEAKER:05d}/{number:07d}"
-        samples = int(SECONDS * 16_000) + 64 * (number % 51 - 25)
-        place.put(f"{name}.wav", f"{number} {samples}".encode())
-        place.put(f"{name}.txt", f"sentence number {number}".encode())
+        place.put(f"{clips.name_of(number)}.wav", clips.audio(number))
+        place.put(f"{clips.name_of(number)}.txt", clips.text(number).encode())
 
 
 def config(place: Bucket | Disk, size: int) -> dict[str, Any]:
     """The values of a build whose work units have as many utterances as those of the usual corpus."""
-    short = SECONDS / USUAL
-    hours = size * SECONDS / 3600
+    short = clips.SECONDS / USUAL
+    hours = size * clips.SECONDS / 3600
     return {
         "store": place.store,
         "sources": [{"kind": "folder", "path": place.speech, "dataset": "clips"}],

@@ -222,7 +222,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
             out,
             no_rich=True,
         )
-    export(out, turns.loop.model)
+    export(stage, out)
     return turns.blocks[1:], precision
 
 

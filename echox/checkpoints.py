@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from echox.errors import EchoxError
+from echox.weights.filling import fill
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -36,7 +37,7 @@ def read_tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
         EchoxError: the folder holds no safetensors, or damaged ones.
     """
     tensors: dict[str, Tensor] = {}
-    for path in _files(folder):
+    for path in weight_files(folder):
         try:
             with safe_open(path, framework="pt") as file:
                 for name in file.keys():  # noqa: SIM118 - not a mapping
@@ -47,18 +48,19 @@ def read_tensors(folder: Path, prefix: str = "") -> dict[str, Tensor]:
     return tensors
 
 
-def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Load tensors into `module`, which keeps its dtype and device.
+def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, besides: str | None = None) -> None:
+    """Load tensors into `module`, which keeps its dtype, and its device unless that is meta.
 
     Args:
         module: the module to fill.
         tensors: weights by name.
         source: file or folder of the weights, for messages.
+        besides: part of the names of weights that are not among the tensors and stay as they are.
 
     Raises:
         EchoxError: names the tensors that are missing, left over, of another shape, or not finite.
     """
-    own = module.state_dict()
+    own = {name: tensor for name, tensor in module.state_dict().items() if besides is None or besides not in name}
     faults = [f"{name} is missing" for name in own if name not in tensors]
     faults += [f"{name} is unknown" for name in tensors if name not in own]
     faults += [
@@ -67,10 +69,10 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path)
         if name in own and own[name].shape != tensor.shape
     ]
     if faults:
-        problem = f"does not fit the architecture: {_listed(faults)}"
+        problem = f"does not fit the architecture: {listed(faults)}"
         raise EchoxError(f"{source}: {problem}; choose the architecture of this checkpoint")
     check_finite(tensors, source)
-    module.load_state_dict(dict(tensors))
+    fill(module, tensors)
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
@@ -80,7 +82,7 @@ def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:
         EchoxError: names the tensors that hold NaN or infinite values.
     """
     if wrong := [name for name, tensor in tensors.items() if not _is_finite(tensor)]:
-        raise EchoxError(f"{source}: NaN or infinite values in {_listed(wrong)}; fetch or train these weights again")
+        raise EchoxError(f"{source}: NaN or infinite values in {listed(wrong)}; fetch or train these weights again")
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -90,7 +92,8 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
-def _listed(faults: Sequence[str]) -> str:
+def listed(faults: Sequence[str]) -> str:
+    """Return the first faults as one text, and how many more there are."""
     more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
     return "; ".join(faults[:SHOWN]) + more
 
@@ -111,7 +114,12 @@ def check_fields(folder: Path, expected: Mapping[str, Any]) -> None:
         raise EchoxError(f"{folder / 'config.json'}: {'; '.join(wrong)}; choose the architecture of this checkpoint")
 
 
-def _files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files with the weights of a Hugging Face folder.
+
+    Raises:
+        EchoxError: the folder holds no safetensors, or a damaged index.
+    """
     index = folder / INDEX
     if index.is_file():
         weights = read_object(index).get("weight_map")

@@ -59,16 +59,16 @@ def t2c_objective(words: Predictions) -> Objective:
 
 
 def s2t_objective(output: S2TOutput, config: S2TLossConfig) -> Objective:
-    """Return the cross-entropy of the response plus CTC per token of the transcript, with the same weights of examples.
+    """Return the cross-entropy of the response and CTC, as published: means over tokens and over examples.
 
-    That is sum_b (CE_b + weight * R_b / C_b * CTC_b) for R_b tokens of response and C_b of transcript.
+    CTC of an example is per token of its transcript; examples without a transcript are not in the mean.
     """
     answer, transcript_B = cross_entropy(output.response), output.ctc.transcript.lengths_B
     per_token_B = ctc(output.ctc) / transcript_B.clamp(min=1)
-    ctc_loss = (per_token_B * output.response.lengths_B).sum()
-    spoken = int((output.response.lengths_B * (transcript_B > 0)).sum())
-    parts = {"response": _mean(answer, output.response.count), "ctc": _mean(ctc_loss, spoken)}
-    return Objective(answer + config.ctc_weight * ctc_loss, output.response.count, parts)
+    ctc_loss = per_token_B.sum() / (transcript_B > 0).sum().clamp(min=1)
+    count = output.response.count
+    parts = {"response": _mean(answer, count), "ctc": ctc_loss.detach()}
+    return Objective(answer + config.ctc_weight * count * ctc_loss, count, parts)
 
 
 def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
@@ -79,7 +79,8 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
     """
     words, cosine = cross_entropy(output.words), denoising(output.denoised, output.text)
     count, tokens = output.words.count, int(output.denoised.lengths_B.sum())
-    mean = words / max(count, 1) + _weighted_denoising(words / max(count, 1), cosine, output.denoised.lengths_B, config)
+    segments, unit = len(output.denoised.lengths_B), words / max(count, 1)
+    mean = unit + _weighted_denoising(unit, cosine, tokens, segments, config)
     parts = {"words": _mean(words, count), "denoising": _mean(cosine, tokens)}
     if config.s2t_weight:
         if output.response is None:
@@ -92,11 +93,11 @@ def echo_objective(output: EchoOutput, config: EchoLossConfig) -> Objective:
     return Objective(mean * count, count, parts)
 
 
-def _weighted_denoising(unit: Tensor, cosine: Tensor, lengths_S: Tensor, config: EchoLossConfig) -> Tensor:
+def _weighted_denoising(unit: Tensor, cosine: Tensor, tokens: int, segments: int, config: EchoLossConfig) -> Tensor:
     """Return lambda L_denoise: of the mean over tokens, or, as in the released code, of the sum in each segment."""
     if config.denoising == "plain":
-        return config.denoising_weight * cosine / max(int(lengths_S.sum()), 1)
-    per_segment = cosine / max(len(lengths_S), 1)
+        return config.denoising_weight * cosine / max(tokens, 1)
+    per_segment = cosine / max(segments, 1)
     return dynamic_weight(unit, per_segment) * per_segment
 
 

@@ -11,6 +11,7 @@ from unitlang.urls import redacted
 
 if TYPE_CHECKING:
     from echox.data.corpus import Corpus
+    from echox.outlook import Outlook
     from echox.recipes.folder import RunFolder
     from echox.recipes.stage import Stage
 
@@ -26,6 +27,7 @@ class TrainingRequest:
         out: folder of the run, on a disk that all workers share.
         source_models: folders of the finished runs that this one needs, by stage.
         settings: FIELD=VALUE of the stage's configuration, values in YAML.
+        init: values of the trained weights: the folder of a finished run of the stage, or one with `model.safetensors`.
     """
 
     stage: str
@@ -34,6 +36,7 @@ class TrainingRequest:
     out: str
     source_models: Mapping[str, str] = field(default_factory=dict[str, str])
     settings: tuple[str, ...] = ()
+    init: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,13 @@ class TrainingResult:
 
     Attributes:
         steps: optimizer steps.
-        metrics: metrics of the last validation.
-        checkpoint: folder of the best model.
+        best_step: step of the best model, which was kept.
+        metrics: metrics of its validation.
+        checkpoint: its folder.
     """
 
     steps: int
+    best_step: int
     metrics: dict[str, float]
     checkpoint: str
 
@@ -59,9 +64,12 @@ def check(request: TrainingRequest) -> None:
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
     from echox.recipes.folder import open_sources
+    from echox.recipes.settings import load_settings
 
     stage, corpus = check_without_sources(request)
-    check_sources(request, stage.stands_on, corpus.fingerprints, open_sources(request.source_models))
+    sources = open_sources(request.source_models)
+    check_sources(request, stage.stands_on, corpus.fingerprints, sources)
+    stage.check(load_settings(stage, request.architecture, request.settings), corpus, sources)
 
 
 def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, Any, Any]], Corpus]":
@@ -73,7 +81,7 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
     """
     from echox.architectures import load_architecture
     from echox.data.corpus import Corpus, hold_out, recall_read_contents
-    from echox.recipes.folder import CONTENTS
+    from echox.recipes.folder import CONTENTS, find_weights
     from echox.recipes.settings import load_settings
     from echox.stages import stage_class
     from storage.approvals import check_trainable
@@ -82,6 +90,8 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
     stage = stage_class(request.stage)
     config = load_settings(stage, request.architecture, request.settings)
     load_architecture(request.architecture)
+    if request.init is not None:
+        find_weights(Path(request.init))
     corpus = Corpus.open(request.corpus)
     check_trainable(corpus.store, corpus.version)
     if int(os.environ.get("RANK", "0")) == 0:  # one worker tells it for all, and lets the others know what it read
@@ -90,9 +100,27 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
     return stage, corpus
 
 
+def outlook(request: TrainingRequest) -> "Outlook":
+    """Return the extent of a training.
+
+    Raises:
+        EchoxError: stage, settings or data do not fit; names the field and the remedy.
+        StorageError: there is no such corpus.
+    """
+    from echox.data.corpus import Corpus
+    from echox.outlook import outlook_of
+    from echox.recipes.settings import load_settings
+    from echox.stages import stage_class
+
+    stage = stage_class(request.stage)
+    config = load_settings(stage, request.architecture, request.settings)
+    return outlook_of(stage, config, Corpus.open(request.corpus))
+
+
 def _check_no_secret(request: TrainingRequest) -> None:
     """Refuse a request whose URLs hold secrets, because the run's folder and the model's card repeat it."""
-    texts = (request.corpus, request.architecture, request.out, *request.source_models.values(), *request.settings)
+    places = (request.corpus, request.architecture, request.out, request.init or "", *request.source_models.values())
+    texts = (*places, *request.settings)
     for text in texts:
         if redacted(text) != text:
             raise EchoxError(f"{redacted(text)}: holds a password, token or signature; leave it out")
@@ -151,7 +179,7 @@ def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None
     """
     check(request)
     from echox.recipes.folder import MODEL
-    from echox.recipes.history import check_workers, last_validation
+    from echox.recipes.history import best_step, check_workers, validation_at
     from echox.recipes.runtime import prepare
     from echox.stages import stage_class, text_columns
 
@@ -162,4 +190,5 @@ def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None
     check_workers(folder, int(os.environ.get("WORLD_SIZE", "1")))
     stage = settle(request, stage_class(request.stage), text_columns(), write=rank == 0)
     run_recipe(stage, folder, report if rank == 0 else None)
-    return TrainingResult(stage.setting.config.schedule.steps, last_validation(folder), str(folder / MODEL))
+    best = best_step(folder)
+    return TrainingResult(stage.setting.config.schedule.steps, best, validation_at(folder, best), str(folder / MODEL))

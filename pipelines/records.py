@@ -6,7 +6,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NotRequired, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, TypeVar, cast
 
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store
+from storage.suppression.names import Names, names_after
 from storage.versions import REMEDY, Version, version_path
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Receipts = Mapping[str, Sequence[Receipt]]
 """Receipts by step."""
+Borders = Literal["content"]
+"""Rule by which `ingest` cuts utterances into files, if it is not that of older programs."""
 T = TypeVar("T")
 
 
@@ -122,10 +125,12 @@ class IngestPayload(FilePayload):
     Attributes:
         taken: fingerprints of earlier work units whose rows and rejects of unchanged entries are taken over.
         seeds: of the samples of the fits, for which the receipt names the speech that comes first in them.
+        borders: as in `StepStatistics`.
     """
 
     taken: NotRequired[Sequence[str]]
     seeds: NotRequired[Sequence[int]]
+    borders: NotRequired[Borders]
 
 
 class UnitsFiles(TypedDict):
@@ -222,6 +227,8 @@ class StepStatistics(TypedDict):
         taken: fingerprints of the work units that rows were taken from (ingest).
         holds: paths of utterances and words of each work unit in the shard (shard).
         candidates: speech that comes first in samples, by seed and dataset; older programs wrote none (ingest).
+        borders: `content` if the files of utterances end where the utterances say, so that those far from a new or
+            removed one stay; missing where each is filled in turn, as older programs did (ingest).
         contents: values of `echox.data.contents.Contents` of each training table's file (shard).
         revision: revision of the step; missing in receipts of before 0.1.
     """
@@ -236,6 +243,7 @@ class StepStatistics(TypedDict):
     taken: NotRequired[Sequence[str]]
     holds: NotRequired[Sequence[Sequence[str]]]
     candidates: NotRequired[dict[str, dict[str, list[CandidateRow]]]]
+    borders: NotRequired[Borders]
     contents: NotRequired[Mapping[str, Any]]
     revision: NotRequired[int]
 
@@ -297,12 +305,14 @@ class Lineage(TypedDict):
         versions: versions of the packages that affect the values.
         came_with: origin of each artifact; missing in versions written before 0.1.
         suppressed: missing in stores without suppression lists.
+        renamed: earlier names of datasets; missing if there are none.
     """
 
     specs: dict[str, str]
     versions: dict[str, str]
     came_with: NotRequired[dict[str, CameWith]]
     suppressed: NotRequired[UsedSuppression]
+    renamed: NotRequired[Names]
 
 
 class GoneCounts(TypedDict):
@@ -398,6 +408,31 @@ def left_out_of(version: Version) -> int:
 def suppression_of(version: Version) -> Sequence[str]:
     """Names of the suppression lists that a version was made with."""
     return cast(Lineage, version.lineage).get("suppressed", {}).get("lists", ())
+
+
+def earlier_names_of(version: Version) -> Names:
+    """Earlier names of the datasets of a version; older programs left only those that its config states."""
+    found = cast(Lineage, version.lineage).get("renamed")
+    if found is not None:
+        return found
+    stated = {source["renamed_from"]: source["dataset"] for source in version.config["sources"] if renames(source)}
+    return names_after({}, stated, datasets_of(version), suppression_of(version))
+
+
+def renames(source: Mapping[str, Any]) -> bool:
+    """Whether a source, as a version records it, gives its dataset another name."""
+    return source.get("renamed_from") not in (None, source["dataset"])
+
+
+def datasets_of(version: Version) -> set[str]:
+    """Names of the datasets of a version."""
+    return {*version.statistics["datasets"]}
+
+
+def new_names_of(version: Version) -> dict[str, str]:
+    """Names that datasets have in a version, by their earlier names, without those that other datasets have now."""
+    names, taken = earlier_names_of(version), datasets_of(version)
+    return {old: dataset for dataset, of in names.items() for old in of if old not in taken}
 
 
 @dataclass(frozen=True)

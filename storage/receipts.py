@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from storage.errors import CorruptStore, NotFound
 from storage.records import read_sealed, sealed, typed
-from storage.schemas import TRAINING
+from storage.schemas import LABELS, TRAINING
 from storage.store import Store
 from storage.tables import checked_name, rows_to_parquet
 
@@ -82,7 +82,7 @@ def data_path(table: str, fingerprint: str, data: bytes) -> str:
     Checksums of the contents are part of the name: reads are checked against them, and if another machine rounds
     differently, its file does not replace one that a version already refers to.
     """
-    folder = f"training/{table}" if table in TRAINING else f"data/{table}"
+    folder = f"training/{table}" if table in (*TRAINING, LABELS) else f"data/{table}"
     return f"{folder}/{checked_name(fingerprint, data)}"
 
 

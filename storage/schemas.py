@@ -106,6 +106,18 @@ ECHO = S2T.append(_column("words", _WORDS))
 TRAINING = ("s2t", "t2c", "echo")
 """The training tables, named after their stages."""
 
+ECHO_LABELS = pa.schema(
+    [
+        _column("example_id", _TEXT),
+        pa.field("answer", pa.list_(pa.int32())),  # ids of text up to the end of the turn; null: rejected
+        _column("segments", pa.list_(pa.int32())),  # lengths in tokens, one after the other; not the end of the turn
+        _column("words", pa.list_(_WORDS)),  # of each segment
+    ]
+)
+"""Labels of stage echo: the rows of a file of the table `echo` in its order, with a model's answers and their words."""
+LABELS = "echo_labels"
+"""Table of the labels, which belong to a version and are kept beside it: see `storage.labels.kept`."""
+
 SAMPLE_FEATURES = pa.schema([_column("features", pa.large_binary()), _column("dim", pa.int32())])
 """Blocks of frames x dims in half precision, of the sample that k-means learns from; not part of the corpus."""
 
@@ -128,10 +140,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     "s2t": S2T,
     "t2c": T2C,
     "echo": ECHO,
+    LABELS: ECHO_LABELS,
     "sample_features": SAMPLE_FEATURES,
 }
 
-ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256, "sample_features": 8}
+ROW_GROUP_ROWS = {"utterances": 256, "s2t": 256, "echo": 256, LABELS: 256, "sample_features": 8}
 """Rows per Parquet row group of tables with large rows: readers and writers hold one group at a time."""
 
 

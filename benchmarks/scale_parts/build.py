@@ -10,11 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
+from io import BytesIO
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.request import urlopen
 
+import clips
 import numpy as np
 from rich.console import Console
 
@@ -25,7 +27,8 @@ from pipelines.engine.crashes import Crash
 from pipelines.engine.isolation import Computation
 from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.step import WorkUnit
-from pipelines.sources import audio_files
+from pipelines.readers.places import Place
+from pipelines.sources import audio_files, texts
 from pipelines.steps import steps
 from storage.receipts import Receipt
 from storage.versions import resolve
@@ -34,9 +37,20 @@ from unitlang.audio.sources import open_source
 from unitlang.frames import SAMPLE_RATE
 
 
+def opened(source: Any) -> BinaryIO:
+    """In place of `open_source`: files of a bucket, whose contents follow from their names, are not read."""
+    in_bucket = isinstance(source, str) and source.startswith("s3://")
+    return BytesIO(clips.audio(clips.number_of(source))) if in_bucket else open_source(source)
+
+
+def fetch_text(place: Place) -> str:
+    """In place of the function of this name of `pipelines.readers.lines`: texts of a bucket are not read."""
+    return clips.text(clips.number_of(place.path))
+
+
 def faked(source: Any) -> tuple[int, int]:
     """Number and length in samples of an audio file."""
-    with closing(open_source(source)) as file:
+    with closing(opened(source)) as file:
         told = file.read(64)
     number, samples = map(int, told.split())
     return number, samples
@@ -125,6 +139,7 @@ def main() -> None:
     """Build or verify, and print the measurements as JSON."""
     values, what = json.loads(sys.argv[1]), sys.argv[2]
     audio_files.measure, audio_files.stream_segments = measure, stream_segments
+    audio_files.open_source, texts.fetch_text = opened, fetch_text
     meter = Meter(sys.argv[3] if len(sys.argv) > 3 else None)
     if what == "build":
         measured(meter)

@@ -49,13 +49,16 @@ class State:
         weights: frozen ones in bfloat16, trained ones in float32.
         optimizer: gradients and AdamW's two means of the trained ones.
         copies: bfloat16 copies of weights during a step.
-        start: the whole model in float32, which each worker makes before it is distributed.
+        start: bytes of the whole model on the first worker's host, which sends it to the others: frozen weights in
+            bfloat16, trained ones in float32. The others make theirs on the meta device.
+        end: bytes of the largest weight, which the first worker's host holds while it writes the model.
     """
 
     weights: float
     optimizer: float
     copies: float
     start: float
+    end: float
 
     @property
     def total(self) -> float:
@@ -75,7 +78,12 @@ def state(model: nn.Module, gpus: int, *, writes: bool) -> State:
     own = HALF * (weights.total - weights.trained) + WHOLE * weights.trained
     moments = 3 * WHOLE * weights.trained
     copies = HALF * weights.trained if gpus == 1 else _gathered(model, writes=writes)
-    return State(own / gpus, moments / gpus, copies, WHOLE * weights.total)
+    return State(own / gpus, moments / gpus, copies, own, max(map(_stored, model.parameters())))
+
+
+def _stored(weight: nn.Parameter) -> int:
+    """Return the bytes of a weight in the precision in which it is kept."""
+    return weight.numel() * (WHOLE if weight.requires_grad else HALF)
 
 
 def _gathered(model: nn.Module, *, writes: bool) -> float:
@@ -167,11 +175,13 @@ def report(architecture: Architecture, cluster: Cluster) -> Iterator[str]:
 
 def _memory_lines(found: Sequence[Budget]) -> Iterator[str]:
     held_names = f"{'start':>7}{'weights':>9}{'optimizer':>11}{'copies':>9}{'sum':>9}"
-    yield f"{'':6}{held_names}{'an example':>12}{'recomputed':>12}"
+    yield f"{'':6}{held_names}{'an example':>12}{'recomputed':>12}{'peak':>7}{'end':>7}"
     for one in found:
         held = one.state
         amounts = f"{held.weights / GB:9.1f}{held.optimizer / GB:11.1f}{held.copies / GB:9.1f}{held.total / GB:9.1f}"
-        yield f"{one.stage:6}{held.start / GB:7.1f}{amounts}{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
+        examples = f"{one.kept / GB:12.2f}{one.recomputed / GB:12.2f}"
+        ends = f"{(held.total + one.recomputed) / GB:7.1f}{held.end / GB:7.1f}"
+        yield f"{one.stage:6}{held.start / GB:7.1f}{amounts}{examples}{ends}"
 
 
 def _batch_lines(found: Sequence[Budget]) -> Iterator[str]:

@@ -12,6 +12,7 @@ from typing import Literal
 from echox.architectures import Architecture
 from echox.models.decoder import DecoderConfig
 from echox.models.encoder import EncoderConfig
+from echox.models.frame_scores import CHUNK
 from echox.models.lora import LoraConfig
 from echox.models.t2c import T2CConfig
 
@@ -216,9 +217,19 @@ def _adapter(architecture: Architecture, example: Example, *, trains: bool) -> W
     back = linear(2 * hidden**2, frames, gradient) + linear(2 * hidden**2, example.speech, gradient)
     attended = 4.0 * hidden * (frames**2 + frames * example.speech)
     attention = Work(attended, 2 * attended if trains else 0.0, saved=_adapter_bytes(stacked, hidden, example, frames))
-    head = head_work(hidden, llm.vocabulary, frames, gradient)
-    unused = Work(scores=frames * llm.vocabulary * HALF)  # CTC's scores while stage echo goes forward
-    return layer + back + head + (attention if trains else Work(attended) + unused)
+    head = _ctc_work(hidden, llm.vocabulary, frames, gradient)
+    return layer + back + head + (attention if trains else Work(attended))
+
+
+def _ctc_work(hidden: int, vocabulary: int, frames: float, gradient: Gradient) -> Work:
+    """Return the work of CTC's head, which scores chunks of frames, and scores them again in the backward pass.
+
+    The scores of a chunk are there in bfloat16 and, with their exponentials, in float32.
+    """
+    products = linear(hidden * vocabulary, frames, gradient)
+    again = 0.0 if gradient == "none" else products.forward
+    scores = min(frames, CHUNK) * vocabulary * (HALF + (0 if gradient == "none" else 2 * WHOLE))
+    return Work(products.forward, products.backward + again, scores=scores)
 
 
 def _adapter_bytes(stacked: int, hidden: int, example: Example, frames: float) -> float:

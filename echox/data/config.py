@@ -22,7 +22,7 @@ class DataConfig(FrozenConfig):
     prefetch: Annotated[int, Field(ge=1)] = 4
     """Batches that are prepared ahead."""
     threads: Annotated[int, Field(ge=1)] = 2
-    """Threads of each worker that prepare batches (decode audio, compute features)."""
+    """Threads of each worker that prepare batches (decode audio)."""
     valid_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of the examples that is held out, where the corpus has no rows of a split `valid` or `dev`."""
     valid_batches: Annotated[int, Field(ge=1)] | None = 64

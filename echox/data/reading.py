@@ -38,6 +38,19 @@ ExampleT = TypeVar("ExampleT", bound=Example)
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Columns of other files, which have the same rows in the same row groups as the files of a table.
+
+    Attributes:
+        paths: path of the other file by that of the table's file.
+        columns: columns to read there.
+    """
+
+    paths: Mapping[str, str]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Reading(Generic[ExampleT]):
     """How a stage reads its training table.
 
@@ -47,6 +60,7 @@ class Reading(Generic[ExampleT]):
         example: makes an example from a row, a mapping of these columns.
         collate: makes a batch from examples.
         audio: those of the columns that hold audio: most of the bytes, and the length does not depend on them.
+        beside: columns of other files, which an example is made from too.
     """
 
     table: str
@@ -54,6 +68,7 @@ class Reading(Generic[ExampleT]):
     example: Callable[[Any], ExampleT]
     collate: Callable[[Sequence[ExampleT]], Batch]
     audio: tuple[str, ...] = ()
+    beside: Beside | None = None
 
     def length(self, row: Mapping[str, Any]) -> int:
         """Return the length of the example of a row, which need not have the audio."""

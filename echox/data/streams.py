@@ -132,7 +132,7 @@ class Plan(Generic[ExampleT]):
         def wanted(number: int, example_id: str, split: str | None) -> bool:
             return self.holdout.is_train(example_id, split) if only is None else number in only
 
-        return read_rows(self.corpus.store, group, self.reading.columns, wanted)
+        return read_rows(self.corpus.store, group, self.reading.columns, wanted, self.reading.beside)
 
 
 class Stream(Generic[ExampleT]):

@@ -104,7 +104,7 @@ class ValidationBatches(Generic[ExampleT]):
     def _lengths(self, group: RowGroup) -> list[tuple[int, int]]:
         """Number and length of the rows of a row group that are for validation."""
         columns = [name for name in self.reading.columns if name not in self.reading.audio]
-        rows = read_rows(self.corpus.store, group, columns, self._is_valid)
+        rows = read_rows(self.corpus.store, group, columns, self._is_valid, self.reading.beside)
         return [(number, self.reading.length(values)) for number, values in rows]
 
     def _is_valid(self, number: int, example_id: str, split: str | None) -> bool:
@@ -112,4 +112,5 @@ class ValidationBatches(Generic[ExampleT]):
         return self.holdout.is_valid(example_id, split)
 
     def _rows(self, group: RowGroup, only: frozenset[int]) -> list[NumberedRow]:
-        return read_rows(self.corpus.store, group, self.reading.columns, lambda number, *_: number in only)
+        store, reading = self.corpus.store, self.reading
+        return read_rows(store, group, reading.columns, lambda number, *_: number in only, reading.beside)

@@ -1,16 +1,19 @@
 """Soundwave's adapter: from speech states to embeddings of the language model."""
 
 # Shapes: B = examples, T = encoder states (50/s), E = their hidden size, F = frames of the adapter (25/s), K = kept
-# frames, H = hidden size of the language model, V = its vocabulary.
+# frames, H = hidden size of the language model, V = its vocabulary, C = tokens of a transcript.
 
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from echox.models.config import PartConfig
+from echox.models.frame_scores import best_tokens, score
 from echox.models.ragged import Ragged
+from echox.models.scores import CtcScores
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,19 +32,6 @@ class AdapterConfig(PartConfig):
     """Frames to which kept frames attend: all, as published, or the kept ones, as in the released checkpoints."""
 
 
-@dataclass(frozen=True)
-class AdapterOutput:
-    """The output of the adapter.
-
-    Attributes:
-        embeddings: (B, K, H) kept frames, which replace the placeholder.
-        ctc_logits: (B, F, V) scores of the transcript's tokens; the placeholder is the blank.
-    """
-
-    embeddings: Ragged
-    ctc_logits: Ragged
-
-
 class Adapter(nn.Module):
     """Stack, project, one Transformer layer, CTC head, shrink, look back."""
 
@@ -56,14 +46,30 @@ class Adapter(nn.Module):
         self.ctc_head = nn.Linear(hidden_size, vocabulary, bias=False)
         self.look_back = LookBack(hidden_size, config.heads, config.dropout)
 
-    def forward(self, states: Ragged) -> AdapterOutput:
-        """Return kept frames and CTC scores of encoder states, (B, T, E)."""
+    def forward(self, states: Ragged) -> Ragged:
+        """Return (B, K, H), the kept frames of encoder states, (B, T, E), which replace the placeholder."""
         frames = self.frames(states)
-        logits_BFV = self.ctc_head(frames.values_BL)
-        keep_BF = changes(logits_BFV.argmax(-1)) & frames.mask
+        return self._kept(frames, best_tokens(frames.values_BL, self.ctc_head.weight))
+
+    def with_ctc(self, states: Ragged, transcript: Ragged, blank: int) -> tuple[Ragged, CtcScores]:
+        """Return the output of `forward` and the CTC scores of transcripts.
+
+        Args:
+            states: (B, T, E) states of the encoder.
+            transcript: (B, C) ids.
+            blank: id of CTC's blank.
+        """
+        frames = self.frames(states)
+        columns_BC = functional.pad(transcript.values_BL, (1, 0), value=blank)
+        best_BF, columns_BFC, sums_BF = score(frames.values_BL, self.ctc_head.weight, columns_BC)
+        ctc = CtcScores(Ragged(columns_BFC, frames.lengths_B), sums_BF, transcript)
+        return self._kept(frames, best_BF), ctc
+
+    def _kept(self, frames: Ragged, best_BF: Tensor) -> Ragged:
+        """Return the first frame of each run of equal tokens, after the look-back."""
+        keep_BF = changes(best_BF) & frames.mask
         keys_BF = frames.mask if self.config.look_back_keys == "all" else keep_BF
-        embeddings = self.look_back(shrink(frames, keep_BF), frames, keys_BF)
-        return AdapterOutput(embeddings, Ragged(logits_BFV, frames.lengths_B))
+        return self.look_back(shrink(frames, keep_BF), frames, keys_BF)
 
     def frames(self, states: Ragged) -> Ragged:
         """Return (B, F, H), the frames that CTC and look-back read."""
@@ -94,7 +100,7 @@ class LookBack(nn.Module):
 def stack(states: Ragged, count: int) -> Ragged:
     """Return (B, ceil(T / count), count * E): `count` neighbours in one frame, the last padded with zeros."""
     values_BTE = states.values_BL * states.mask[:, :, None]
-    padded_BTE = nn.functional.pad(values_BTE, (0, 0, 0, -values_BTE.size(1) % count))
+    padded_BTE = functional.pad(values_BTE, (0, 0, 0, -values_BTE.size(1) % count))
     return Ragged(padded_BTE.unflatten(1, (-1, count)).flatten(2), (states.lengths_B + count - 1) // count)
 
 

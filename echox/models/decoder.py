@@ -16,7 +16,6 @@ from echox.native import load_libsndfile
 if TYPE_CHECKING:  # importing takes 6 s, which reading a configuration does not need
     from fairseq2.models.llama import LLaMAConfig
     from fairseq2.models.transformer_lm import TransformerLMDecoder
-    from fairseq2.nn import IncrementalStateBag
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,16 +128,15 @@ def make_decoder(config: DecoderConfig) -> "TransformerLMDecoder":
     return LLaMAFactory(llama).create_decoder()
 
 
-def decode(decoder: "TransformerLMDecoder", inputs_BLD: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+def decode(decoder: "TransformerLMDecoder", inputs_BLD: Tensor) -> Tensor:
     """Return the states after the last norm, (B, L, D).
 
     Padding on the right needs no mask, because no position attends to its right; attention is fastest without one.
 
     Args:
         decoder: a decoder of `make_decoder`.
-        inputs_BLD: embeddings; with a cache only those that are not in it yet.
-        cache: keys and values of earlier positions; used in evaluation mode only.
+        inputs_BLD: embeddings.
     """
     from fairseq2.nn import BatchLayout
 
-    return decoder(inputs_BLD, BatchLayout.of(inputs_BLD), state_bag=cache)
+    return decoder(inputs_BLD, BatchLayout.of(inputs_BLD))

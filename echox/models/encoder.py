@@ -15,6 +15,7 @@ from echox.checkpoints import check_fields, load_weights, read_tensors
 from echox.errors import EchoxError
 from echox.models.config import PartConfig
 from echox.models.ragged import Ragged
+from echox.weights.filling import unmade
 
 ORIGINAL = "parametrizations.weight.original"
 
@@ -62,7 +63,8 @@ class SpeechEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder: Any = self.build()
+        with unmade(config.checkpoint):
+            self.encoder: Any = self.build()
         self.train()
 
     def build(self) -> nn.Module:

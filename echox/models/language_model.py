@@ -4,17 +4,16 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from echox.checkpoints import check_fields, load_weights, read_tensors
+from echox.models.cached import CachedDecoder
 from echox.models.config import PartConfig
 from echox.models.decoder import DecoderConfig, RopeScaling, decode, fairseq2_config, from_hugging_face
 from echox.models.lora import LoraConfig, add_lora
-
-if TYPE_CHECKING:
-    from fairseq2.nn import IncrementalStateBag
+from echox.weights.filling import unmade
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +43,8 @@ class LanguageModel(nn.Module):
         from fairseq2.models.llama import create_llama_model
 
         self.config = config
-        self.model = create_llama_model(llama)
+        with unmade(config.checkpoint):
+            self.model = create_llama_model(llama)
         if config.trainable == "lora":
             add_lora(self.model, config.lora)
 
@@ -57,9 +57,18 @@ class LanguageModel(nn.Module):
         """Return (..., H) embeddings of ids (...)."""
         return self.model.decoder_frontend.get_submodule("embed")(ids)
 
-    def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in positions."""
+        return self.config.decoder.max_length
+
+    def states(self, inputs_BLH: Tensor) -> Tensor:
         """Return (B, L, H) states after the last norm, which the head reads."""
-        return decode(self.model.decoder, inputs_BLH, cache)
+        return decode(self.model.decoder, inputs_BLH)
+
+    def cached(self) -> CachedDecoder:
+        """Return its layers, with an empty cache."""
+        return CachedDecoder(self.model.decoder)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return scores (..., V) of states (..., H)."""
@@ -85,7 +94,7 @@ class LanguageModel(nn.Module):
         if self.config.checkpoint is None:
             return
         folder = Path(self.config.checkpoint)
-        check_fields(folder, self._expected())
+        check_fields(folder, hugging_face_fields(self.config))
         self.fill(read_tensors(folder), folder)
 
     def fill(self, tensors: dict[str, Tensor], source: Path) -> None:
@@ -95,23 +104,23 @@ class LanguageModel(nn.Module):
             EchoxError: the weights do not fit the architecture.
         """
         converted = from_hugging_face(tensors, self.config.decoder, source, tied=self.config.tied)
-        own = {name: tensor for name, tensor in self.model.state_dict().items() if ".lora." in name}
-        load_weights(self.model, converted | own, source)
+        load_weights(self.model, converted, source, besides=".lora.")
 
-    def _expected(self) -> dict[str, Any]:
-        """Return the fields of a Llama's `config.json` that determine the weights."""
-        decoder = self.config.decoder
-        return {
-            "hidden_size": decoder.hidden_size,
-            "num_hidden_layers": decoder.layers,
-            "num_attention_heads": decoder.heads,
-            "num_key_value_heads": decoder.key_value_heads,
-            "intermediate_size": decoder.intermediate_size,
-            "rope_theta": decoder.rope_theta,
-            "vocab_size": self.config.vocabulary,
-            "tie_word_embeddings": self.config.tied,
-            "rope_scaling": decoder.rope_scaling and _hugging_face(decoder.rope_scaling),
-        }
+
+def hugging_face_fields(config: LanguageModelConfig) -> dict[str, Any]:
+    """Return the fields of a Llama's `config.json` that determine the weights."""
+    decoder = config.decoder
+    return {
+        "hidden_size": decoder.hidden_size,
+        "num_hidden_layers": decoder.layers,
+        "num_attention_heads": decoder.heads,
+        "num_key_value_heads": decoder.key_value_heads,
+        "intermediate_size": decoder.intermediate_size,
+        "rope_theta": decoder.rope_theta,
+        "vocab_size": config.vocabulary,
+        "tie_word_embeddings": config.tied,
+        "rope_scaling": decoder.rope_scaling and _hugging_face(decoder.rope_scaling),
+    }
 
 
 def _hugging_face(scaling: RopeScaling) -> dict[str, Any]:

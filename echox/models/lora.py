@@ -37,8 +37,9 @@ class Lora(nn.Module):
 
     def __init__(self, weight_OI: Tensor, config: LoraConfig) -> None:
         super().__init__()
-        self.down_RI = nn.Parameter(weight_OI.new_empty(config.rank, weight_OI.size(1)))
-        self.up_OR = nn.Parameter(weight_OI.new_zeros(weight_OI.size(0), config.rank))
+        outputs, inputs = weight_OI.shape
+        self.down_RI = nn.Parameter(torch.empty(config.rank, inputs, dtype=weight_OI.dtype))
+        self.up_OR = nn.Parameter(torch.zeros(outputs, config.rank, dtype=weight_OI.dtype))
         self.scale = config.alpha / config.rank
         self.dropout = nn.Dropout(config.dropout)
         nn.init.kaiming_uniform_(self.down_RI, a=math.sqrt(5))

@@ -44,7 +44,8 @@ class Ragged:
 
     def flat(self) -> Tensor:
         """Return (N, ...), all sequences one after another, without padding."""
-        return self.values_BL[self.mask]
+        places_N = self.mask.flatten().nonzero()[:, 0]  # the device is waited for once, not in the backward pass too
+        return self.values_BL.flatten(0, 1)[places_N]
 
     def rows(self) -> list[Tensor]:
         """Return each sequence by itself, without padding."""

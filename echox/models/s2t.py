@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from echox.errors import EchoxError
-from echox.models.adapter import Adapter, AdapterOutput
+from echox.models.adapter import Adapter
 from echox.models.alignment import predicting_states
 from echox.models.encoder import make_encoder
 from echox.models.language_model import LanguageModel
@@ -74,14 +74,9 @@ class S2T(nn.Module):
 
     def forward(self, inputs: S2TInputs) -> S2TOutput:
         """Compute the scores of teacher forcing."""
-        adapted, states = self.encode(inputs)
-        scores = CtcScores(adapted.ctc_logits, inputs.transcript, self.placeholder)
-        return S2TOutput(self.predict(states, inputs.response), states, scores)
-
-    def encode(self, inputs: S2TInputs) -> tuple[AdapterOutput, Ragged]:
-        """Return the adapter's output, and (B, R, H), for each token of the response the state that predicts it."""
-        adapted = self.adapter(self.encoder(inputs.speech))
-        return adapted, self.states(self.insert(adapted.embeddings, inputs.prompt), inputs.response)
+        heard, ctc = self.adapter.with_ctc(self.encoder(inputs.speech), inputs.transcript, self.placeholder)
+        states = self.states(self.insert(heard, inputs.prompt), inputs.response)
+        return S2TOutput(self.predict(states, inputs.response), states, ctc)
 
     def states(self, prefix: Ragged, response: Ragged) -> Ragged:
         """Return (B, R, H), for each token of a response the state that predicts it.
@@ -100,7 +95,7 @@ class S2T(nn.Module):
 
     def prefix(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """Return (B, P, H), the prompt with speech, which the response follows."""
-        return self.insert(self.adapter(self.encoder(speech)).embeddings, prompt)
+        return self.insert(self.adapter(self.encoder(speech)), prompt)
 
     def insert(self, speech: Ragged, prompt: Ragged) -> Ragged:
         """Return (B, P, H), the prompt's embeddings with speech, (B, K, H), in place of the placeholder.

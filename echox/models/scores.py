@@ -3,6 +3,7 @@
 # Shapes: B = examples, N = targets, V = vocabulary, F = frames, C = tokens of a transcript.
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from torch import Tensor
 
@@ -26,7 +27,7 @@ class Predictions:
     targets_N: Tensor
     lengths_B: Tensor
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of targets."""
         return int((self.targets_N != IGNORE).sum())
@@ -42,11 +43,11 @@ class CtcScores:
     """The inputs of CTC.
 
     Attributes:
-        logits: (B, F, V) scores of each frame.
+        columns: (B, F, 1 + C) scores of each frame: of the blank, then of the transcript's tokens.
+        sums_BF: log-sum-exp of the scores of the whole vocabulary.
         transcript: (B, C) ids; length 0 where it is unknown.
-        blank: id of the blank.
     """
 
-    logits: Ragged
+    columns: Ragged
+    sums_BF: Tensor
     transcript: Ragged
-    blank: int

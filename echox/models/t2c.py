@@ -5,20 +5,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from echox.errors import EchoxError
 from echox.models.alignment import predicting_states
+from echox.models.cached import CachedDecoder
 from echox.models.config import PartConfig
 from echox.models.decoder import DecoderConfig, decode, make_decoder
 from echox.models.ragged import Ragged, concatenate
 from echox.models.scores import Predictions
-
-if TYPE_CHECKING:
-    from fairseq2.nn import IncrementalStateBag
 
 Size = Literal["small", "medium", "base", "large"]
 SIZES: dict[str, tuple[int, int, int, int]] = {
@@ -162,9 +160,18 @@ class WordDecoder(nn.Module):
         rows = (ids - self.config.text_vocabulary).clamp(min=0)
         return self.word_embedding(rows)
 
-    def states(self, inputs_BLH: Tensor, cache: "IncrementalStateBag | None" = None) -> Tensor:
+    @property
+    def max_length(self) -> int:
+        """Longest sequence, in positions."""
+        return self.config.decoder.max_length
+
+    def states(self, inputs_BLH: Tensor) -> Tensor:
         """Return (B, L, D) states after the last norm, from embeddings (B, L, H)."""
-        return decode(self.decoder, self.input_projection(inputs_BLH), cache)
+        return decode(self.decoder, self.input_projection(inputs_BLH))
+
+    def cached(self) -> CachedDecoder:
+        """Return its layers, with an empty cache."""
+        return CachedDecoder(self.decoder, self.input_projection)
 
     def logits(self, states: Tensor) -> Tensor:
         """Return (..., J) scores over the joint vocabulary, of states (..., D)."""

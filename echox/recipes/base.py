@@ -1,14 +1,17 @@
 """The recipe of all stages: fairseq2 trains what a `Stage` describes."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from fairseq2.composition import register_model_family
 from fairseq2.gang import Gangs
 from fairseq2.metrics.formatters import format_as_float
 from fairseq2.metrics.recorders import MetricDescriptor, MetricRecorder
+from fairseq2.nn.utils.module import to_device
 from fairseq2.recipe.base import Recipe, RecipeContext
 from fairseq2.runtime.dependency import DependencyContainer
 from fairseq2.task import Task
@@ -21,11 +24,19 @@ from echox.data.readers import TrainingReader, ValidationReader
 from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
 from echox.recipes.folder import CONTENTS
-from echox.recipes.parallel import checkpoint_activations, shard, shrink_frozen
+from echox.recipes.loading import freeze, load
+from echox.recipes.parallel import checkpoint_activations, shard
 from echox.recipes.recorder import RunRecorder
-from echox.recipes.sections import FAMILY, Sections
+from echox.recipes.schedule import register_cosine
+from echox.recipes.sections import FAMILY, Sections, check_parts
+from echox.weights.frozen import leave_out_frozen
 
 log = logging.getLogger(__name__)
+
+
+def _on_host() -> AbstractContextManager[object]:
+    """Return the context in which the first worker makes its model; the others make theirs on the meta device."""
+    return nullcontext() if torch.get_default_device().type == "meta" else torch.device("cpu")
 
 
 @dataclass
@@ -56,7 +67,8 @@ class StageRecipe(Recipe):
     @override
     def register(self, container: DependencyContainer) -> None:
         def build(config: _NoConfig) -> nn.Module:  # noqa: ARG001 - by name in fairseq2's protocol
-            return self._stage.build()
+            with _on_host():
+                return self._stage.build()
 
         register_model_family(
             container,
@@ -64,10 +76,11 @@ class StageRecipe(Recipe):
             nn.Module,
             _NoConfig,
             factory=build,
-            supports_meta=False,
+            supports_meta=True,
             fsdp_applier=shard,
             layerwise_ac_applier=checkpoint_activations,
         )
+        register_cosine(container)
         if self._recorder is not None:
             container.collection.register_instance(MetricRecorder, self._recorder)
         for name in {*self._stage.loss_parts, *self._stage.metrics}:
@@ -76,11 +89,14 @@ class StageRecipe(Recipe):
 
     @override
     def setup_model(self, context: RecipeContext, model: nn.Module, newly_initialized: bool) -> nn.Module:
-        if newly_initialized and context.gangs.dp.rank == 0:  # this worker sends the weights to the others
-            self._stage.load(model)
-        self._stage.freeze(model)
-        if self._stage.setting.config.parallel.precision == "bf16":
-            shrink_frozen(model)
+        freeze(self._stage, model)
+        check_parts(self._stage.setting.config.optimizer, model)
+        if context.gangs.dp.rank == 0:  # this worker sends the weights to the others, whose models are on meta
+            log.info("loading the weights that exist already")
+            load(self._stage, model, self._folder)
+            if context.gangs.sdp.size == 1:  # FSDP moves layer by layer, so that no GPU holds the whole model
+                to_device(model, context.gangs.root.device)
+        leave_out_frozen(model)
         return model
 
     @override
@@ -88,6 +104,8 @@ class StageRecipe(Recipe):
         model = context.get_data_parallel_model()
         config, gangs = self._stage.setting.config, context.gangs
         source = self._source(gangs)
+        if gangs.root.rank == 0:
+            log.info("reading the first examples")
         self._batches = batches = source.training(config.seed)
         if batches.times_read > 1 and gangs.root.rank == 0:
             log.warning(

@@ -9,17 +9,20 @@ from echox.text.prompts import PromptFormat
 from unitlang.config import FrozenConfig
 
 Positive = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class OptimizerConfig(FrozenConfig):
     """AdamW with a cosine schedule of the learning rate."""
 
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-5
+    lr: Rate = 1e-5
     """Highest learning rate."""
+    part_lrs: dict[str, Rate] = Field(default={})
+    """Highest learning rates of parts, by the beginnings of their weights' names: {adapter: 1e-4, llm: 2e-5}."""
     betas: tuple[float, float] = (0.9, 0.95)
     """Decay of the running means of gradients and of their squares."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    """Decoupled weight decay."""
+    """Decoupled weight decay of matrices; biases, norms and tables of embeddings have none."""
     max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest norm of the gradients, which are scaled down to it; null turns clipping off."""
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.01
@@ -63,6 +66,15 @@ class ParallelConfig(FrozenConfig):
     """Recompute each layer in the backward pass instead of keeping its activations."""
 
 
+class LogConfig(FrozenConfig):
+    """Where metrics go besides metrics.jsonl and TensorBoard."""
+
+    recorders: tuple[Literal["wandb"], ...] = ()
+    """`wandb`: Weights & Biases; into the run's folder, unless the variable WANDB_MODE says `online`."""
+    project: str = "echox"
+    """Project of the recorders."""
+
+
 class StageConfig(FrozenConfig):
     """Base class of the settings of a stage."""
 
@@ -76,6 +88,8 @@ class StageConfig(FrozenConfig):
     """Steps, logging, validation, checkpoints."""
     parallel: ParallelConfig = ParallelConfig()
     """Distribution over workers, and precision."""
+    log: LogConfig = LogConfig()
+    """Where metrics go."""
 
 
 class SpokenStageConfig(StageConfig):

@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 from echox.architectures import Architecture, dump_architecture
 from echox.data.config import DataConfig
 from echox.errors import EchoxError
+from echox.labels.key import model_fingerprint
+from echox.recipes.config import LogConfig
 from echox.renamed import NEW_NAMES, rename_fields
 from echox.segments.cutting import SentencesConfig, rename_segments
 from echox.segments.trigger import TriggerConfig
@@ -34,6 +36,8 @@ ORDER = 2
 """The order in which examples come. 1: from one shuffle buffer, which each worker filled; 2: from streams."""
 SHUFFLE_ROWS = 1_024
 """Default of `data.shuffle_rows` in the first order, in which each worker had such a buffer of its own."""
+ADDED_SETTINGS: Mapping[str, dict[str, Any]] = {"echo": {"decoding": None}}
+"""Settings that cards of earlier versions do not have, by stage, with the values that mean what these versions did."""
 OLD_NAMES = {**NEW_NAMES, "preset": "architecture_name", "parts": "source_models"}
 """New names of fields of cards that earlier versions wrote."""
 
@@ -59,6 +63,8 @@ class RunCard(FrozenConfig):
     """The architecture, with the sizes of the vocabularies."""
     code: str
     """Version of the package."""
+    init: str | None = None
+    """Folder of the values that its trained weights began with, if it was given one."""
     order: int = 1
     """Order of the examples, as `ORDER`; cards of version 0.1 do not state theirs."""
 
@@ -70,6 +76,8 @@ class RunCard(FrozenConfig):
             if renamed.get("order", 1) < ORDER:
                 _complete(renamed)
             _complete_architecture(renamed)
+            if isinstance(config := renamed.get("config"), dict):
+                renamed["config"] = ADDED_SETTINGS.get(renamed.get("stage", ""), {}) | config
             _complete_segments(renamed.get("config"))
         return renamed
 
@@ -114,6 +122,15 @@ class RunFolder:
         return path
 
     @property
+    def model_fingerprint(self) -> str:
+        """Fingerprint of the best model: weights, shapes and tokenizer, wherever the folder lies.
+
+        Raises:
+            EchoxError: the run has not finished.
+        """
+        return model_fingerprint(self.weights, self.card.architecture, self.card.fingerprints["tokenizer"])
+
+    @property
     def architecture(self) -> Architecture:
         """The architecture, with the sizes of the vocabularies."""
         return TypeAdapter(Architecture).validate_python(self.card.architecture)
@@ -123,20 +140,23 @@ class RunFolder:
         return load_tokenizer(self.folder)
 
     def begin(self, tokenizer: TextTokenizer) -> None:
-        """Write the card and the tokenizer, or check that the folder holds the same run already.
+        """Write the card and the tokenizer, or check that the folder holds the same run, which may be lengthened.
 
         Raises:
             EchoxError: the folder holds another run.
         """
-        path = self.folder / CARD
-        if path.exists():
-            found = RunFolder.open(self.folder).card
-            check_same(found, self.card, self.folder)
-            if found.order != ORDER and not self._is_finished(found):
-                self._write_card(replace=True)
+        if not (self.folder / CARD).exists():
+            tokenizer.save(self.folder)
+            self._write_card(replace=False)
             return
-        tokenizer.save(self.folder)
-        self._write_card(replace=False)
+        found = RunFolder.open(self.folder).card
+        lengthened = check_same(found, self.card, self.folder)
+        if found.order != ORDER and self._is_finished(found):
+            if lengthened:
+                raise EchoxError(f"{self.folder}: is a run of echox {found.code}; lengthen it with that version")
+            return
+        if lengthened or found.order != ORDER:
+            self._write_card(replace=True)
 
     def _is_finished(self, found: RunCard) -> bool:
         """Whether the run in the folder, whose examples came in another order, is finished rather than not begun.
@@ -157,12 +177,33 @@ class RunFolder:
 
 def _complete(card: dict[str, Any]) -> None:
     """Give a card of the first order the settings of today that it does not have, or had with another default."""
-    data = card.get("config", {}).get("data")
-    if isinstance(data, dict):
-        now = DataConfig()
-        data["streams"] = now.streams
-        if data.get("shuffle_rows") == SHUFFLE_ROWS:
-            data["shuffle_rows"] = now.shuffle_rows
+    config = card.get("config", {})
+    match config:
+        case {"data": dict(data), "optimizer": dict(optimizer)}:
+            now = DataConfig()
+            data["streams"] = now.streams
+            if data.get("shuffle_rows") == SHUFFLE_ROWS:
+                data["shuffle_rows"] = now.shuffle_rows
+            optimizer["part_lrs"] = {}
+            config["log"] = LogConfig().model_dump(mode="json")
+        case _:
+            pass
+
+
+def find_weights(folder: Path) -> Path:
+    """Return the folder of the weights that a training may start from.
+
+    Args:
+        folder: a finished run, or a folder with a model's weights.
+
+    Raises:
+        EchoxError: it holds neither.
+    """
+    found = next((path for path in (folder / MODEL, folder) if (path / WEIGHTS).is_file()), None)
+    if found is None:
+        problem = f"neither a finished run nor a folder with {WEIGHTS}"
+        raise EchoxError(f"--init {folder}: {problem}; train the run to its end, or give another folder")
+    return found
 
 
 def _complete_architecture(card: dict[str, Any]) -> None:
@@ -195,19 +236,40 @@ def _steps(folder: Path, pattern: str) -> list[int]:
     return [int(name[1]) for name in names if name]
 
 
-def check_same(found: RunCard, wanted: RunCard, folder: Path) -> None:
-    """Check that a run is resumed with what it began with.
+def check_same(found: RunCard, wanted: RunCard, folder: Path) -> bool:
+    """Check that a run is resumed with what it began with; return whether it is to have more steps.
 
     Settings may be spelt differently, for instance by their old names, as long as they resolve to the same values.
 
     Raises:
         EchoxError: names the fields that differ.
     """
-    ignored = {"code", "order"} | ({"settings"} if found.config == wanted.config else set())
-    compared = [name for name in RunCard.model_fields if name not in ignored]
-    differing = [name for name in compared if getattr(found, name) != getattr(wanted, name)]
-    if differing:
-        raise EchoxError(f"{folder}: holds a run with another {', '.join(differing)}; choose another folder for --out")
+    changed = _changed_settings(found, wanted)
+    before, now = changed.get("schedule.steps", (0, 0))
+    if lengthened := now > before:
+        del changed["schedule.steps"]
+    others = [name for name in RunCard.model_fields if name not in {"code", "order", "settings", "config"}]
+    differing = [name for name in others if getattr(found, name) != getattr(wanted, name)]
+    told = [*differing, *(f"{name} ({before}, now {now})" for name, (before, now) in changed.items())]
+    if told:
+        raise EchoxError(f"{folder}: holds a run with another {', '.join(told)}; choose another folder for --out")
+    return lengthened
+
+
+def _changed_settings(found: RunCard, wanted: RunCard) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ: the value of each before, and now. Those of `log` may change."""
+    before, now = _flat(found.config), _flat(wanted.config)
+    differing = [name for name in (*now, *before) if before.get(name) != now.get(name)]
+    names = [name for name in differing if not name.startswith("log.")]
+    return {name: (before.get(name), now.get(name)) for name in names}
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under their names with dots, as `--set` takes them."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {prefix + name: value}
+    return flat
 
 
 def open_sources(folders: Mapping[str, str]) -> dict[str, RunFolder]:

@@ -14,10 +14,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-def last_validation(folder: Path) -> dict[str, float]:
-    """Return the metrics of the last validation; empty before the first."""
-    lines = [line for line in read_metrics(folder) if any(name.startswith("valid/") for name in line)]
-    return lines[-1] if lines else {}
+def validation_at(folder: Path, step: int) -> dict[str, float]:
+    """Return the metrics of the validation at a step; empty if there was none."""
+    lines = (line for line in read_metrics(folder) if any(name.startswith("valid/") for name in line))
+    return next((line for line in lines if line["step"] == step), {})
 
 
 def best_step(folder: Path) -> int:

@@ -1,5 +1,6 @@
 """From a checked request to a finished run."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -12,7 +13,20 @@ from echox.data.corpus import Corpus, keep_read_contents
 from echox.errors import EchoxError
 from echox.recipes.base import StageRecipe
 from echox.recipes.export import export
-from echox.recipes.folder import CARD, CONTENTS, ORDER, RunCard, RunFolder, code_version, last_step, open_sources
+from echox.recipes.folder import (
+    CARD,
+    CONTENTS,
+    MODEL,
+    ORDER,
+    WEIGHTS,
+    RunCard,
+    RunFolder,
+    code_version,
+    find_weights,
+    last_step,
+    open_sources,
+)
+from echox.recipes.history import best_step
 from echox.recipes.recorder import Report, RunRecorder
 from echox.recipes.runtime import logging_to_files
 from echox.recipes.saving import failed_saves_told
@@ -22,9 +36,12 @@ from echox.recipes.stage import Setting, Stage
 from echox.text.loading import load_tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer
+from echox.weights.frozen import check_references
 
 if TYPE_CHECKING:
     from echox.training import TrainingRequest
+
+log = logging.getLogger(__name__)
 
 AnyStage = Stage[Any, Any, Any]
 
@@ -48,9 +65,11 @@ def settle(
     named = load_architecture(request.architecture)
     out = Path(request.out)
     tokenizer = find_tokenizer(named, corpus, list(sources.values()), text_columns, out)
-    setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources)
+    init = find_weights(Path(request.init)) if request.init is not None else None
+    setting = Setting(config, fit(named, tokenizer, corpus), tokenizer, corpus, sources, init)
     if write:
         RunFolder(out, _card(request, setting)).begin(tokenizer)
+        check_references(out)
         keep_read_contents(out / CONTENTS)
     return stage(setting)
 
@@ -100,15 +119,15 @@ def fit(named: Architecture, tokenizer: TextTokenizer, corpus: Corpus) -> Archit
 
 def run_recipe(stage: AnyStage, folder: Path, report: Report | None) -> None:
     """Train to the end, unless that is done, and export the best model; `report` is given on the worker that writes."""
-    recorder = None if report is None else RunRecorder(folder, report)
+    recorder = None if report is None else RunRecorder(folder, stage.setting.config.log, report)
+    unfinished = last_step(folder) < stage.setting.config.schedule.steps
     with logging_to_files():
-        if last_step(folder) < stage.setting.config.schedule.steps:
+        if unfinished:
             with closing(StageRecipe(stage, folder, recorder)) as recipe, failed_saves_told(folder):
                 run(recipe, to_sections(stage.setting.config), folder, no_rich=True)
-        if recorder is not None:
-            model = stage.build()
-            stage.freeze(model)
-            export(folder, model)
+        if recorder is not None and (unfinished or not (folder / MODEL / WEIGHTS).is_file()):
+            log.info("writing the model of the best checkpoint, of step %d", best_step(folder))
+            export(stage, folder)
 
 
 def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
@@ -122,5 +141,6 @@ def _card(request: "TrainingRequest", setting: Setting[Any]) -> RunCard:
         config=setting.config.model_dump(mode="json"),
         architecture=dump_architecture(setting.architecture),
         code=code_version(),
+        init=request.init,
         order=ORDER,
     )

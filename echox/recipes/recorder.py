@@ -1,4 +1,4 @@
-"""Recording of metrics in metrics.jsonl, on TensorBoard and for the caller; each step once, however often resumed."""
+"""Recording of metrics in metrics.jsonl, on boards and for the caller; each step once, however often resumed."""
 
 import json
 import logging
@@ -11,6 +11,8 @@ from fairseq2.metrics.recorders import MetricRecorder
 from torch import Tensor
 from typing_extensions import override
 
+from echox.recipes.boards import open_boards
+from echox.recipes.config import LogConfig
 from echox.recipes.folder import METRICS, last_step, unfinished_steps
 from echox.recipes.history import read_metrics
 from storage.local import write_file
@@ -33,16 +35,14 @@ LEFT_OUT = re.compile(
 class RunRecorder(MetricRecorder):
     """Records the metrics that the trainer publishes."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, config: LogConfig, report: Report) -> None:
         """Record a run in `folder`, which resumes at its last checkpoint if it has one."""
-        from torch.utils.tensorboard.writer import SummaryWriter
-
         step = last_step(folder)
         _tell_unfinished(folder, step)
         self._file = folder / METRICS
         self._report = report
         _keep_until(self._file, step)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self._boards = open_boards(folder, config, step)
 
     @override
     def record_metric_values(self, category: str, values: Mapping[str, object], step_nr: int | None = None) -> None:
@@ -52,16 +52,17 @@ class RunRecorder(MetricRecorder):
             for name, value in values.items()
             if not LEFT_OUT.fullmatch(name)
         }
-        for name, value in kept.items():
-            self._board.add_scalar(name if prefix else f"train/{name}", value, step_nr)
         line = {"step": float(step_nr or 0), **kept}
         with self._file.open("a") as file:
             file.write(json.dumps(line) + "\n")
+        for board in self._boards:
+            board.record({name if prefix else f"train/{name}": value for name, value in kept.items()}, step_nr or 0)
         self._report(line)
 
     @override
     def close(self) -> None:
-        self._board.close()
+        for board in self._boards:
+            board.close()
 
 
 def _tell_unfinished(folder: Path, step: int) -> None:
@@ -84,4 +85,6 @@ def _keep_until(file: Path, step: int) -> None:
 
 
 def _number(value: object) -> float:
+    if isinstance(value, list):  # learning rates of groups: the last is that of the weights without one of their own
+        return _number(cast("list[object]", value)[-1])
     return float(cast("Any", value).item() if isinstance(value, Tensor) else cast("Any", value))

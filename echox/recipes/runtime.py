@@ -11,10 +11,13 @@ from typing import Any
 @functools.cache
 def prepare() -> None:
     """Import fairseq2's recipes, and switch off what a library must not do."""
+    from fairseq2.checkpoint import StandardCheckpointManager
     from fairseq2.metrics.recorders import JsonlMetricRecorder
     from fairseq2.recipe.internal import task
     from fairseq2.recipe.internal.log import _StandardLogHelper  # pyright: ignore[reportPrivateUsage]
 
+    # Checkpoints hold only what is trained: at a resume the rest is loaded and sent to all workers, as at the start.
+    StandardCheckpointManager.has_checkpoint = _never  # pyright: ignore[reportAttributeAccessIssue]
     run: Any = import_module("fairseq2.recipe.run")  # `fairseq2.recipe.run` is also a function
     # It would log all environment variables, including secrets.
     _StandardLogHelper.log_environment_variables = _nothing
@@ -30,6 +33,10 @@ def prepare() -> None:
 
 def _nothing(*_: Any, **__: Any) -> None:
     """Do nothing."""
+
+
+def _never(*_: Any, **__: Any) -> bool:
+    return False
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """From a stage's settings to fairseq2's configuration."""
 
+import re
 from dataclasses import dataclass, field
 
 import torch
 from fairseq2.recipe.config import (
     ActivationCheckpointingConfig,
     AdamWConfig,
+    AdamWGroupConfig,
     CommonSection,
-    CosineAnnealingLRConfig,
     GangSection,
     GradAccumulationConfig,
     LRSchedulerSection,
@@ -19,11 +20,17 @@ from fairseq2.recipe.config import (
     TensorBoardConfig,
     TrainerSection,
 )
+from torch import nn
 
+from echox.errors import EchoxError
 from echox.recipes.config import OptimizerConfig, ParallelConfig, ScheduleConfig, StageConfig
+from echox.recipes.schedule import COSINE, CosineConfig
+from unitlang.registry import nearest
 
 FAMILY = "echox"
 """Name under which a stage's model is registered."""
+UNDECAYED = r".*(bias|norm[^.]*\.weight|embed[^.]*\.weight)$"
+"""Pattern of the names of weights that decay would only harm: biases, scales of norms, tables of embeddings."""
 
 
 @dataclass(kw_only=True)
@@ -71,16 +78,39 @@ def _trainer(config: ParallelConfig, max_grad_norm: float | None) -> TrainerSect
 
 
 def _optimizer(config: OptimizerConfig) -> OptimizerSection:
-    return OptimizerSection(config=AdamWConfig(lr=config.lr, betas=config.betas, weight_decay=config.weight_decay))
+    parts = [(_named(part), lr) for part, lr in config.part_lrs.items()]
+    plain = [
+        AdamWGroupConfig(params=part + UNDECAYED, lr=lr, weight_decay=0.0) for part, lr in (*parts, ("", config.lr))
+    ]
+    decayed = [AdamWGroupConfig(params=part, lr=lr) for part, lr in parts]
+    return OptimizerSection(
+        config=AdamWConfig(
+            lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, groups=[*plain, *decayed]
+        )
+    )
+
+
+def _named(part: str) -> str:
+    """Pattern of the names of a part's weights, also inside DDP."""
+    return rf"(module\.)?{re.escape(part)}\."
+
+
+def check_parts(config: OptimizerConfig, model: nn.Module) -> None:
+    """Check that each part with a learning rate of its own has weights that are trained.
+
+    Raises:
+        EchoxError: names the part, and those that there are.
+    """
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    for part in config.part_lrs:
+        if not any(re.match(_named(part), name) for name in trained):
+            parts = sorted({name.partition(".")[0] for name in trained})
+            raise EchoxError(f"optimizer.part_lrs: no trained weights begin with {part!r}; {nearest(part, parts)}")
 
 
 def _lr_scheduler(config: OptimizerConfig, steps: int) -> LRSchedulerSection:
-    warmup = round(config.warmup * steps)
-    return LRSchedulerSection(
-        config=CosineAnnealingLRConfig(
-            cycle_len=steps - warmup, num_warmup_steps=warmup, final_lr_scale=config.final_lr
-        )
-    )
+    shape = CosineConfig(steps=steps, warmup=round(config.warmup * steps), final=config.final_lr)
+    return LRSchedulerSection(name=COSINE, config=shape)
 
 
 def _regime(config: ScheduleConfig) -> RegimeSection:

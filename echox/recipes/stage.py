@@ -1,7 +1,7 @@
 """The base class of training stages. `echox.recipes.base` trains what a stage describes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -37,6 +37,7 @@ class Setting(Generic[ConfigT]):
         tokenizer: tokenizer of the language model.
         corpus: corpus version to train on.
         source_models: finished runs that the stage starts from, by stage.
+        init: folder with the values that the trained weights begin with.
     """
 
     config: ConfigT
@@ -44,6 +45,7 @@ class Setting(Generic[ConfigT]):
     tokenizer: TextTokenizer
     corpus: Corpus
     source_models: Mapping[str, RunFolder]
+    init: Path | None = None
 
 
 class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
@@ -74,17 +76,39 @@ class Stage(ABC, Generic[ConfigT, BatchT, ModelT]):
     def __init__(self, setting: Setting[ConfigT]) -> None:
         self.setting = setting
 
+    @classmethod
+    def check(cls, config: Any, corpus: Corpus, sources: Mapping[str, RunFolder]) -> None:
+        """Check, before a run begins, what the stage needs besides its table and its finished source models.
+
+        Raises:
+            EchoxError: something is missing; names the remedy.
+        """
+        del config, corpus, sources
+
     @abstractmethod
     def reading(self) -> Reading[Any]:
         """Return how the stage reads its table."""
 
     @abstractmethod
     def build(self) -> ModelT:
-        """Return the model with random weights."""
+        """Return the model with random weights, on torch's default device, which may be meta.
+
+        Parts that have checkpoints may be on the meta device in any case.
+        """
 
     @abstractmethod
     def load(self, model: ModelT) -> None:
-        """Load the weights that exist already: pretrained ones, and those of the source models."""
+        """Load the weights that exist already: pretrained ones, and those of the source models.
+
+        The model is frozen already, and its frozen weights may have another dtype than float32.
+        """
+
+    def frozen_files(self) -> Mapping[str, Sequence[Path]]:
+        """Return the files that `load` reads frozen weights from, by the beginning of these weights' names.
+
+        A run refers to them; it keeps a copy of frozen weights that no file has.
+        """
+        return {}
 
     @abstractmethod
     def freeze(self, model: ModelT) -> None:
@@ -118,7 +142,7 @@ def text_table(architecture: Architecture) -> torch.Tensor:
     if llm.checkpoint is not None:
         tensors = read_tensors(Path(llm.checkpoint), "model.embed_tokens.")
         check_finite(tensors, Path(llm.checkpoint))
-        return tensors["weight"].float()
+        return tensors["weight"]
     generator = torch.Generator().manual_seed(TABLE_SEED)
     shape = (llm.vocabulary, llm.decoder.hidden_size)
-    return torch.randn(shape, generator=generator) * llm.decoder.hidden_size**-0.5
+    return torch.randn(shape, generator=generator, device="cpu") * llm.decoder.hidden_size**-0.5

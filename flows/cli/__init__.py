@@ -49,7 +49,7 @@ def main() -> None:
     handler = RichHandler(console=Terminal(stderr=True), show_path=False)
     handler.setFormatter(LogFormat("%(message)s", datefmt="%X"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for package in ("pipelines", "storage", "unitlang"):
+    for package in ("echox", "pipelines", "storage", "unitlang"):
         logging.getLogger(package).setLevel(logging.INFO)
     guarded(lambda: app()(prog_name=NAME))
 

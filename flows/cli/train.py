@@ -33,6 +33,15 @@ Sources = Annotated[
         help="Finished run that the stage starts from. May be given several times.",
     ),
 ]
+Init = Annotated[
+    str | None,
+    typer.Option(
+        "--init",
+        metavar="RUN|FOLDER",
+        help="Values of the trained weights: a finished run of the stage, or a folder with model.safetensors.",
+        show_default=False,
+    ),
+]
 OldArchitecture = Annotated[str | None, typer.Option("--preset", hidden=True)]
 OldS2T = Annotated[str | None, typer.Option("--s2t", hidden=True)]
 OldT2C = Annotated[str | None, typer.Option("--t2c", hidden=True)]
@@ -44,14 +53,16 @@ def train(
     out: Out,
     architecture: ArchitectureOption = None,
     source: Sources = None,
+    init: Init = None,
     changes: Changes = None,
     preset: OldArchitecture = None,
     s2t: OldS2T = None,
     t2c: OldT2C = None,
 ) -> None:
     """Train a stage on a corpus version. The same command resumes a killed run from its last checkpoint."""
-    from echox.training import check
+    from echox.training import check, outlook
     from echox.training import train as train_here
+    from flows.training_lines import TrainingLines
 
     request = TrainingRequest(
         stage=check_stage(stage),
@@ -60,17 +71,19 @@ def train(
         out=out,
         source_models=_old_sources(s2t=s2t, t2c=t2c) | dict(map(_source, source or ())),
         settings=tuple(changes or ()),
+        init=init,
     )
     check(request)
-    result = train_here(request, show)
-    if os.environ.get("RANK", "0") == "0":  # one of torchrun's workers is enough
-        print_json(asdict(result))
+    if os.environ.get("RANK", "0") != "0":  # one of torchrun's workers tells it for all
+        train_here(request, _tell_nobody)
+        return
+    lines = TrainingLines(outlook(request), complain)
+    lines.begin()
+    print_json(asdict(train_here(request, lines.show)))
 
 
-def show(metrics: Mapping[str, float]) -> None:
-    """Print one line of metrics on standard error."""
-    words = [f"{name} {value:.5g}" for name, value in metrics.items() if not name.endswith("_time")]
-    complain(", ".join(words))
+def _tell_nobody(metrics: Mapping[str, float]) -> None:
+    """Let the first worker speak."""
 
 
 def _architecture(architecture: str | None, preset: str | None) -> str:

@@ -1,6 +1,7 @@
 """`echox verify`: prove that a corpus version is whole, or that speech is absent from a store."""
 
 from collections.abc import Collection, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,7 @@ def verify(
         bool, typer.Option("--forgotten", help="Search all files of the store for all that was forgotten.")
     ] = False,
 ) -> None:
-    """Check all checksums and counts of a version, and that every row decodes back.
+    """Check all checksums and counts of a version and its labels, and that every row decodes back.
 
     With --absent or --forgotten, prove instead that no file of the store holds ids, texts or audio of some utterances.
     """
@@ -31,11 +32,12 @@ def verify(
         _verify_absent(corpus, None if absent is None else read_ids(absent))
         return
     from pipelines.build.verify import verify as problems_of
+    from pipelines.label.verify import problems_of_labels
     from storage.versions import resolve
 
     store, version = resolve(corpus)
     problems = 0
-    for problem in problems_of(store, version):
+    for problem in chain(problems_of(store, version), problems_of_labels(store, version)):
         problems += 1
         complain(f"wrong: {problem}")
     if problems:

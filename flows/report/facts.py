@@ -25,6 +25,7 @@ from pipelines.records import SharedAudio, check_made, left_out_of, statistics_o
 from pipelines.steps import table_steps
 from storage.approvals import approver, status
 from storage.artifacts import CARD, read_card
+from storage.labels.kept import label_names
 from storage.receipts import Receipt
 from storage.records import typed
 from storage.store import Store
@@ -100,6 +101,7 @@ def summary(store: Store, version: Version) -> VersionSummary:
         "vocab_size": made_with["vocab_size"],
         "max_word_units": made_with["max_word_units"],
         "artifacts": _fingerprints(version),
+        "labels": len(label_names(store, version.number)),
     }
 
 

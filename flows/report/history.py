@@ -53,6 +53,7 @@ def _cells(values: VersionSummary) -> dict[str, str]:
         "k": f"{values['k']:,}",
         "algorithm": values["algorithm"],
         "vocabulary": f"{values['vocab_size']:,}",
+        **({"labels": f"{values['labels']:,}"} if values["labels"] else {}),
         "max word units": str(values["max_word_units"]),
         "quantizer": values["artifacts"]["quantizer"][:SHOWN_DIGITS],
         "unit language": values["artifacts"]["unit_language"][:SHOWN_DIGITS],

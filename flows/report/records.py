@@ -151,7 +151,8 @@ class Facts(DatasetFacts):
 class VersionSummary(TypedDict):
     """The facts that distinguish one version from the others.
 
-    `features` has the settings of the extractor, `ratios` the compression ratios, `artifacts` fingerprints.
+    `features` has the settings of the extractor, `ratios` the compression ratios, `artifacts` fingerprints; `labels` is
+    the number of pairs of models and settings that have labelled it for stage echo.
     """
 
     version: int
@@ -167,3 +168,4 @@ class VersionSummary(TypedDict):
     vocab_size: int
     max_word_units: int
     artifacts: dict[str, str]
+    labels: int

@@ -139,6 +139,8 @@ def assemble(build: BuildState) -> Version:
     if build.suppression:
         before = left_out_of(parent) if parent and not build.listed else 0
         lineage["suppressed"] = UsedSuppression(lists=build.suppression, left_out=before + build.changes.suppressed)
+    if names := build.earlier_names:
+        lineage["renamed"] = names
     return Version(
         number=number,
         parent=parent.number if parent else None,

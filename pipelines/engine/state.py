@@ -5,9 +5,18 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.engine.session import Session
-from pipelines.records import CameWith, UtteranceFile, dataset_counts, suppression_of, utterance_files
+from pipelines.records import (
+    CameWith,
+    UtteranceFile,
+    dataset_counts,
+    datasets_of,
+    earlier_names_of,
+    suppression_of,
+    utterance_files,
+)
 from storage.artifacts import ArtifactRef
 from storage.receipts import Receipt
+from storage.suppression.names import Names, names_after
 from storage.versions import Version
 from unitlang.config import FrozenConfig
 
@@ -155,3 +164,13 @@ class BuildState:
     def parent_suppression(self) -> Sequence[str]:
         """Names of the suppression lists that the parent version was made with."""
         return suppression_of(self.parent) if self.parent else ()
+
+    @property
+    def earlier_names(self) -> Names:
+        """Earlier names of the datasets, for the lists in `suppression`."""
+        sources = self.config.sources
+        renamed = {source.renamed_from: source.dataset for source in sources if source.renamed_from}
+        before = earlier_names_of(self.parent) if self.parent else {}
+        held = datasets_of(self.parent) if self.parent else set[str]()
+        taken = {source.dataset for source in sources} | (held - renamed.keys())
+        return names_after(before, renamed, taken, self.suppression)

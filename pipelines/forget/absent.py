@@ -87,7 +87,7 @@ def _rows_of(store: Store, path: str) -> Iterator[dict[str, Any]]:
 def _is_theirs(row: dict[str, Any], traces: Traces) -> bool:
     """Whether a row of a table or an entry is forgotten speech, by its id or by its content."""
     name = row.get("utterance_id")
-    if name and digest_of(name) in traces.digests.ids:
+    if name and traces.digests.withdraws(name):
         return True
     return "checksum" in row and content_of(row) in traces.digests.contents  # pyright: ignore[reportArgumentType]
 

@@ -8,14 +8,13 @@ from pipelines.errors import UserError
 from pipelines.forget.forget import opened
 from pipelines.forget.survey import COLUMNS, OPTIONAL, Units, entries_of
 from pipelines.reading import read_ahead
-from pipelines.records import suppression_of
+from pipelines.records import earlier_names_of, suppression_of
 from pipelines.sources.screen import Screen
 from storage.collecting.garbage import Garbage
 from storage.collecting.marks import alone
 from storage.errors import StorageError
 from storage.receipts import Receipt
 from storage.store import Store
-from storage.suppression.lists import digest_of
 from storage.suppression.merged import Suppression
 from storage.tables import read_table
 
@@ -39,7 +38,7 @@ def erase(uri: str, expire: Collection[int] = (), *, dry_run: bool = False) -> G
         StorageError: a program is at work in the store, or the store does not answer or refuses.
     """
     store, version = opened(uri)
-    suppression = Suppression.of(store)
+    suppression = Suppression.of(store).known_as(earlier_names_of(version))
     if not suppression.lists:
         raise UserError(f"{store.uri}: nothing is suppressed, so there is nothing to erase; begin with `echox forget`")
     if {*suppression.lists} - {*suppression_of(version)}:
@@ -78,6 +77,6 @@ def _holds(store: Store, receipt: Receipt, suppression: Suppression) -> bool:
         return True  # a damaged version cannot be shown to be free of it
     names = [line["item"].get("utterance_id") for line in entries_of(store, receipt)[0]]
     names += [name for table in rejects for name in table["utterance_id"].to_pylist()]
-    if any(name and digest_of(name) in suppression.ids for name in names):
+    if any(name and suppression.withdraws(name) for name in names):
         return True
     return any(screen.hits(row) for table in tables for row in table.to_pylist())

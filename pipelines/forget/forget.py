@@ -6,7 +6,7 @@ corpus makes the version.
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -19,7 +19,7 @@ from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.errors import UserError
 from pipelines.forget.survey import Found, Survey, Units, survey
 from pipelines.forget.wanted import Wanted
-from pipelines.records import suppression_of
+from pipelines.records import new_names_of, suppression_of
 from pipelines.steps import steps
 from storage.collecting.marks import at_work
 from storage.errors import StorageError
@@ -75,18 +75,19 @@ def forget(uri: str, wanted: Wanted, reason: str, console: Console) -> Forgotten
         StorageError: the store cannot be read or written, or another build committed first.
     """
     store, version = opened(uri)
+    wanted = replace(wanted, new_names=new_names_of(version))
     with console.status("looking for the speech in all versions"):
         units = Units.of(store)
         found = survey(store, units, wanted)
         _check(store, version, wanted, found)
-    unknown = sorted((wanted.ids or frozenset()) - {one.name for one in found.found})
+    unknown = wanted.unknown(one.name for one in found.found)
     digests = [*found.suppressed(), *(Suppressed(id=digest_of(name)) for name in unknown)]
     new = Suppression.of(store).lacks(digests)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with at_work(store):
         name = put_list(store, reason, now, new) if new else None
         built = without_suppressed(store, version, console)
-    once = {(one.name, one.digests.content): one for one in found.found}.values()
+    once = {(wanted.id_now(one.name), one.digests.content): one for one in found.found}.values()
     utterances = [one for one in once if one.row]
     return Forgotten(
         store.uri,
@@ -152,7 +153,7 @@ def _check(store: Store, version: Version, wanted: Wanted, found: Survey) -> Non
 
 
 def _check_one_person(wanted: Wanted, found: Sequence[Found]) -> None:
-    counts = Counter(one.dataset for one in found if one.row)
+    counts = Counter(wanted.dataset_now(one.dataset) for one in found if one.row)
     if len(counts) > 1:
         named = ", ".join(f"{dataset} ({count:,})" for dataset, count in sorted(counts.items()))
         raise UserError(

@@ -7,10 +7,13 @@ from hashlib import sha256
 from typing import Any, Self
 
 from pipelines.errors import UserError
+from pipelines.records import earlier_names_of, new_names_of
 from pipelines.steps.ingest import normalise_text
 from storage.store import Store
 from storage.suppression.lists import Suppressed, digest_of, list_names, read_list
 from storage.suppression.merged import Suppression
+from storage.suppression.names import known_names
+from storage.versions import latest
 
 PARTS = re.compile(r"[^\s\"'<>,;()\[\]{}=|&]+")
 """Parts of a longer text that may be an id, for instance in a message."""
@@ -47,15 +50,18 @@ class Traces:
         lists = {name: read_list(store, name) for name in sorted(list_names(store))}
         if ids is None and not lists:
             raise UserError(f"{store.uri}: nothing is suppressed; name ids with --absent FILE")
-        wanted = None if ids is None else set(map(digest_of, ids))
-        found: list[Suppressed] = [Suppressed(id=name) for name in sorted(wanted or ())]
-        since = ""
-        for held in lists.values():
-            of_list = [one for one in held.utterances if wanted is None or one.id in wanted]
-            found += of_list
-            since = max(since, held.created) if of_list else since
-        odd = frozenset(name for name in ids or () if not PARTS.fullmatch(name))
-        return cls(Suppression(tuple(lists), tuple(found)), odd, since)
+        version = latest(store)
+        named = known_names(ids or (), new_names_of(version) if version else {})
+        wanted = None if ids is None else set(map(digest_of, named))
+        by_list = {
+            name: tuple(one for one in held.utterances if wanted is None or one.id in wanted)
+            for name, held in lists.items()
+        }
+        since = max((lists[name].created for name, of_list in by_list.items() if of_list), default="")
+        digests = Suppression.merged(by_list).known_as(earlier_names_of(version) if version else {})
+        given = tuple(Suppressed(id=name) for name in sorted(wanted or ()))
+        odd = frozenset(name for name in named if not PARTS.fullmatch(name))
+        return cls(replace(digests, utterances=(*given, *digests.utterances)), odd, since)
 
     def besides(self, said_by_others: Collection[str]) -> "Traces":
         """The traces without the texts that others say too."""
@@ -70,7 +76,7 @@ class Traces:
 
     def _names(self, text: str) -> bool:
         """Whether a text, or a part of it, is an id."""
-        whole = any(digest_of(part) in self.digests.ids for part in self._parts(text))
+        whole = any(self.digests.withdraws(part) for part in self._parts(text))
         return whole or any(name in text for name in self.odd_ids)
 
     def _parts(self, text: str) -> Iterator[str]:

@@ -17,7 +17,8 @@ from pipelines.engine.session import Session
 from pipelines.engine.step import Step, WorkUnit
 from pipelines.outlook.lengths import Lengths
 from pipelines.records import StepStatistics, count_datasets, spoken_rows, utterance_files
-from pipelines.steps.ingest import Ingest, cut
+from pipelines.sources.cutting import cut
+from pipelines.steps.ingest import Ingest
 from storage.artifacts import ArtifactRef, artifact_path, digest
 from storage.receipts import DataFile, Receipt, data_path
 from storage.schemas import table_of
@@ -188,7 +189,9 @@ class Prediction(Session):
         made = self.lengths.rows(self.store, work_unit)
         self.rejects += made.rejects
         name, files, seconds = work_unit.fingerprint, list[DataFile](), list[float]()
-        for number, group in enumerate(cut(made.rows, step.minutes)):
+        payload = work_unit.payload
+        groups = cut(made.rows, step.minutes, payload.get("borders"), payload.get("roots", {}))
+        for number, group in enumerate(groups):
             length = sum(row["num_samples"] for row in group) / SAMPLE_RATE
             unread = [row["num_samples"] for row in group if row["utterance_id"] in made.assumed]
             data = b""

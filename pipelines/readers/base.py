@@ -80,6 +80,8 @@ class Item:
         source_url: where the recording was published.
         text_file: URL of a file that holds the text, which `ingest` reads; `text` is None then.
         text_stamp: what the listing says of the contents of that file: size and stamp.
+        place: position in a dialogue whose source numbers no turns, from 0; stated only where entries before this one
+            were left out, so that it does not move up.
     """
 
     utterance_id: str
@@ -105,6 +107,7 @@ class Item:
     source_url: str | None = field(default=None, metadata=ADDED)
     text_file: str | None = field(default=None, metadata=ADDED)
     text_stamp: str | None = field(default=None, metadata=ADDED)
+    place: int | None = field(default=None, metadata=ADDED)
 
     def key(self) -> bytes:
         """16 bytes that change whenever anything about the item changes."""

@@ -118,7 +118,7 @@ class ConversationReader(Reader):
         """Yield the position of each record, and the record without ignored fields or the message of its fault.
 
         Raises:
-            UserError: a field of a turn is not understood.
+            UserError: a field of a turn is not understood, or one of the dialogue that looks like rights on it.
         """
         check = ColumnCheck(place.uri, TEXT)
         for source, record in read_object_lines(place) if place.name.endswith(".jsonl") else read_elements(place):
@@ -126,6 +126,7 @@ class ConversationReader(Reader):
                 yield source, record
                 continue
             record = without(record, self.ignore_columns)
+            check.rights(record)
             key = fields.first_of(TURNS, record)
             if key and isinstance(record[key], list):
                 record[key] = [self._known(turn, check) for turn in record[key]]

@@ -9,6 +9,7 @@ from pipelines.readers.base import BadItem, Item, Reader, Reads
 from pipelines.readers.json_stream import read_records
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
+from pipelines.readers.rows.names import ColumnCheck, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.rights import Rights, get_rights
 from pipelines.readers.rows.times import Segment, get_segment
@@ -28,15 +29,19 @@ class LhotseReader(Reader):
     """Cuts or recordings of lhotse."""
     audio_dir: ConfigPath | None = None
     """Folder that relative audio paths start from; default: that of the manifest."""
+    ignore_columns: tuple[str, ...] = ()
+    """Fields of `custom` to read as if they were not there."""
 
     def read(self) -> Iterator[Item | BadItem]:
         """List the utterances in the order of the file.
 
         Raises:
-            UserError: the file cannot be read, or holds supervisions without their recordings.
+            UserError: the file cannot be read, or holds supervisions without their recordings, or a field of `custom`
+                looks like rights and is not understood.
         """
         place = Place.of(self.path)
         base = Place.of(self.audio_dir) if self.audio_dir else place.parent
+        check = ColumnCheck(place.uri, ())
         for source, record in read_records(place):
             if isinstance(record, str):
                 yield self.bad(source, "bad_row", record)
@@ -46,10 +51,28 @@ class LhotseReader(Reader):
                     f"{source}: a supervision without its recording; write cuts with `lhotse cut simple -r RECORDINGS "
                     "-s SUPERVISIONS CUTS`, and name their file"
                 )
+            known = self._known(record, check)
             try:
-                yield from self._record(record, base, source)
+                yield from self._record(known, base, source)
             except ValueError as error:
                 yield self.bad(source, "bad_row", str(error))
+
+    def _known(self, record: Mapping[str, Any], check: ColumnCheck) -> Mapping[str, Any]:
+        """The record with those fields of `custom`, its own and those of its supervisions, that are not ignored.
+
+        Raises:
+            UserError: such a field is not understood.
+        """
+        known = dict(record)
+        if isinstance(custom := record.get("custom"), Mapping):
+            known["custom"] = without(cast("Mapping[str, Any]", custom), self.ignore_columns)
+            check.rights(known["custom"])
+        if isinstance(parts := record.get("supervisions"), list):
+            known["supervisions"] = [
+                self._known(cast("Mapping[str, Any]", part), check) if isinstance(part, Mapping) else part
+                for part in cast("list[Any]", parts)
+            ]
+        return known
 
     def _record(self, record: Mapping[str, Any], base: Place, source: str) -> Iterator[Item | BadItem]:
         if isinstance(record.get("sources"), list):

@@ -17,6 +17,7 @@ from pipelines.readers.rows.names import ColumnCheck, spelled, without
 from pipelines.readers.rows.paths import locate
 from pipelines.readers.rows.rights import get_rights
 from pipelines.readers.rows.times import OLD_NAMES, Segment, are_cut, get_segment, look_ahead
+from pipelines.readers.rows.turns import in_dialogues
 
 AUDIO = ("audio", "path", "wav", "audio_path", "audio_filepath", "file")
 """Names of the field with the audio's path; the first one present counts."""
@@ -39,7 +40,8 @@ class ManifestReader(Reader):
 
     Other columns are ignored, unless they look like a time, a channel or the text: these are an error. A row without
     audio is a written turn if it has text, dialogue_id, turn and role. A row with a dialogue_id has the task sqa,
-    unless it or the source states another. The rows of a dialogue must be consecutive.
+    unless it or the source states another. The rows of a dialogue must be consecutive. Where they have no `turn`, their
+    order counts, and a broken row between them is a turn too.
     """
 
     reads: ClassVar[Reads] = "file"
@@ -67,11 +69,13 @@ class ManifestReader(Reader):
         head, rows = look_ahead(self._checked(place, self._records(place)))
         told = ((record, self._uri(record, base)) for _, record in head if not isinstance(record, str))
         cut = are_cut(self.inner(told), OLD_NAMES)
-        for source, record in rows:
-            try:
-                yield self._item(record, base, cut)
-            except ValueError as error:
-                yield self._bad(record, source, str(error))
+        yield from in_dialogues(self._entry(source, record, base, cut) for source, record in rows)
+
+    def _entry(self, source: str, record: Mapping[str, Any] | str, base: Place, cut: bool) -> Item | BadItem:
+        try:
+            return self._item(record, base, cut)
+        except ValueError as error:
+            return self._bad(record, source, str(error))
 
     def _records(self, place: Place) -> Iterator[tuple[str, dict[str, Any] | str]]:
         suffix = place.name.removesuffix(".gz").rpartition(".")[2].lower()

@@ -8,7 +8,9 @@ percent-encoded.
 # pyright: reportUnknownArgumentType=false
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import accumulate
 from threading import Lock
 from typing import Any, Literal, cast
 from urllib.parse import quote, unquote
@@ -26,6 +28,11 @@ MAX_CACHED_BYTES = 64 << 20
 
 Reading also needs a few times the largest page (pyarrow writes pages of up to 1024 rows, of any size).
 """
+
+PARTS = 2
+"""Parts of a row group that work units do not split."""
+REMEMBERED = 4096
+"""Files of which the row groups are remembered."""
 
 _URI = re.compile(r"(?P<file>[^#]+)#row=(?P<row>\d+)&column=(?P<column>[^#&]+)", re.DOTALL)
 _KEEP = "/:!$'()*+,;=@~[]{}|^`\"<>\\"
@@ -130,7 +137,8 @@ class _Cursor:
         metadata = self.file.metadata.row_group(group)
         columns = (metadata.column(i) for i in range(metadata.num_columns))
         num_bytes = sum(c.total_uncompressed_size for c in columns if c.path_in_schema == self.leaf)
-        rows = max(1, metadata.num_rows * MAX_CACHED_BYTES // max(num_bytes, MAX_CACHED_BYTES))
+        part = -(-metadata.num_rows // PARTS)  # who needs one part alone reads nothing behind it
+        rows = max(1, min(part, metadata.num_rows * MAX_CACHED_BYTES // max(num_bytes, MAX_CACHED_BYTES)))
         for batch in self.file.iter_batches(rows, row_groups=[group], columns=[self.leaf]):
             column = batch.column(0)
             yield column.field(0) if self.nested else column
@@ -144,7 +152,52 @@ def open_parquet(place: Place) -> Any:
         AbsentFileError: the place is a folder, pipe or device.
     """
     place.check_regular()
-    return pq.ParquetFile(place.path if place.local else place.raw(), buffer_size=1 << 20)
+    source = place.path if place.local else place.raw()
+    file = pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False)  # it would hold whole row groups
+    sizes = (file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups))
+    _note_first_rows(place.uri, [*accumulate(sizes, initial=0)])
+    return file
+
+
+RowGroupPart = tuple[str, int, int]
+"""A file, one of its row groups, and which half of it."""
+
+
+def row_group_part(uri: str) -> RowGroupPart | None:
+    """The half of a row group that holds a row.
+
+    Who reads rows from the middle of a row group on reads those before them, too, and all of it if it has one page, as
+    row groups of up to 1024 rows mostly have. So a row group that two read, each a half, is read twice at most.
+
+    Args:
+        uri: as of `parquet_uri`; None is returned for others, and if there is no such row.
+
+    Raises:
+        Unreachable: a server failed.
+    """
+    file = parquet_file(uri)
+    if file is None:
+        return None
+    try:
+        place = Place.of(file)
+        if place.uri not in _first_rows:
+            with remote(place.uri):
+                open_parquet(place)
+        firsts = _first_rows[place.uri]
+        row = int(uri.rpartition("#row=")[2].partition("&")[0])
+    except (UserError, LookupError, pa.ArrowException, OSError):  # to be reported where the row is read
+        return None
+    group = bisect_right(firsts, row) - 1
+    if group + 1 >= len(firsts):
+        return None
+    return file, group, (row - firsts[group]) * PARTS // (firsts[group + 1] - firsts[group])
+
+
+def _note_first_rows(uri: str, firsts: list[int]) -> None:
+    """Remember where the row groups of a file begin, and where the last one ends."""
+    if len(_first_rows) >= REMEMBERED:
+        _first_rows.pop(next(iter(_first_rows)))
+    _first_rows[uri] = firsts
 
 
 def audio_leaf(schema: Any, column: str) -> tuple[str, bool]:
@@ -162,6 +215,7 @@ def audio_leaf(schema: Any, column: str) -> tuple[str, bool]:
 
 
 _lock = Lock()
+_first_rows: dict[str, list[int]] = {}
 _cursors: dict[tuple[str, str, object], _Cursor] = {}
 
 

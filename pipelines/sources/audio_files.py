@@ -19,7 +19,7 @@ from pipelines.engine.step import Reject, noted
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
-from pipelines.records import SpokenRow
+from pipelines.records import Audio, SpokenRow
 from pipelines.sources.roots import absolute
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
@@ -50,7 +50,7 @@ Blocks = Iterator[NDArray[np.float32]]
 
 
 def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[SpokenRow, Blocks]]:
-    """Yield each utterance with its blocks waveform_N; consecutive segments of one file are read in one pass.
+    """Yield each utterance with its blocks waveform_N; a file is opened once for consecutive utterances.
 
     The blocks raise the AudioError of their row. They need not be read to the end, and end when the next row is read.
 
@@ -61,17 +61,45 @@ def row_streams(rows: Iterable[SpokenRow], threads: int = 1) -> Iterator[tuple[S
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    files = (list(group) for _, group in groupby(rows, lambda row: (row["audio"], row.get("root"), row.get("channel"))))
+    files = (list(group) for _, group in groupby(rows, _file_of))
     if threads == 1:
         return chain.from_iterable(map(_file_streams, files))
     jobs = (partial(_file_streams if _is_long(file) else _decoded, file) for file in files)
     return chain.from_iterable(run_ahead(jobs, threads=threads, depth=2 * threads))
 
 
+def _file_of(row: SpokenRow) -> tuple[Audio, str | None]:
+    return row["audio"], row.get("root")
+
+
+def in_passes(rows: Sequence[SpokenRow]) -> list[int]:
+    """The positions of utterances in the order in which each file is opened once and read forward, channel by channel.
+
+    Files come in the order of their first utterances.
+    """
+    ranks: dict[tuple[str | None, int, str | None], int] = {}
+    places: list[tuple[int, int, int]] = []
+    for number, row in enumerate(rows):
+        audio, root = _file_of(row)
+        embedded = 0 if audio["bytes"] is None else number + 1  # bytes of its own
+        rank = ranks.setdefault((audio["uri"], embedded, root), number)
+        places.append((rank, -1 if (channel := row.get("channel")) is None else channel, row["offset_samples"]))
+    return sorted(range(len(rows)), key=places.__getitem__)
+
+
 def _file_streams(rows: list[SpokenRow]) -> Iterator[tuple[SpokenRow, Blocks]]:
     source = ingested_source(rows[0])
+    return chain.from_iterable(
+        _channel_streams(source, channel, list(group))
+        for channel, group in groupby(rows, lambda row: row.get("channel"))
+    )
+
+
+def _channel_streams(
+    source: AudioSource, channel: int | None, rows: list[SpokenRow]
+) -> Iterator[tuple[SpokenRow, Blocks]]:
     segments = [(row["offset_samples"], row["num_samples"]) for row in rows]
-    return zip(rows, stream_segments(source, segments, channel=rows[0].get("channel")), strict=True)
+    return zip(rows, stream_segments(source, segments, channel=channel), strict=True)
 
 
 def _is_long(rows: list[SpokenRow]) -> bool:
@@ -102,13 +130,16 @@ def decoded(rows: Iterable[SpokenRow]) -> Decoded:
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    return Decoded.of(blocks for _, blocks in row_streams(rows))
+    rows = list(rows)
+    return Decoded.of(blocks for _, blocks in row_streams(rows[number] for number in in_passes(rows)))
 
 
 def sound_streams(
-    rows: Iterable[SpokenRow], faults: dict[int, AudioError], threads: int = 1, given: Decoded | None = None
+    rows: Sequence[SpokenRow], faults: dict[int, AudioError], threads: int = 1, given: Decoded | None = None
 ) -> Iterator[tuple[int, Blocks]]:
     """`row_streams` with the number of each row in place of the row; an AudioError ends the blocks of its row.
+
+    The rows come in the order of `in_passes`.
 
     Args:
         rows: utterances.
@@ -119,8 +150,10 @@ def sound_streams(
     Raises:
         UserError: a file is missing or changed since it was ingested.
     """
-    streams = row_streams(rows, threads) if given is None else zip(rows, given.streams(), strict=True)
-    for number, (row, blocks) in enumerate(streams):
+    numbers = in_passes(rows)
+    ordered = [rows[number] for number in numbers]
+    streams = row_streams(ordered, threads) if given is None else zip(ordered, given.streams(), strict=True)
+    for number, (row, blocks) in zip(numbers, streams, strict=True):
         yield number, _until_fault(number, row, blocks, faults)
 
 

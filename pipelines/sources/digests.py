@@ -25,6 +25,7 @@ from storage.errors import CorruptStore, NotFound
 from storage.lists.files import NOWHERE, Kind, Layout, put_rows, read_lists
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.store import Store
+from storage.suppression.names import under
 from storage.versions import Version
 
 FORMAT = 2
@@ -146,14 +147,9 @@ def renamed_entry(entry: Entry, renamed: Mapping[str, str]) -> Entry:
     if name is None:
         return entry
     if isinstance(entry, Item):
-        return replace(entry, dataset=name, utterance_id=with_dataset(entry.utterance_id, entry.dataset, name))
-    utterance_id = entry.utterance_id and with_dataset(entry.utterance_id, entry.dataset, name)
+        return replace(entry, dataset=name, utterance_id=under(entry.utterance_id, name))
+    utterance_id = entry.utterance_id and under(entry.utterance_id, name)
     return replace(entry, dataset=name, utterance_id=utterance_id)
-
-
-def with_dataset(utterance_id: str, old: str, new: str) -> str:
-    """An id of a dataset with the new name of that."""
-    return f"{new}/{utterance_id.removeprefix(f'{old}/')}"
 
 
 def _lists(store: Store, layout: Layout) -> list[list[Digest]]:

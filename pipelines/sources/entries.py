@@ -6,7 +6,7 @@ source says about it, so that a corpus can follow its sources.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,7 @@ KINDS: Mapping[str, type[Entry]] = {"item": Item, "bad": BadItem}
 """Classes of entries by the `kind` of their line."""
 
 
-OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp")
+OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp", "place")
 """Attributes of an `Item` that are no columns of its utterance."""
 
 
@@ -53,9 +53,11 @@ class Admission:
 
     Args:
         roots: roots of the datasets, which the names of broken entries without an id start from.
+        allows: whether an entry may be in the corpus at all.
     """
 
-    def __init__(self, roots: Roots = MappingProxyType({})) -> None:
+    def __init__(self, roots: Roots = MappingProxyType({}), allows: Callable[[Entry], bool] = lambda _: True) -> None:
+        self._allows = allows
         self.ids: set[bytes] = set()
         self.names = Names()
         self._roots = roots
@@ -73,18 +75,16 @@ class Admission:
 
     def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a dialogue; if the id of one is taken, all become rejects."""
-        admitted: list[Entry] = []
-        for entry in dialogue:
-            key = entry.key()
-            source = self._listed.setdefault(key, self._source)
-            if source != self._source:
-                continue
-            admitted.append(entry)
+        admitted = remaining(dialogue, lambda entry: self._allows(entry) and self._is_first(entry))
         digests = [digest16(entry.utterance_id) for entry in admitted if entry.utterance_id]
         if any(digest in self.ids for digest in digests):
             return [_duplicate(entry) if isinstance(entry, Item) else entry for entry in admitted]
         self.ids.update(digest16(entry.utterance_id) for entry in admitted if isinstance(entry, Item))
         return admitted
+
+    def _is_first(self, entry: Entry) -> bool:
+        """Whether no earlier source lists the same."""
+        return self._listed.setdefault(entry.key(), self._source) == self._source
 
 
 def identity(first: Entry, root: str | None) -> bytes:
@@ -108,6 +108,22 @@ class Names:
         self._times[name] += 1
         times = self._times[name]
         return name if times == 1 else digest16(f"{name.hex()} {times}")
+
+
+def remaining(group: Sequence[Entry], stays: Callable[[Entry], bool]) -> list[Entry]:
+    """The entries of a group that stay; turns without numbers, of which some before them go, keep their places."""
+    found: list[Entry] = []
+    for position, entry in enumerate(group):
+        if stays(entry):
+            found.append(entry if position == len(found) else at_place(entry, position))
+    return found
+
+
+def at_place(entry: Entry, position: int) -> Entry:
+    """The entry with its position in its dialogue, if neither its source nor an earlier look states one."""
+    if not isinstance(entry, Item) or entry.dialogue_id is None or entry.turn is not None or entry.place is not None:
+        return entry
+    return replace(entry, place=position)
 
 
 def _duplicate(item: Item) -> BadItem:
@@ -150,7 +166,7 @@ def to_line(
     without: Sequence[int] = (),
     was: str | None = None,
 ) -> str:
-    """An entry as a line of a work unit.
+    """An entry as a line of a work unit; its place is no part of its key, so that its rows are taken over.
 
     Args:
         values: the described entry.
@@ -162,7 +178,8 @@ def to_line(
     kind = "bad" if "reason" in values else "item"
     marks = {"content": content, "tried_after": tried_after}
     marked = {"item": values} | {name: mark for name, mark in marks.items() if mark is not None}
-    key = digest16(json.dumps(marked, sort_keys=True)).hex()
+    known = marked | {"item": {name: value for name, value in values.items() if name != "place"}}
+    key = digest16(json.dumps(known, sort_keys=True)).hex()
     left = ({"without": sorted(without)} if without else {}) | ({"was": was} if was else {})
     return json.dumps({"kind": kind, "key": key, **marked, **left}, sort_keys=True)
 

@@ -305,9 +305,9 @@ class Following:
         if not heard.entries:
             self._remove(look.held)
             return
-        pairs = zip(marks, other_bytes, strict=True)
-        facts = dict(zip(map(id, look.group.entries), pairs, strict=True))
-        marked = [facts[id(entry)] for entry in heard.entries]
+        names = [entry.utterance_id for entry in look.group.entries]
+        facts = dict(zip(names, zip(marks, other_bytes, strict=True), strict=True))
+        marked = [facts[entry.utterance_id] for entry in heard.entries]
         self._replace(look.held, self._lines(heard, [mark for mark, _ in marked]), [other for _, other in marked])
 
     def _compare_all(self, look: Look, found: Sequence[str | None], known: Mapping[str, str]) -> None:

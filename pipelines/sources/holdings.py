@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from pipelines.reading import read_ahead
-from pipelines.records import Receipts, statistics_of, utterance_files
+from pipelines.records import Borders, Receipts, statistics_of, utterance_files
 from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
 from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
 from pipelines.sources.roots import Roots
@@ -17,6 +17,7 @@ from storage.errors import AlreadyExists, CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json
 from storage.store import Store
+from storage.suppression.names import under
 from storage.tables import read_table
 
 RECENT = 8
@@ -85,6 +86,11 @@ class Chunk:
     older: bool
     rights: bool
     changed: dict[Held, Lines | None] = field(default_factory=dict["Held", "Lines | None"])
+
+    @property
+    def borders(self) -> Borders | None:
+        """Rule by which its utterances are cut into files; None: that of older programs."""
+        return statistics_of(self.receipt).get("borders")
 
 
 class Holdings:
@@ -170,6 +176,11 @@ class Holdings:
     def renamed_lines(self, held: Held) -> list[Line]:
         """The lines of a group with the names that its entries have now, and with their old keys."""
         return [self._renamed(json.loads(line)) for line in self.lines(held)]
+
+    def new_name(self, name: str) -> str:
+        """The id that an utterance or entry of the version has now."""
+        new = self.renamed.get(name.partition("/")[0])
+        return name if new is None else under(name, new)
 
     def _renamed(self, line: Line) -> Line:
         entry = renamed_entry(from_line(line), self.renamed)

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
-from pipelines.readers.base import Gone, Item, read_source
+from pipelines.readers.base import Gone, Item, digest16, read_source
+from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
 from pipelines.reading import read_ahead
-from pipelines.records import IngestPayload, Receipts
+from pipelines.records import Borders, IngestPayload, Receipts
 from pipelines.sources.audio_files import contents
+from pipelines.sources.cutting import row_groups
 from pipelines.sources.digests import Digest
 from pipelines.sources.entries import Admission, Signature, same_file, to_line
 from pipelines.sources.following import Following
+from pipelines.sources.gathering import gathered
 from pipelines.sources.holdings import Chunk, Holdings, Lines, later_receipts, put_entries, read_listing
 from pipelines.sources.retries import Retries
 from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store
-from unitlang.grouping import grouped
+from unitlang.grouping import grouped, grouped_by_content
 
 if TYPE_CHECKING:
     from pipelines.config.build import BuildConfig
@@ -58,14 +61,27 @@ class Planner:
         self.holdings = Holdings(store, ())
 
     def add(self, groups: Iterable[Lines]) -> None:
-        """Plan new entries of a source, in chunks that split no group."""
-        chunks = (_joined(chunk) for chunk in grouped(groups, self._is_full))
-        self.new += read_ahead(partial(self._work_unit, made) for made in chunks)
+        """Plan new entries of a source, in chunks that split no group and no part of a row group of Parquet.
+
+        Segments of one file come together. The borders follow from the entries near them, so that a source that grows
+        or shrinks before these are in a version moves few of them.
+        """
+        whole = map(_joined, row_groups(gathered(groups), self._part, _length, self.size))
+        chunks = grouped_by_content(whole, _length, _mark, self.size)
+        self.new += read_ahead(partial(self._work_unit, _joined(chunk), borders="content") for chunk in chunks)
+
+    def _part(self, group: Lines) -> RowGroupPart | None:
+        """The part of a row group of Parquet that the audio of the first entry of a group lies in."""
+        if "#row=" not in group.lines[0]:
+            return None
+        item = json.loads(group.lines[0])["item"]
+        uri, dataset = str(item.get("uri")), item["dataset"]
+        return row_group_part(absolute(uri, self.roots.get(dataset), dataset)) if is_parquet_uri(uri) else None
 
     def changed(self) -> Iterator[WorkUnit[IngestPayload]]:
         """Yield the work units of chunks with changed entries."""
         return read_ahead(
-            partial(self._work_unit, made, [chunk.receipt.fingerprint])
+            partial(self._work_unit, made, [chunk.receipt.fingerprint], chunk.borders)
             for chunk in self.holdings.chunks
             if chunk.changed and (made := self.holdings.replaced(chunk)).lines
         )
@@ -77,33 +93,41 @@ class Planner:
     def regrouped(self, keeps_rows: bool) -> Iterator[WorkUnit[IngestPayload]]:
         """Yield work units of another size of all old entries; `keeps_rows` takes their rows over."""
         groups = ((group, chunk) for chunk in self.holdings.chunks for group in self.holdings.groups_after(chunk))
-        parts = grouped(groups, lambda part, _: self._is_full([group for group, _ in part], None))
-        return read_ahead(partial(self._regrouped, part, keeps_rows) for part in parts)
+        if all(chunk.borders for chunk in self.holdings.chunks):
+            borders = "content"
+            parts = grouped_by_content(groups, lambda one: _length(one[0]), lambda one: _mark(one[0]), self.size)
+        else:  # the files of an older program stay as they are
+            borders = None
+            parts = grouped(groups, lambda part, _: sum(_length(group) for group, _ in part) >= self.size)
+        return read_ahead(partial(self._regrouped, part, keeps_rows, borders) for part in parts)
 
-    def _regrouped(self, part: Sequence[tuple[Lines, Chunk]], keeps_rows: bool) -> WorkUnit[IngestPayload]:
+    def _regrouped(
+        self, part: Sequence[tuple[Lines, Chunk]], keeps_rows: bool, borders: Borders | None
+    ) -> WorkUnit[IngestPayload]:
         names = list(dict.fromkeys(chunk.receipt.fingerprint for _, chunk in part))
-        return self._work_unit(_joined([group for group, _ in part]), names if keeps_rows else ())
+        return self._work_unit(_joined([group for group, _ in part]), names if keeps_rows else (), borders)
 
-    def _is_full(self, chunk: Sequence[Lines], _: object) -> bool:
-        return sum(len(group.lines) for group in chunk) >= self.size
-
-    def _work_unit(self, made: Lines, taken: Sequence[str] = ()) -> WorkUnit[IngestPayload]:
-        made = self._settled(made)
-        name = self._name(made)
+    def _work_unit(
+        self, made: Lines, taken: Sequence[str] = (), borders: Borders | None = None
+    ) -> WorkUnit[IngestPayload]:
+        made = self._settled(made, borders)
+        name = self._name(made, borders)
         payload = IngestPayload(path=put_entries(self.store, name, made), roots=self.roots, seeds=self.seeds)
         if taken:
             payload["taken"] = taken
+        if borders:
+            payload["borders"] = borders
         return WorkUnit(name, payload, GUESSED_SECONDS_PER_ITEM * len(made.lines))
 
-    def _name(self, made: Lines) -> str:
-        return fingerprint(*self.identity, list(made.lines))
+    def _name(self, made: Lines, borders: Borders | None) -> str:
+        return fingerprint(*self.identity, list(made.lines), *([borders] if borders else ()))
 
-    def _settled(self, made: Lines) -> Lines:
+    def _settled(self, made: Lines, borders: Borders | None) -> Lines:
         """Mark entries with the contents of their files, if these changed since an unfinished build planned them.
 
         The receipt of that build would otherwise be taken for one of the files of today.
         """
-        before = read_listing(self.store, self._name(made))
+        before = read_listing(self.store, self._name(made, borders))
         if before is None or all(map(same_file, before.signatures, made.signatures)):
             return made
         lines = [
@@ -117,6 +141,15 @@ class Planner:
         item = Item(**values["item"])
         located = replace(item, uri=absolute(str(item.uri), self.roots.get(item.dataset), item.dataset))
         return to_line(values["item"], contents([located])[0], without=values.get("without", ()))
+
+
+def _length(group: Lines) -> int:
+    return len(group.lines)
+
+
+def _mark(group: Lines) -> bytes:
+    """Digest by which a group may be the last of its chunk."""
+    return digest16(group.lines[0])
 
 
 def _joined(groups: Iterable[Lines]) -> Lines:
@@ -159,9 +192,9 @@ def follow(
     if not cleared:
         screen.clear(planner.holdings)
     following = Following(planner.holdings, planner.roots, screen, rehash=config.run.rehash, retries=retries)
-    admission = Admission(planner.roots)
+    admission = Admission(planner.roots, screen.allows)
     for position, source in enumerate(config.sources):
-        groups = admission.groups(screen.named(read_source(source, position)))
+        groups = admission.groups(read_source(source, position))
         planner.add(following.new(groups, rights=bool(source.rights())))
     following.look()
     policies: dict[str, Gone] = {source.dataset: source.gone for source in config.sources}

@@ -1,14 +1,14 @@
 """Keep suppressed speech out of a build: by ids and contents, without a look at the audio where that suffices."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from pipelines.readers.base import Item
 from pipelines.readers.parquet_audio import is_parquet_uri
 from pipelines.records import UtteranceRow
 from pipelines.sources.audio_files import contents
-from pipelines.sources.entries import Entry, Group, signature
+from pipelines.sources.entries import Entry, Group, at_place, from_line, remaining, signature
 from pipelines.sources.holdings import Chunk, Held, Holdings, Line, Lines
 from storage.suppression.lists import digest_of
 from storage.suppression.merged import Suppression
@@ -33,13 +33,12 @@ class Screen:
     rows_of: RowsOf
     left_out: set[str] = field(default_factory=set[str])
 
-    def named(self, entries: Iterable[Entry]) -> Iterator[Entry]:
-        """Yield the entries of a source whose ids are not suppressed."""
-        for entry in entries:
-            if entry.utterance_id and (name := digest_of(entry.utterance_id)) in self.suppression.ids:
-                self.left_out.add(name)
-            else:
-                yield entry
+    def allows(self, entry: Entry) -> bool:
+        """Whether the id of an entry of a source is not suppressed."""
+        if entry.utterance_id and self.suppression.withdraws(entry.utterance_id):
+            self.left_out.add(digest_of(entry.utterance_id))
+            return False
+        return True
 
     def heard(self, group: Group) -> Group:
         """The group without entries and channels whose audio is suppressed; only audio that may be is read.
@@ -51,20 +50,15 @@ class Screen:
         if not candidates:
             return group
         sums = dict(zip(map(id, candidates), contents(candidates), strict=True))
-        entries: list[Entry] = []
-        without: dict[int, Channels] = {}
-        for entry in group.entries:
-            gone, all_gone = self._channels(entry, sums.get(id(entry)))
-            if gone and not all_gone:
-                without[len(entries)] = gone
-            if not all_gone:
-                entries.append(entry)
-        return replace(group, entries=entries, without=without)
+        heard = {id(entry): self._channels(entry, sums.get(id(entry))) for entry in group.entries}
+        left = [gone for gone, all_gone in heard.values() if not all_gone]
+        without = {position: gone for position, gone in enumerate(left) if gone}
+        return replace(group, entries=remaining(group.entries, lambda entry: not heard[id(entry)][1]), without=without)
 
     def _may_be(self, entry: Entry) -> bool:
         if not isinstance(entry, Item) or entry.uri is None:
             return False
-        if digest_of(entry.utterance_id) in self.suppression.split:
+        if self.suppression.splits(entry.utterance_id):
             return True
         if not self.suppression.audios:
             return False
@@ -76,7 +70,7 @@ class Screen:
         if checksum is None or not isinstance(entry, Item):
             return (), False
         known = digest_of(checksum) in self.suppression.audios
-        if not known and digest_of(entry.utterance_id) not in self.suppression.split:
+        if not known and not self.suppression.splits(entry.utterance_id):
             return (), False
         rows = self.rows_of(entry)
         gone = [row for row in rows if self.hits(row)]
@@ -85,10 +79,10 @@ class Screen:
 
     def hits(self, row: UtteranceRow) -> bool:
         """Whether an utterance is suppressed, by its id or by its content."""
-        return digest_of(row["utterance_id"]) in self.suppression.ids or content_of(row) in self.suppression.contents
+        return self.suppression.withdraws(row["utterance_id"]) or content_of(row) in self.suppression.contents
 
     def clear(self, holdings: Holdings) -> None:
-        """Take what is suppressed out of what a version holds; no source is read.
+        """Take what is suppressed out of what a version holds, by the ids that it has now; no source is read.
 
         Raises:
             StorageError: a list of entries or a table cannot be read.
@@ -103,10 +97,11 @@ class Screen:
         hits = self._hits_of(holdings, chunk)
         for name, held in groups.items():
             old, signatures = holdings.lines(held), holdings.signatures(held)
-            new = [self._cleared(json.loads(line), line, hits) for line in old]
+            named = (holdings.new_name(json.loads(line)["item"].get("utterance_id")) for line in old)
+            new = placed([self._cleared(*pair, hits) for pair in zip(named, old, strict=True)])
             if new == old:
                 continue
-            self.left_out |= {_name(before) for line, before in zip(new, old, strict=True) if line != before}
+            self.left_out |= {_name(before) for line, before in zip(new, old, strict=True) if _lost(line, before)}
             lines = [line for line in new if line is not None]
             signed = [mark for line, mark in zip(new, signatures, strict=True) if line is not None]
             chunk.changed[held] = Lines(lines, signed, chunk.rights) if lines else None
@@ -118,14 +113,15 @@ class Screen:
         rows: dict[str, list[UtteranceRow]] = {}
         for file in (file for file in chunk.receipt.files if file.table == "utterances"):
             for row in read_table(holdings.store, file.path, IDENTITY, ["channel"]).to_pylist():
+                row["utterance_id"] = holdings.new_name(row["utterance_id"])
                 rows.setdefault(row["source_key"].hex(), []).append(row)
         return {key: found for key, found in rows.items() if any(map(self.hits, found))}
 
-    def _cleared(self, line: Line, text: str, hits: Mapping[str, Sequence[UtteranceRow]]) -> str | None:
-        """The line of an entry without its suppressed channels; None if nothing is left."""
-        name = line["item"].get("utterance_id")
-        if name and digest_of(name) in self.suppression.ids:
+    def _cleared(self, name: str | None, text: str, hits: Mapping[str, Sequence[UtteranceRow]]) -> str | None:
+        """The line of an entry, of this id now, without its suppressed channels; None if nothing is left."""
+        if name and self.suppression.withdraws(name):
             return None
+        line: Line = json.loads(text)
         rows = hits.get(line["key"], ())
         if not rows:
             return text
@@ -137,6 +133,30 @@ class Screen:
 
 IDENTITY = ["utterance_id", "source_key", "checksum", "offset_samples", "num_samples"]
 """Columns by which an utterance is recognised, besides its channel."""
+
+
+def placed(lines: Sequence[str | None]) -> list[str | None]:
+    """The lines of a group of which some went (None), as those that a listing without these makes; see `remaining`."""
+    gone = 0
+    found: list[str | None] = []
+    for position, line in enumerate(lines):
+        gone += line is None
+        found.append(_at_place(line, position) if line is not None and gone else line)
+    return found
+
+
+def _at_place(text: str, position: int) -> str:
+    line = json.loads(text)
+    before = from_line(line)
+    entry = at_place(before, position)
+    if entry is before or not isinstance(entry, Item):
+        return text
+    return json.dumps({**line, "item": {**line["item"], "place": entry.place}}, sort_keys=True)
+
+
+def _lost(line: str | None, before: str) -> bool:
+    """Whether an entry went, or lost channels."""
+    return line is None or json.loads(line).get("without") != json.loads(before).get("without")
 
 
 def _name(line: str) -> str:

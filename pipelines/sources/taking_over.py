@@ -22,12 +22,13 @@ from pipelines.records import (
     utterance_files,
 )
 from pipelines.sources.audio_files import Content, same_audio
-from pipelines.sources.digests import Line, with_dataset
+from pipelines.sources.digests import Line
 from pipelines.sources.duplicates import REASON
 from pipelines.sources.roots import Roots, keep_confined
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store
+from storage.suppression.names import under
 from storage.tables import read_table
 
 UnitsRow = dict[str, Any]
@@ -110,7 +111,7 @@ class TakenRows:
         return [
             {
                 **row,
-                "utterance_id": with_dataset(row["utterance_id"], row["dataset"], dataset),
+                "utterance_id": under(row["utterance_id"], dataset),
                 "dataset": dataset,
                 "source_key": key,
             }

@@ -1,8 +1,8 @@
 """Step 1: list the sources, check the audio of each entry, normalise its text, and write utterances and rejects.
 
-Entries are grouped into chunks in the order of their source. Each chunk gives utterance files of about half an hour,
-which are the work units of all later steps. A dialogue is never split. In a version that follows another one, chunks
-whose entries are the same stay (`pipelines.sources.following`).
+Entries are grouped into chunks in the order of their source, but segments of one file come together. Each chunk gives
+utterance files of up to half an hour, which are the work units of all later steps. A dialogue is never split. In a
+version that follows another one, chunks whose entries are the same stay (`pipelines.sources.following`).
 """
 
 import json
@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import Field
 
@@ -22,8 +22,18 @@ from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, note
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
-from pipelines.records import IngestPayload, StepStatistics, UtteranceRow, count_datasets, selected, spoken_rows
+from pipelines.records import (
+    Borders,
+    IngestPayload,
+    StepStatistics,
+    UtteranceRow,
+    count_datasets,
+    selected,
+    spoken_rows,
+    statistics_of,
+)
 from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.cutting import cut
 from pipelines.sources.digests import read_digests
 from pipelines.sources.entries import KINDS, OF_THE_LISTING
 from pipelines.sources.planning import Planner, clear, follow, left_out
@@ -32,8 +42,9 @@ from pipelines.sources.roots import Roots, absolute, roots_of
 from pipelines.sources.screen import Screen
 from pipelines.sources.taking_over import TakenRows
 from pipelines.sources.texts import read_texts
+from pipelines.sources.turns import numbers
 from pipelines.steps.sample import first_candidates
-from storage.receipts import entries_path
+from storage.receipts import Receipt, entries_path
 from storage.schemas import table_of
 from storage.store import Store
 from storage.suppression.lists import list_path
@@ -43,9 +54,6 @@ from unitlang.audio.playback import no_channel
 from unitlang.config import FrozenConfig
 from unitlang.errors import AudioError
 from unitlang.frames import HUBERT_GRID, SAMPLE_RATE
-
-if TYPE_CHECKING:
-    pass
 
 SPEED = 2_000.0
 """Approximate seconds of audio that one core ingests per second: it reads headers and computes checksums."""
@@ -60,9 +68,9 @@ class WorkUnitsConfig(FrozenConfig):
     """Grouping of utterances into work units; part of every fingerprint."""
 
     minutes: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    """Audio in one work unit, in minutes; a longer utterance gets its own work unit."""
+    """Most audio in one work unit, in minutes; a longer utterance or half of a row group of Parquet gets its own."""
     items: int = Field(default=1024, ge=1)
-    """Entries of a source whose headers are read as one work unit of `ingest`."""
+    """Most entries of a source whose headers are read as one work unit of `ingest`."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +100,10 @@ class Ingest(TableStep[IngestPayload]):
         roots, store = roots_of(config.sources), build.session.store
         seeds = (config.quantizer.seed, config.unit_language.seed)
         planner = Planner(store, step.identity(), config.work_units.items, roots, seeds)
-        screen = Screen(Suppression.of(store), partial(rows_of, min_samples=step.min_samples))
-        build.suppression = list(screen.suppression.lists)
+        suppression = Suppression.of(store)
+        build.suppression = list(suppression.lists)
         _check_lists(build)
+        screen = Screen(suppression.known_as(build.earlier_names), partial(rows_of, min_samples=step.min_samples))
         spec, *earlier = specs_of(step, config.work_units.items)
         same = build.matches_parent(cls.name, spec, earlier)
         anew = build.recomputes(cls.name)
@@ -112,7 +121,7 @@ class Ingest(TableStep[IngestPayload]):
         """Plan what differs from the parent version."""
         if build.listed:
             retries, digests = Retries.of(build), read_digests(planner.store, build.parent)
-            cleared = build.suppression == list(build.parent_suppression)
+            cleared = build.suppression == list(build.parent_suppression) and not _renames_withdrawn(build)
             steps = build.parent.steps if build.parent else {}
             following = follow(planner, build.config, steps, screen, retries, digests, cleared=cleared)
             build.gone, build.retried, changes = following.gone, following.retried, following.changes
@@ -129,9 +138,8 @@ class Ingest(TableStep[IngestPayload]):
     @classmethod
     def stored_plan(cls, build: BuildState) -> Plan:
         """The plan of the work units that a version has, from the stored entries; the sources are not listed."""
-        names = [receipt.fingerprint for receipt in build.steps[cls.name]]
         roots = roots_of(build.config.sources)
-        work_units = [WorkUnit(name, IngestPayload(path=entries_path(name), roots=roots), 0.0) for name in names]
+        work_units = [_stored_unit(receipt, roots) for receipt in build.steps[cls.name]]
         return Plan(cls.configured(build), work_units, SPEED)
 
     @classmethod
@@ -145,13 +153,28 @@ class Ingest(TableStep[IngestPayload]):
         def process(payload: IngestPayload) -> Output:
             lines = selected(_entries(store, payload), payload)
             taken = TakenRows.of(store, self.name, payload.get("taken", ()), payload.get("roots", {}))
-            return ingest_entries(lines, self.minutes, self.min_samples, taken, payload.get("seeds", ()))
+            made = partial(ingest_entries, lines, self.minutes, self.min_samples, taken)
+            return made(payload.get("seeds", ()), payload.get("borders"))
 
         return process
 
     def crash_rejects(self, store: Store, payload: IngestPayload) -> list[Reject]:
         """See `Step.crash_rejects`."""
         return [_crash_reject(entry) for entry in _entries(store, payload)]
+
+
+def _stored_unit(receipt: Receipt, roots: Roots) -> WorkUnit[IngestPayload]:
+    payload = IngestPayload(path=entries_path(receipt.fingerprint), roots=roots)
+    if borders := statistics_of(receipt).get("borders"):
+        payload["borders"] = borders
+    return WorkUnit(receipt.fingerprint, payload, 0.0)
+
+
+def _renames_withdrawn(build: BuildState) -> bool:
+    """Whether the ids of withdrawn speech mean other datasets than in the parent version."""
+    if not build.suppression or build.parent is None:
+        return False
+    return build.earlier_names != build.parent.lineage.get("renamed", {})
 
 
 def _check_lists(build: BuildState) -> None:
@@ -179,6 +202,7 @@ def ingest_entries(
     min_samples: int,
     taken: TakenRows | None = None,
     seeds: Sequence[int] = (),
+    borders: Borders | None = None,
 ) -> Output:
     """Ingest one chunk of planned entries.
 
@@ -188,6 +212,7 @@ def ingest_entries(
         min_samples: as in `Ingest`.
         taken: rows of entries that were ingested before.
         seeds: seeds of samples, for which the receipt names the speech that comes first.
+        borders: as in `StepStatistics`.
     """
     taken = taken or TakenRows()
     rows: list[UtteranceRow] = []
@@ -207,21 +232,29 @@ def ingest_entries(
             rejects += taken.rejects.get(key, ())
         else:
             _ingest_item(entry, key, taken.roots, facts, min_samples, rows, rejects)
+    turns = numbers(entries, {reject.source_key for reject in rejects if reject.source_key})
+    for row in rows:
+        row["turn"] = turns.get(row["source_key"], row["turn"])
     rejected = dict(_rejected_files(entries, rejects, taken, facts))
     suppressed = suppressed_channels(entries)
     rows = [row for row in rows if row["utterance_id"] not in suppressed]
     rejects = [reject for reject in rejects if reject.utterance_id not in suppressed]
-    groups = list(cut(rows, minutes))
+    groups = list(cut(rows, minutes, borders, taken.roots))
     tables = [("utterances", table_of(group, "utterances")) for group in groups]
     seconds = [sum(row["num_samples"] for row in group) / SAMPLE_RATE for group in groups]
     stats = StepStatistics(seconds=seconds, datasets=count_datasets(spoken_rows(rows)))
-    if seeds:
-        stats["candidates"] = first_candidates(groups, seeds)
-    if rejected:
-        stats["rejected"] = rejected
-    if taken.work_units:
-        stats["taken"] = taken.work_units
-    return Output(tables, len(rows) + len(rejects), len(rows), rejects, stats)
+    said = _if_any(
+        borders=borders,
+        candidates=first_candidates(groups, seeds) if seeds else {},
+        rejected=rejected,
+        taken=taken.work_units,
+    )
+    return Output(tables, len(rows) + len(rejects), len(rows), rejects, cast("StepStatistics", {**stats, **said}))
+
+
+def _if_any(**statistics: Any) -> dict[str, Any]:
+    """The statistics that say something; receipts leave the others out."""
+    return {name: value for name, value in statistics.items() if value}
 
 
 def _rejected_files(
@@ -370,39 +403,6 @@ def normalise_text(text: str | None) -> str | None:
         return None
     plain = "".join(" " if unicodedata.category(c) == "Cc" else c for c in unicodedata.normalize("NFC", text))
     return " ".join(plain.split()) or None
-
-
-def cut(rows: Iterable[UtteranceRow], minutes: float) -> Iterator[list[UtteranceRow]]:
-    """Yield groups of consecutive rows with at most `minutes` of audio; a longer dialogue or utterance is one group."""
-    limit = int(minutes * 60 * SAMPLE_RATE)
-    group: list[UtteranceRow] = []
-    samples = 0
-    for dialogue in dialogues(rows):
-        length = sum(row["num_samples"] for row in dialogue)
-        if group and samples + length > limit:
-            yield group
-            group, samples = [], 0
-        group += dialogue
-        samples += length
-    if group:
-        yield group
-
-
-def dialogues(rows: Iterable[UtteranceRow]) -> Iterator[list[UtteranceRow]]:
-    """Yield the consecutive turns of each dialogue as one list, and each single utterance as a list of one."""
-    current: list[UtteranceRow] = []
-    for row in rows:
-        if current and (not same_dialogue(row, current[-1])):
-            yield current
-            current = []
-        current.append(row)
-    if current:
-        yield current
-
-
-def same_dialogue(row: UtteranceRow, other: UtteranceRow) -> bool:
-    """Return whether two rows are turns of one dialogue; dialogue ids are unique only within a dataset."""
-    return row["dialogue_id"] is not None and all(row[name] == other[name] for name in ("dataset", "dialogue_id"))
 
 
 def keeps_rows_of(step: Ingest, parent: Version, *, anew: bool) -> bool:

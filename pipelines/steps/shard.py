@@ -36,11 +36,11 @@ from pipelines.records import (
     statistics_of,
     utterance_files,
 )
-from pipelines.sources.audio_files import place_of, row_streams
+from pipelines.sources.audio_files import in_passes, place_of, row_streams
+from pipelines.sources.cutting import dialogues
 from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.sources.taking_over import sources_of, taken_flacs
 from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
-from pipelines.steps.ingest import dialogues
 from pipelines.steps.sample import priority
 from storage.artifacts import ArtifactRef
 from storage.receipts import DataFile, Receipt
@@ -403,14 +403,15 @@ def stage_tables(made: Iterable[Example], spoken: Mapping[str, bytes]) -> Iterat
 
 
 def flacs(heard: Iterable[SpokenRow]) -> dict[str, bytes]:
-    """Encode utterances as FLAC, by id; those of one file must be consecutive, so that it is decoded once.
+    """Encode utterances as FLAC, by id; each file is decoded once.
 
     Raises:
         UserError: a file is missing or changed since it was ingested.
         AudioError: a file cannot be decoded.
     """
     encoded: dict[str, bytes] = {}
-    for row, blocks in row_streams(heard):
+    rows = list(heard)
+    for row, blocks in row_streams(rows[number] for number in in_passes(rows)):
         with noted(place_of(row)):
             encoded[row["utterance_id"]] = to_flac(map(to_pcm, blocks))
     return encoded

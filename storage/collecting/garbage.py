@@ -10,6 +10,7 @@ from pathlib import Path
 
 from storage.artifacts import CARD
 from storage.errors import NotFound, StorageError
+from storage.labels.kept import labels_of
 from storage.models import cards_that_stay
 from storage.receipts import parse_receipt
 from storage.s3 import Listed
@@ -19,7 +20,7 @@ from storage.versions import Contents, contents_of, described, load, version_num
 
 PHASES = (
     r"manifests/(?P<version>\d{8,})\.json",
-    r"(approvals/(?P<approved>\d{8,})\.json|reports/(?P<reported>\d{8,})\.html)",
+    r"(approvals/(?P<approved>\d{8,})\.json|reports/(?P<reported>\d{8,})\.html|labels/(?P<labelled>\d{8,})/[^/]+\.json)",
     r"(builds/\d{8,}|running|failures|failures/begun|runs/[^/]+)/[^/]+\.json",
     r"(data/receipts/[^/]+/[^/]+\.json|lists/[^/]+\.jsonl)",
     rf"artifacts/[^/]+/[^/]+/{re.escape(CARD)}",
@@ -32,7 +33,7 @@ reads meanwhile finds a version, a work unit or an artifact whole or not at all,
 that the next one finds. Nothing else in a store is ever removed."""
 RECEIPT = re.compile(r"data/receipts/[^/]+/[^/]+\.json")
 FOLDERS = (
-    *("manifests", "approvals", "reports", "builds", "running", "failures", "runs"),
+    *("manifests", "approvals", "reports", "labels", "builds", "running", "failures", "runs"),
     *("lists", "data", "training", "artifacts"),
 )
 TEMPORARY = "unfinished files"
@@ -116,6 +117,8 @@ def find_garbage(
     references = References()
     for number in kept:
         references.add(load(store, number).contents)
+        for labels in labels_of(store, number):
+            references.add(labels.contents)
     for contents in pending:
         references.add(contents)
     references.add_paths(cards_that_stay(store, lambda number: number in kept or number > numbers[-1]))

@@ -24,7 +24,7 @@ def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
     Suppression lists come before all versions, so that no build on the copy brings withdrawn speech back.
 
     The tables of a version come first, then its artifacts and lists of receipts, then its file, so that a reader of the
-    target sees the version when all of it is there. Its approval, its report and the cards of its models follow: if
+    target sees the version when all of it is there. Its approval, report, labels and the cards of its models follow: if
     they came first and the copy ended there, they would count for another version that a build commits under the same
     number.
 
@@ -55,7 +55,7 @@ def copy_versions(plan: CopyPlan) -> Iterator[DataFile]:
         for name in version.lists:
             _copy_checked(source, target, list_path(name), name)
         _copy_version_file(plan, version)
-        _copy_companions(source, target, version.number, cards)
+        _copy_companions(source, target, version, cards)
 
 
 def _copy_table(source: Store, target: Store, file: DataFile) -> DataFile:
@@ -94,9 +94,10 @@ def _copy_version_file(plan: CopyPlan, version: VersionPlan) -> None:
         check_same(source, target, version.number)
 
 
-def _copy_companions(source: Store, target: Store, number: int, cards: Sequence[ModelCard]) -> None:
-    """Copy the approval and the report of a version, and the cards of the models that were trained on it."""
-    for path in (approval_path(number), report_path(number)):
+def _copy_companions(source: Store, target: Store, version: VersionPlan, cards: Sequence[ModelCard]) -> None:
+    """Copy the approval, the report and the labels of a version, and the cards of the models trained on it."""
+    number = version.number
+    for path in (approval_path(number), report_path(number), *version.labels):
         if not target.exists(path):
             _copy_if_there(source, target, path)
     for card in cards:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from storage.artifacts import ArtifactRef, digest
 from storage.errors import StorageError
+from storage.labels.kept import labels_of, labels_path
 from storage.lists.files import list_path
 from storage.receipts import DataFile
 from storage.store import Store
@@ -23,6 +24,7 @@ class VersionPlan:
         lists: names of its lists of receipts that the target lacks.
         entries: paths of what builds read besides tables, such as the listed entries, that the target lacks.
         artifacts: all its artifacts.
+        labels: paths of the records of its labels that the target lacks; `files` has their tables.
     """
 
     number: int
@@ -31,6 +33,7 @@ class VersionPlan:
     lists: tuple[str, ...]
     entries: tuple[str, ...]
     artifacts: tuple[ArtifactRef, ...]
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,17 @@ def _plan_version(source: Store, number: int, there: _There) -> VersionPlan:
     data = version_file(source, number)
     version = parsed(data, source, number)
     contents = version.contents
+    labels = {labels_path(number, of.name): of for of in labels_of(source, number)}
+    new = {path: of for path, of in labels.items() if there.lacks(path)}
+    tables = [*contents.tables, *(file for of in new.values() for file in of.contents.tables)]
     return VersionPlan(
         number,
         digest(data),
-        tuple(file for file in contents.tables if there.lacks(file.path, file.bytes)),
+        tuple(file for file in tables if there.lacks(file.path, file.bytes)),
         tuple(name for name in contents.lists if there.lacks(list_path(name))),
         tuple(path for path in contents.read_by_builds() if there.lacks(path)),
         tuple(contents.artifacts),
+        tuple(new),
     )
 
 

@@ -1,12 +1,14 @@
 """All suppression lists of a store together."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from typing import Self
 
 from storage.store import Store
-from storage.suppression.lists import Suppressed, list_names, read_list
+from storage.suppression.lists import Suppressed, digest_of, list_names, read_list
+from storage.suppression.names import Names, under
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,16 @@ class Suppression:
     Attributes:
         lists: names of the lists, in alphabetical order.
         utterances: what they hold.
+        by_list: the same by list.
+        earlier: earlier names of datasets, and what lists hold of each; see `known_as`.
     """
 
     lists: tuple[str, ...] = ()
     utterances: tuple[Suppressed, ...] = field(default=(), repr=False)
+    by_list: Mapping[str, tuple[Suppressed, ...]] = field(default_factory=dict[str, tuple[Suppressed, ...]], repr=False)
+    earlier: Mapping[str, Mapping[str, "Suppression"]] = field(
+        default_factory=dict[str, "Mapping[str, Suppression]"], repr=False
+    )
 
     @classmethod
     def of(cls, store: Store) -> Self:
@@ -28,9 +36,39 @@ class Suppression:
         Raises:
             StorageError: a list is damaged, or the store does not answer.
         """
-        names = sorted(list_names(store))
-        held = [utterance for name in names for utterance in read_list(store, name).utterances]
-        return cls(tuple(names), tuple(dict.fromkeys(held)))
+        return cls.merged({name: read_list(store, name).utterances for name in sorted(list_names(store))})
+
+    @classmethod
+    def merged(cls, by_list: Mapping[str, tuple[Suppressed, ...]]) -> Self:
+        """What lists hold together."""
+        return cls(tuple(by_list), tuple(dict.fromkeys(chain.from_iterable(by_list.values()))), by_list)
+
+    def known_as(self, names: Names) -> Self:
+        """The same for datasets that had other names: their ids are looked up under these, too."""
+        return replace(
+            self,
+            earlier={
+                dataset: {old: self._of_lists(lists) for old, lists in of.items()} for dataset, of in names.items()
+            },
+        )
+
+    def _of_lists(self, names: Iterable[str]) -> "Suppression":
+        return self.merged({name: self.by_list[name] for name in names if name in self.by_list})
+
+    def withdraws(self, name: str) -> bool:
+        """Whether an utterance or an entry of this id is suppressed."""
+        return any(digest in held.ids for digest, held in self._lookups(name))
+
+    def splits(self, name: str) -> bool:
+        """Whether some channels of the entry of this id are suppressed."""
+        return any(digest in held.split for digest, held in self._lookups(name))
+
+    def _lookups(self, name: str) -> "Iterator[tuple[str, Suppression]]":
+        if not self.utterances:
+            return
+        yield digest_of(name), self
+        for old, held in self.earlier.get(name.partition("/")[0], {}).items():
+            yield digest_of(under(name, old)), held
 
     @cached_property
     def ids(self) -> frozenset[str]:

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from echox.training import TrainingRequest, TrainingResult, train
@@ -40,6 +41,23 @@ def ask(stage: str, corpus: str, out: Path, *settings: str, **sources: str) -> T
         source_models=sources,
         settings=(*SMALL, *settings),
     )
+
+
+def untrained(stage: str, corpus: str, out: Path) -> str:
+    """Folder of a finished run with random weights, as good as a trained one where it does not matter what is said."""
+    from echox.recipes.folder import MODEL, WEIGHTS
+    from echox.recipes.launch import settle
+    from echox.recipes.runtime import prepare
+    from echox.stages import stage_class, text_columns
+
+    prepare()
+    made = settle(ask(stage, corpus, out), stage_class(stage), text_columns(), write=True)
+    torch.manual_seed(1)
+    model = made.build()
+    made.load(model)
+    (out / MODEL).mkdir()
+    save_file(model.state_dict(), out / MODEL / WEIGHTS)
+    return str(out)
 
 
 def old_card(stage: str, corpus: str, tokenizer: str) -> str:

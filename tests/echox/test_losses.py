@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from echox.losses import cross_entropy, ctc, denoising, dynamic_weight
 from echox.models.ragged import Ragged
@@ -27,10 +28,18 @@ def ctc_by_hand(logits_FV: np.ndarray, tokens: list[int]) -> float:
     return -math.log(alpha[-2:].sum())
 
 
-def scores(frames: list[int], transcripts: list[list[int]]) -> CtcScores:
+def logits_of(frames: list[int]) -> Ragged:
     torch.manual_seed(1)
-    logits = Ragged(torch.randn(len(frames), max(frames), 7, requires_grad=True) * 2, torch.tensor(frames))
-    return CtcScores(logits, Ragged.of(transcripts), BLANK)
+    return Ragged(torch.randn(len(frames), max(frames), 7, requires_grad=True) * 2, torch.tensor(frames))
+
+
+def scores(logits: Ragged, transcripts: list[list[int]]) -> CtcScores:
+    """Blank, columns of the transcripts, and sums of all columns."""
+    transcript = Ragged.of(transcripts)
+    columns_BC = functional.pad(transcript.values_BL, (1, 0), value=BLANK)
+    index_BFC = columns_BC[:, None].expand(-1, logits.values_BL.size(1), -1)
+    columns = Ragged(logits.values_BL.take_along_dim(index_BFC, 2), logits.lengths_B)
+    return CtcScores(columns, logits.values_BL.logsumexp(-1), transcript)
 
 
 def test_cross_entropy_is_the_sum_of_log_probabilities() -> None:
@@ -56,18 +65,18 @@ def test_cross_entropy_of_nothing_is_zero_and_has_a_gradient() -> None:
 
 def test_ctc_is_the_sum_over_all_paths() -> None:
     transcripts = [[1, 2, 2, 0], [6], [1, 1]]
-    batch = scores([9, 4, 5], transcripts)
+    logits = logits_of([9, 4, 5])
     expected = [
         ctc_by_hand(row_FV.detach().double().numpy(), tokens)
-        for row_FV, tokens in zip(batch.logits.rows(), transcripts, strict=True)
+        for row_FV, tokens in zip(logits.rows(), transcripts, strict=True)
     ]
-    assert ctc(batch).tolist() == pytest.approx(expected, rel=1e-5)
+    assert ctc(scores(logits, transcripts)).tolist() == pytest.approx(expected, rel=1e-5)
 
 
 def test_ctc_gradients_are_those_of_the_sum_over_all_paths() -> None:
-    batch = scores([5], [[1, 2, 2]])
-    (found_1FV,) = torch.autograd.grad(ctc(batch).sum(), batch.logits.values_BL)
-    logits_FV = batch.logits.values_BL[0].detach().double().numpy()
+    logits = logits_of([5])
+    (found_1FV,) = torch.autograd.grad(ctc(scores(logits, [[1, 2, 2]])).sum(), logits.values_BL)
+    logits_FV = logits.values_BL[0].detach().double().numpy()
     for frame, token in [(0, 1), (2, BLANK), (4, 2), (3, 0)]:
         nudge_FV = np.zeros_like(logits_FV)
         nudge_FV[frame, token] = 1e-4
@@ -76,7 +85,7 @@ def test_ctc_gradients_are_those_of_the_sum_over_all_paths() -> None:
 
 
 def test_ctc_leaves_out_what_is_unknown_or_impossible() -> None:
-    batch = scores([6, 3, 6], [[], [1, 1, 2], [2]])
+    batch = scores(logits_of([6, 3, 6]), [[], [1, 1, 2], [2]])
     losses_B = ctc(batch)
     losses_B.sum().backward()
     assert losses_B[0] == 0.0
@@ -85,7 +94,7 @@ def test_ctc_leaves_out_what_is_unknown_or_impossible() -> None:
 
 
 def test_ctc_without_any_transcript_has_a_gradient() -> None:
-    batch = scores([6, 3], [[], []])
+    batch = scores(logits_of([6, 3]), [[], []])
     loss = ctc(batch).sum()
     loss.backward()
     assert loss.item() == 0.0

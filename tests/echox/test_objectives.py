@@ -27,10 +27,15 @@ def output() -> EchoOutput:
 
 
 @pytest.fixture(scope="module")
-def heard() -> S2TOutput:
+def model() -> S2T:
     torch.manual_seed(0)
-    batch = inputs()
-    return S2T(ARCHITECTURE, PLACEHOLDER).eval()(batch)
+    return S2T(ARCHITECTURE, PLACEHOLDER).eval()
+
+
+@pytest.fixture(scope="module")
+def heard(model: S2T) -> S2TOutput:
+    torch.manual_seed(0)
+    return model(inputs())
 
 
 def answer_loss(response: Predictions | None) -> float:
@@ -39,21 +44,26 @@ def answer_loss(response: Predictions | None) -> float:
     return -sum(row[target].item() for row, target in zip(log_probs_NV, response.targets_N, strict=True))
 
 
-def ctc_of(output: S2TOutput, index: int) -> float:
-    logits_FV = output.ctc.logits.rows()[index].detach()
-    tokens_C = output.ctc.transcript.rows()[index]
-    lengths = (torch.tensor([len(logits_FV)]), torch.tensor([len(tokens_C)]))
-    loss = functional.ctc_loss(logits_FV.log_softmax(-1)[:, None], tokens_C[None], *lengths, PLACEHOLDER, "sum")
-    return loss.item()
-
-
-def test_s2t_is_the_answer_and_three_tenths_of_ctc_per_token(heard: S2TOutput) -> None:
-    """Examples with 4, 2 and 6 tokens of response; transcripts of 3, none and 2."""
-    found = s2t_objective(heard, S2TLossConfig())
-    expected = answer_loss(heard.response) + 0.3 * (4 / 3 * ctc_of(heard, 0) + 6 / 2 * ctc_of(heard, 2))
-    assert found.total.item() == pytest.approx(expected, rel=1e-5)
+def test_s2t_is_the_mean_of_the_answers_tokens_and_three_tenths_of_ctcs_mean(model: S2T, heard: S2TOutput) -> None:
+    """Transcripts of 3, no and 2 tokens; torch's mean divides the nats of each by its length, and is over examples."""
+    torch.manual_seed(0)
+    batch = inputs()
+    frames = model.adapter.frames(model.encoder(batch.speech))
+    log_probs_BFV = model.adapter.ctc_head(frames.values_BL).detach().log_softmax(-1)
+    spoken = batch.transcript.lengths_B > 0
+    assert spoken.tolist() == [True, False, True]
+    ctc = functional.ctc_loss(
+        log_probs_BFV[spoken].transpose(0, 1),
+        batch.transcript.values_BL[spoken],
+        frames.lengths_B[spoken],
+        batch.transcript.lengths_B[spoken],
+        blank=PLACEHOLDER,
+    ).item()
+    found, answer = s2t_objective(heard, S2TLossConfig()), answer_loss(heard.response) / 12
     assert found.count == 12
-    assert found.parts["response"].item() == pytest.approx(answer_loss(heard.response) / 12, rel=1e-5)
+    assert found.total.item() / 12 == pytest.approx(answer + 0.3 * ctc, rel=1e-5)
+    assert found.parts["response"].item() == pytest.approx(answer, rel=1e-5)
+    assert found.parts["ctc"].item() == pytest.approx(ctc, rel=1e-5)
 
 
 def test_t2c_is_the_mean_over_words_and_ends(output: EchoOutput) -> None:

@@ -8,6 +8,7 @@ import yaml
 
 from echox.architectures import ARCHITECTURES
 from echox.errors import EchoxError
+from echox.recipes.folder import RunFolder
 from echox.training import TrainingRequest, check
 from storage.errors import StorageError
 from tests.echox.corpora import write_corpus
@@ -79,8 +80,47 @@ def test_finished_runs_are_not_trained_again_and_no_other_goes_on_in_their_folde
     assert (again.steps, reported) == (8, [])
     assert again.metrics["step"] == 8
     assert equal(weights(folder), weights(Path(sources["t2c"])))
-    with pytest.raises(EchoxError, match="another settings, config"):
-        train_here(ask("t2c", tones, folder, "schedule.steps=12"))
+    with pytest.raises(EchoxError, match=r"another schedule\.steps \(8, now 4\)"):
+        train_here(ask("t2c", tones, folder, "schedule.steps=4"))
+
+
+def test_a_finished_run_is_lengthened_along_the_longer_curve(
+    tones: str, sources: dict[str, str], tmp_path: Path
+) -> None:
+    long = tmp_path / "long"
+    train_here(ask("t2c", tones, long, "schedule.steps=12"))
+    lengthened = tmp_path / "lengthened"
+    shutil.copytree(sources["t2c"], lengthened)
+    result, reported = train_here(ask("t2c", tones, lengthened, "schedule.steps=12"))
+    assert result.steps == 12
+    assert [line["step"] for line in reported if "loss" in line] == [9, 10, 11, 12]
+    rates = [[line["lr"] for line in metrics(run) if "lr" in line][8:] for run in (long, lengthened)]
+    assert rates[0] == rates[1]
+    assert RunFolder.open(lengthened).card.config["schedule"]["steps"] == 12
+
+
+def test_a_run_starts_from_the_weights_of_another(tones: str, sources: dict[str, str], tmp_path: Path) -> None:
+    last = losses(Path(sources["t2c"]))[8]
+    started = replace(ask("t2c", tones, tmp_path / "run", "schedule.steps=4"), init=sources["t2c"])
+    train_here(started)
+    assert losses(tmp_path / "run")[1] < last * 1.2
+    with pytest.raises(EchoxError, match=r"--init .*/model: does not fit what is trained: .* is missing"):
+        train_here(replace(ask("s2t", tones, tmp_path / "other", *QUICK), init=sources["t2c"]))
+    with pytest.raises(EchoxError, match="--init nowhere: neither a finished run nor a folder with"):
+        check(replace(started, init="nowhere"))
+
+
+def test_the_result_is_of_the_model_that_was_kept(tones: str, tmp_path: Path) -> None:
+    """With this learning rate the first validation is the best."""
+    result, _ = train_here(ask("t2c", tones, tmp_path / "run", *QUICK, "optimizer.lr=3", "optimizer.warmup=0.8"))
+    validations = {line["step"]: line["valid/loss"] for line in metrics(tmp_path / "run") if "valid/loss" in line}
+    assert validations[4] < validations[8]
+    assert (result.best_step, result.metrics["step"], result.metrics["valid/loss"]) == (4, 4, validations[4])
+
+
+def test_a_part_without_trained_weights_has_no_learning_rate(tones: str, tmp_path: Path) -> None:
+    with pytest.raises(EchoxError, match=r"no trained weights begin with 'word'; did you mean `words`"):
+        train_here(ask("t2c", tones, tmp_path / "other", *QUICK, "optimizer.part_lrs={word: 1e-3}"))
 
 
 @pytest.mark.slow

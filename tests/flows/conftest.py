@@ -3,12 +3,14 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+
+from tests.flows.warm import Warm, environment
 
 RATE = 16_000
 CLI = (sys.executable, "-c", "from flows.cli import main; main()")
@@ -17,14 +19,21 @@ Echox = Callable[..., Process]
 
 
 @pytest.fixture(scope="session")
-def echox() -> Echox:
-    """Runs the command, as from a script: no terminal, 80 columns."""
+def echox() -> Iterator[Echox]:
+    """Runs the command, as from a script: no terminal, 80 columns.
+
+    A test that sets variables of the environment gets a process of its own: libraries read some at their import.
+    """
+    warm = Warm()
 
     def run(*arguments: str | Path) -> Process:
+        if environment() == warm.environment:
+            return warm.run([*map(str, arguments)])
         command = [*CLI, *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
 
-    return run
+    yield run
+    warm.close()
 
 
 def write_clips(folder: Path, count: int, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cached_property
 from itertools import dropwhile
 from types import TracebackType
 from typing import Any, Self, cast
@@ -147,7 +148,7 @@ class Decoder:
         """Return the error to raise about this source."""
         return AudioError(reason, message, self._name)
 
-    @property
+    @cached_property
     def seekable(self) -> bool:
         """True if `frames` can start at a later sample without decoding everything before it."""
         name, clock = self._container.format.name, self._stream.time_base
@@ -197,8 +198,10 @@ class Decoder:
         self._clock = frame.pts, late
 
     def _seek(self, start: int) -> None:
+        self._clock = None
         try:
             self._container.seek(start, stream=self._stream)
+            self._codec.flush_buffers()  # the container only knows the codec that it has chosen itself
         except FFmpegError as error:
             raise SeekError(start) from error
 

@@ -5,7 +5,6 @@ Legend: N = samples at 16 kHz.
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from itertools import chain
 from types import TracebackType
 from typing import Self
@@ -38,6 +37,7 @@ def no_channel(channel: int, channels: int) -> str:
 class Playback:
     """Yields segments of one source; a context manager.
 
+    The file is opened once, and again only where that has shown damage.
     PCM and FLAC are decoded from shortly before each segment, so that damage elsewhere in the file does not matter.
     Other codecs are decoded from their start: a segment continues where the one before it ended, and one that begins
     more than `KEPT_SAMPLES` before that point starts the file again.
@@ -74,6 +74,11 @@ class Playback:
     def _played(self, offset: int, num_samples: int | None) -> Iterator[NDArray[np.float32]]:
         try:
             yield from self._pass_to(offset).segment(offset, num_samples)
+            return
+        except SeekError:
+            self.close()  # FFmpeg does not seek back in every file whose end it has seen
+        try:
+            yield from self._begin(near=offset).segment(offset, num_samples)
         except SeekError:
             yield from self._begin().segment(offset, num_samples)
 
@@ -83,8 +88,11 @@ class Playback:
         return self._begin(near=offset)
 
     def _begin(self, near: int = 0) -> "_Pass":
-        self.close()
-        self._pass = _Pass(self._source, self._channel, near)
+        opened = self._pass.decoder_at(near) if self._pass is not None else None
+        if opened is None:
+            self.close()
+        self._pass = None
+        self._pass = _Pass(opened or Decoder(self._source), self._channel, near)
         return self._pass
 
     def close(self) -> None:
@@ -106,20 +114,20 @@ class _Pass:
     """One forward pass through the decoder; all positions are at 16 kHz.
 
     Args:
-        source: path, fsspec URL or encoded bytes.
+        decoder: of the file; closed with the pass. One that was read before must be able to seek to `near`.
         channel: the channel to read, from 0; None = mix all.
         near: first sample of the segment to seek to; files that are not seekable are decoded from their start.
     """
 
-    def __init__(self, source: AudioSource, channel: int | None, near: int) -> None:
-        self._decoder = Decoder(source)
+    def __init__(self, decoder: Decoder, channel: int | None, near: int) -> None:
+        self._decoder = decoder
         self._channel = channel
         try:
             self._check_channel(self._decoder.channels)
         except AudioError:
             self._decoder.close()
             raise
-        start = _entry(self._decoder.rate, near) if near and self._decoder.seekable else 0
+        start = _start(self._decoder, near)
         self._stated = stated_length(self._decoder)
         self._begin = self._end = resampled_length(start, self._decoder.rate)
         self._kept: deque[Piece] = deque()  # samples from _begin to _end
@@ -129,6 +137,12 @@ class _Pass:
     def _check_channel(self, channels: int) -> None:
         if self._channel is not None and self._channel not in range(channels):
             raise self._decoder.fail("no_channel", no_channel(self._channel, channels))
+
+    def decoder_at(self, near: int) -> Decoder | None:
+        """The decoder, for another pass that seeks; None if the file must be opened again. This pass ends."""
+        self._pieces.close()
+        is_whole = self._failure is None and self._decoder.error is None and self._decoder.damage is None
+        return self._decoder if is_whole and _start(self._decoder, near) else None
 
     def reaches(self, offset: int) -> bool:
         """Return whether this pass can continue to a segment at `offset` and yield what a new pass would."""
@@ -173,10 +187,10 @@ class _Pass:
             for frame in self._decoder.frames(start):
                 self._check_channel(frame.layout.nb_channels)
                 for piece in resampler.push(frame):
-                    yield replace(piece, samples_N=piece.samples_N[:left])
+                    yield piece if left is None or left >= len(piece.samples_N) else piece.cut(left)
                     left = None if left is None else max(0, left - len(piece.samples_N))
             for piece in resampler.flush():
-                yield replace(piece, samples_N=piece.samples_N[:left])
+                yield piece.cut(left)
         except FFmpegError as error:
             self._failure = f"its samples cannot be converted: {error.strerror}"
 
@@ -211,6 +225,11 @@ def stated_length(decoder: Decoder) -> int | None:
     """Length at 16 kHz if the container states it exactly, else None."""
     native = decoder.statement.num_samples
     return None if native is None else resampled_length(native, decoder.rate)
+
+
+def _start(decoder: Decoder, near: int) -> int:
+    """Native sample from which a decoder reads for a segment that begins at `near`; 0 if it cannot seek."""
+    return _entry(decoder.rate, near) if near and decoder.seekable else 0
 
 
 def _entry(rate: int, offset: int) -> int:

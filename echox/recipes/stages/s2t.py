@@ -1,10 +1,12 @@
 """Stage s2t: train the language model to answer speech in text (Soundwave's recipe)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 from typing_extensions import override
 
+from echox.checkpoints import weight_files
 from echox.data.config import DataConfig
 from echox.data.features import SpeechFeatures
 from echox.data.reading import Reading
@@ -18,6 +20,10 @@ from echox.recipes.config import SpokenStageConfig, StageConfig, tiny_defaults
 from echox.recipes.stage import Setting, Stage, text_table
 from echox.text.prompts import Prompter
 from echox.text.tokenizer import END_OF_TURN, TextTokenizer
+from echox.weights.filling import fill
+
+TABLE = "model.decoder_frontend.embed.weight"
+"""Name of the embedding table in the language model."""
 
 
 class S2TStageConfig(SpokenStageConfig):
@@ -51,8 +57,16 @@ class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
 
     @override
     def load(self, model: S2T) -> None:
-        model.llm.table.data.copy_(text_table(self.setting.architecture))
+        if self.setting.architecture.llm.checkpoint is None:
+            fill(model.llm, {TABLE: text_table(self.setting.architecture)})
         model.load()
+
+    @override
+    def frozen_files(self) -> Mapping[str, Sequence[Path]]:
+        encoder, llm = self.setting.architecture.encoder.checkpoint, self.setting.architecture.llm.checkpoint
+        return {
+            prefix: weight_files(Path(folder)) for prefix, folder in (("encoder.", encoder), ("llm.", llm)) if folder
+        }
 
     @override
     def freeze(self, model: S2T) -> None:
@@ -75,11 +89,24 @@ class SpeechToText(Stage[S2TStageConfig, SpokenBatch, S2T]):
         }
 
 
-def speech_of(table: str, setting: Setting[SpokenStageConfig], *, with_words: bool = False) -> Reading[SpokenExample]:
-    """Return how a stage with speech reads its table, with the words of the spoken answers or without."""
+def speech_of(
+    table: str,
+    setting: Setting[SpokenStageConfig],
+    *,
+    with_words: bool = False,
+    labels: Mapping[str, str] | None = None,
+) -> Reading[SpokenExample]:
+    """Return how a stage with speech reads its table.
+
+    Args:
+        table: name of the table.
+        setting: everything that the stage works with.
+        with_words: read the words of the spoken answers too.
+        labels: as for `spoken_reading`.
+    """
     prompter = Prompter(setting.tokenizer, setting.config.prompt, setting.config.system)
     features = SpeechFeatures(setting.architecture.encoder)
-    return spoken_reading(table, prompter, features, with_words=with_words)
+    return spoken_reading(table, prompter, features, with_words=with_words, labels=labels)
 
 
 def texts(tokenizer: TextTokenizer, tokens: Ragged) -> list[str]:

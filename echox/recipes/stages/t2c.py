@@ -1,10 +1,13 @@
 """Stage t2c: train a decoder to write the words in which a text is spoken."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from typing_extensions import override
 
+from echox.checkpoints import weight_files
 from echox.data.reading import Reading
 from echox.data.text_to_words import T2CBatch, T2CExample, t2c_reading
 from echox.generation import write_words
@@ -13,6 +16,10 @@ from echox.models.t2c import T2C
 from echox.objectives import Objective, t2c_objective
 from echox.recipes.config import Positive, StageConfig, tiny_defaults
 from echox.recipes.stage import Stage, text_table
+from echox.weights.filling import fill, unmade
+
+TABLE = "text_embedding."
+"""Beginning of the name of the language model's text embeddings."""
 
 
 class T2CStageConfig(StageConfig):
@@ -43,11 +50,19 @@ class TextToWords(Stage[T2CStageConfig, T2CBatch, T2C]):
 
     @override
     def build(self) -> T2C:
-        return T2C(self.setting.architecture.t2c, text_table(self.setting.architecture))
+        llm = self.setting.architecture.llm
+        with unmade(llm.checkpoint):
+            table_VH = torch.empty(llm.vocabulary, llm.decoder.hidden_size)
+        return T2C(self.setting.architecture.t2c, table_VH)
 
     @override
     def load(self, model: T2C) -> None:
-        """Load nothing: `build` has put the text embeddings in."""
+        fill(model, {f"{TABLE}weight": text_table(self.setting.architecture)})
+
+    @override
+    def frozen_files(self) -> Mapping[str, Sequence[Path]]:
+        folder = self.setting.architecture.llm.checkpoint
+        return {TABLE: weight_files(Path(folder))} if folder else {}
 
     @override
     def freeze(self, model: T2C) -> None:

@@ -173,8 +173,20 @@ class ColumnCheck:
             raise self._error(name, f"looks like a channel, and none is called {', '.join(CHANNEL)}", RENAME)
         if _text_like(name) and isinstance(value, str) and value.strip() and not spelled(self.texts, record):
             raise self._error(name, f"looks like the text, and none is called {', '.join(self.texts)}", self.remedies)
+        self._check_right(name, record)
+
+    def rights(self, record: Mapping[str, Any]) -> None:
+        """Check the fields of a record that holds others, such as a dialogue, for rights alone.
+
+        Raises:
+            UserError: as `__call__`.
+        """
+        for name in record.keys() - self.passed:
+            self._check_right(name, record)
+
+    def _check_right(self, name: str, record: Mapping[str, Any]) -> None:
         fact = rights_like(name)
-        if fact and _says_something(value) and not spelled(ACCEPTED[fact], record):
+        if fact and _says_something(record[name]) and not spelled(ACCEPTED[fact], record):
             raise self._error(name, f"looks like the {fact}, and none is called {', '.join(ACCEPTED[fact])}", "")
 
     def _error(self, name: str, fault: str, remedy: str) -> UserError:
@@ -201,6 +213,7 @@ def is_suspicious(name: str) -> bool:
     return any(like(name) for like in likes)
 
 
+@lru_cache(maxsize=4096)
 def rights_like(name: str) -> str | None:
     """The fact about rights that a name looks like without being one of its known names; None if it looks like none."""
     found = set(words(name))

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, cast
 
+from pipelines.readers.base import BadItem, Item
 from pipelines.readers.places import Place
 from pipelines.readers.rows import fields
 from pipelines.readers.rows.names import spelled
@@ -14,8 +16,38 @@ TURNS = ("conversations", "conversation", "messages", "turns", "dialogue")
 ROLE = ("from", "role", "speaker")
 TEXT = ("value", "content", "text", "transcript")
 AUDIO = ("audio", "audio_path", "path", "wav", "audpath")
+LOOK_AHEAD = 1024
+"""Broken rows behind a turn that wait for the next good one."""
 PLACEHOLDER = re.compile(r"<\|?(audio|speech|sound)\|?>", re.IGNORECASE)
 """Mark of the audio in the text of a turn."""
+
+
+def in_dialogues(entries: Iterable[Item | BadItem]) -> Iterator[Item | BadItem]:
+    """Yield the entries of a file; broken rows between turns without numbers of one dialogue are turns of it.
+
+    Such a row may say nothing of its dialogue, and its neighbours must keep their places. Memory: `LOOK_AHEAD` rows.
+    """
+    last: tuple[str, str] | None = None
+    held: list[BadItem] = []
+    for entry in entries:
+        if last and isinstance(entry, BadItem) and entry.dialogue_id is None and len(held) < LOOK_AHEAD:
+            held.append(entry)
+            continue
+        now = _unnumbered_dialogue(entry)
+        if last and last == now:
+            held = [replace(bad, dataset=last[0], dialogue_id=last[1]) for bad in held]
+        yield from held
+        held = []
+        yield entry
+        last = now
+    yield from held
+
+
+def _unnumbered_dialogue(entry: Item | BadItem) -> tuple[str, str] | None:
+    """Dataset and dialogue of a turn without a number."""
+    if entry.dialogue_id is None or (isinstance(entry, Item) and entry.turn is not None):
+        return None
+    return entry.dataset, entry.dialogue_id
 
 
 def audio_of(turn: Mapping[str, Any]) -> str | None:

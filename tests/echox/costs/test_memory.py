@@ -24,7 +24,8 @@ def test_one_gpu_holds_2_bytes_of_a_frozen_weight_and_18_of_a_trained_one() -> N
     found = state(stage_model(LARGE, "t2c"), 1, writes=False)
     every = stage_counts(LARGE)["t2c"]["all"]
     assert found.total == 2 * (every.total - every.trained) + 18 * every.trained
-    assert found.start == 4 * every.total
+    assert found.start == 2 * (every.total - every.trained) + 4 * every.trained
+    assert found.end == 2 * LARGE.llm.vocabulary * LARGE.llm.decoder.hidden_size, "the frozen table"
 
 
 def test_eight_gpus_share_what_they_do_not_gather() -> None:

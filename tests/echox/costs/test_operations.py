@@ -58,7 +58,7 @@ def s2t() -> Made:
     model = S2T(ARCHITECTURE, 0)
     model.freeze()
     batch = inputs()
-    heard = model.adapter(model.encoder(batch.speech)).embeddings
+    heard = model.adapter(model.encoder(batch.speech))
     example = Example(states=120, speech=int(heard.lengths_B), prompt=12, response=40)
     return model, lambda: s2t_objective(model(batch), S2TLossConfig()).total, example
 
@@ -71,7 +71,7 @@ def t2c() -> Made:
 def echo() -> Made:
     model, batch = Echo(ARCHITECTURE, 0), inputs()
     model.freeze(train_s2t=True)
-    heard = model.s2t.adapter(model.s2t.encoder(batch.speech)).embeddings
+    heard = model.s2t.adapter(model.s2t.encoder(batch.speech))
     segments = Segments.whole(batch.response.lengths_B + 1)
     example = Example(states=120, speech=int(heard.lengths_B), prompt=12, response=40, words=70)
     annotated = Ragged(batch.response.values_BL + 1, batch.response.lengths_B)

@@ -69,7 +69,7 @@ def test_only_all_keys_let_dropped_frames_be_heard() -> None:
         torch.nn.init.zeros_(module.ctc_head.weight)  # all frames are one run
         other_1TE = states_1TE.clone()
         other_1TE[0, 1] += 1.0
-        heard, other = (module(Ragged(x, torch.tensor([2]))).embeddings for x in (states_1TE, other_1TE))
+        heard, other = (module(Ragged(x, torch.tensor([2]))) for x in (states_1TE, other_1TE))
         assert heard.lengths_B.tolist() == [1]
         assert torch.allclose(heard.values_BL, other.values_BL) != differs
 
@@ -91,7 +91,11 @@ def test_an_example_is_heard_alike_alone_and_in_a_batch(context: str, keys: str)
     torch.manual_seed(0)
     module = Adapter(replace(CONFIG, context=context, look_back_keys=keys), 4, 8, 5).eval()
     batch = Ragged(torch.randn(2, 9, 4), torch.tensor([9, 4]))
-    together = module(batch)
+    transcript = Ragged.of([[1, 2, 3], [3]])
+    together, scores = module.with_ctc(batch, transcript, 4)
     alone = module(Ragged(batch.values_BL[1:, :4], torch.tensor([4])))
-    torch.testing.assert_close(together.embeddings.rows()[1], alone.embeddings.rows()[0])
-    torch.testing.assert_close(together.ctc_logits.rows()[1], alone.ctc_logits.rows()[0])
+    torch.testing.assert_close(together.rows()[1], alone.rows()[0])
+    logits_BFV = module.ctc_head(module.frames(batch).values_BL)
+    torch.testing.assert_close(scores.columns.values_BL[0], logits_BFV[0, :, [4, 1, 2, 3]])
+    torch.testing.assert_close(scores.columns.values_BL[1, :, :2], logits_BFV[1, :, [4, 3]])
+    torch.testing.assert_close(scores.sums_BF, logits_BFV.logsumexp(-1))

@@ -15,7 +15,7 @@ from echox.models.ragged import Ragged
 from echox.models.t2c import T2C
 from echox.objectives import Objective, t2c_objective
 from echox.recipes.config import Positive, StageConfig, tiny_defaults
-from echox.recipes.stage import Stage, text_table
+from echox.recipes.stage import Stage
 
 
 class OpeningConfig(StageConfig):
@@ -42,7 +42,8 @@ class Opening(Stage[OpeningConfig, T2CBatch, T2C]):
 
     @override
     def build(self) -> T2C:
-        return T2C(self.setting.architecture.t2c, text_table(self.setting.architecture))
+        t2c = self.setting.architecture.t2c
+        return T2C(t2c, torch.empty(t2c.text_vocabulary, t2c.text_hidden_size))
 
     @override
     def load(self, model: T2C) -> None:

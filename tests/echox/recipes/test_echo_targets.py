@@ -124,10 +124,11 @@ def test_equation_4(make: Callable[..., Made], targets: str) -> None:
 @pytest.mark.parametrize("targets", ["pseudo", "pseudo_from_text"])
 def test_the_trigger_cuts_by_the_states_of_the_run_of_s2t(make: Callable[..., Made], targets: str) -> None:
     stage, model, batch = make(targets=targets, segments="trigger", trigger=QUICK)
-    states = model.eval().s2t.encode
+    s2t = model.eval().s2t
     row_H = model.s2t.llm.head_row(stage.setting.tokenizer.encode(".")[-1])
     prepared = stage.prepare(model, batch)
-    scores = functional.cosine_similarity(states(prepared.inputs)[1].values_BL, row_H, dim=-1)
+    states = s2t.states(s2t.prefix(prepared.inputs.speech, prepared.inputs.prompt), prepared.inputs.response)
+    scores = functional.cosine_similarity(states.values_BL, row_H, dim=-1)
     shaken(model.s2t.llm, 0.3)
     segments = stage.prepare(model, batch).segments
     ends = (segments.start_S + segments.lengths_S - 1).tolist()

@@ -46,8 +46,8 @@ def test_a_run_of_the_version_before_is_resumed(tones: str, tmp_path: Path, old_
     assert ("data.batch_length=2048" in settings) == old_names
     settled(TrainingRequest(stage="t2c", corpus=tones, architecture="tiny", out=str(out), settings=settings))
     assert RunFolder.open(out).card.order == ORDER, "it had no checkpoint, so it begins with the order of today"
-    other = (*settings, "schedule.steps=12")
-    with pytest.raises(EchoxError, match="holds a run with another settings, config; choose another folder"):
+    other = (*settings, "optimizer.lr=0.5")
+    with pytest.raises(EchoxError, match=r"another optimizer\.lr \(0\.002, now 0\.5\); choose another folder"):
         settled(TrainingRequest(stage="t2c", corpus=tones, architecture="tiny", out=str(out), settings=other))
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from echox.errors import EchoxError
 from echox.recipes.folder import last_step
-from echox.recipes.history import best_step, check_workers, last_validation, read_metrics
+from echox.recipes.history import best_step, check_workers, read_metrics, validation_at
 
 
 def checkpoint(folder: Path, step: int, *, workers: int = 1, score: float | None = None) -> None:
@@ -47,5 +47,5 @@ def test_a_half_written_line_does_not_count(tmp_path: Path) -> None:
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (tmp_path / "metrics.jsonl").write_text(text + '{"step": 3, "lo')
     assert read_metrics(tmp_path) == lines
-    assert last_validation(tmp_path) == lines[1]
-    assert last_validation(tmp_path / "none") == {}
+    assert validation_at(tmp_path, 1) == lines[1]
+    assert validation_at(tmp_path, 2) == validation_at(tmp_path / "none", 1) == {}

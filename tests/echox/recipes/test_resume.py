@@ -63,7 +63,7 @@ def test_echo_writes_its_targets_on_two_workers(tones: str, tmp_path: Path) -> N
 def small_files() -> Generator[None]:
     """Processes that are started here cannot write checkpoints: the files would be too long."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, before[1]))
     try:
         yield
     finally:

@@ -23,6 +23,7 @@ COMMANDS = {
     "train",
     "encode",
     "files",
+    "convert",
     "copy",
     "diff",
     "export",

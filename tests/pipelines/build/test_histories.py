@@ -282,7 +282,7 @@ class Histories(RuleBasedStateMachine):
                 with dying(self.store, after):
                     forget(*wanted)
             forget(*wanted)
-            self.withdrawn.add(name)
+            self.withdrawn.add(self.path(clip).name)
             self.silenced |= audio
 
     @precondition(lambda self: self.version is not None)
@@ -366,7 +366,7 @@ class Histories(RuleBasedStateMachine):
         fresh = self.from_scratch(version)
         for table in TABLES:
             assert rows(version, table) == rows(fresh, table), table
-            assert self.withdrawn.isdisjoint(rows(version, table))
+            assert self.withdrawn.isdisjoint(name.partition("/")[2] for name in rows(version, table))
         assert self.silenced.isdisjoint(row["checksum"] for row in rows(version, "utterances").values())
         assert version.statistics["shared_audio"] == fresh.statistics["shared_audio"]
         assert list(verify(Store.open(self.store), version)) == []
@@ -390,6 +390,8 @@ class Histories(RuleBasedStateMachine):
         fresh = self.home / f"fresh{self.builds}"
         if (lists := self.store / "suppressed").exists():
             shutil.copytree(lists, fresh / "suppressed")
+        for name in self.withdrawn:  # under whatever name the dataset had; a new store knows only the present one
+            (self.listed / name).unlink(missing_ok=True)
         values = {
             "store": str(fresh),
             "sources": [{"kind": "folder", "path": str(self.listed), "dataset": self.dataset}],

@@ -226,6 +226,39 @@ def test_fields_of_turns_that_are_not_understood_are_an_error(tmp_path: Path) ->
     assert [item.text for item in items] == [None]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("cc_license", "CC0"),
+        ("usage_rights", ["none"]),
+        ("licenses", [{"name": "CC0"}]),
+        ("copyright_notice", "(c) Ann"),
+        ("speaker_consent", False),
+    ],
+)
+def test_fields_of_dialogues_that_look_like_rights_are_an_error(tmp_path: Path, field: str, value: Any) -> None:
+    with pytest.raises(UserError, match=f"data.json: column '{field}' looks like the "):
+        dialogue(tmp_path, GPT, **{field: value})
+    items, bad = read(tmp_path / "data.json", ignore_columns=[field])
+    assert (len(items), bad) == (1, [])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cc_license": ""},
+        {"cc_license": None},
+        {"licenses": []},
+        {"cc_license": "CC0", "licence": "CC0"},
+        {"license_plate": "A 1"},
+        {"duration": 3.0, "title": "words"},
+    ],
+)
+def test_other_fields_of_dialogues_stop_nothing(tmp_path: Path, fields: dict[str, Any]) -> None:
+    items, bad = dialogue(tmp_path, GPT, **fields)
+    assert ([item.licence for item in items], bad) == ([fields.get("licence")], [])
+
+
 def test_names_of_audio_and_text_in_other_spellings(tmp_path: Path) -> None:
     items, bad = dialogue(tmp_path, {"from": "human", "Text": "Hi.", "audioPath": "a.wav"})
     assert bad == []

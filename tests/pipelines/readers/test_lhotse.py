@@ -38,7 +38,7 @@ def cut(*supervisions: Any, recording: Any = MONO, **values: Any) -> dict[str, A
     }
 
 
-def read(tmp_path: Path, *records: Any, **options: str) -> tuple[list[Item], list[BadItem]]:
+def read(tmp_path: Path, *records: Any, **options: Any) -> tuple[list[Item], list[BadItem]]:
     path = tmp_path / "cuts.jsonl.gz"
     path.write_bytes(gzip.compress("\n".join(json.dumps(record) for record in records).encode()))
     entries = list(LhotseReader.model_validate({"path": str(path), "dataset": "d", **options}).read())
@@ -135,3 +135,25 @@ def test_a_damaged_gzip_is_an_error(tmp_path: Path) -> None:
     path.write_bytes(b"x")
     with pytest.raises(UserError, match="damaged gzip"):
         list(LhotseReader(path=str(path), dataset="d").read())
+
+
+@pytest.mark.parametrize("field", ["cc_license", "usage_rights", "licenses", "copyright_notice", "speaker_consent"])
+@pytest.mark.parametrize("place", ["cut", "supervision", "recording"])
+def test_fields_of_custom_that_look_like_rights_are_an_error(tmp_path: Path, field: str, place: str) -> None:
+    """In cuts, in their supervisions, and in recordings that are listed themselves."""
+    custom = {"custom": {field: "CC0", "snr": 20.0, "license_plate": "A 1"}}
+    record = {
+        "cut": cut(supervision("s", 0.0, 1.0), **custom),
+        "supervision": cut(supervision("s", 0.0, 1.0, **custom)),
+        "recording": MONO | custom,
+    }[place]
+    with pytest.raises(UserError, match=f"column '{field}' looks like the "):
+        read(tmp_path, record)
+    items, bad = read(tmp_path, record, ignore_columns=[field])
+    assert (len(items), bad) == (1, [])
+
+
+@pytest.mark.parametrize("custom", [None, {}, [], "CC0", {"cc_license": None}, {"cc_license": "CC0", "license": "CC0"}])
+def test_other_values_of_custom_stop_nothing(tmp_path: Path, custom: Any) -> None:
+    items, bad = read(tmp_path, cut(supervision("s", 0.0, 1.0, custom=custom), custom=custom))
+    assert (len(items), bad) == (1, [])

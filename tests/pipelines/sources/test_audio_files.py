@@ -1,5 +1,6 @@
 """Utterances and their audio: segments of one file share a pass, everything else is read alone."""
 
+from collections.abc import Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -10,12 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq  # pyright: ignore[reportMissingTypeStubs]
 import pytest
 import soundfile
+from av.audio.frame import AudioFrame
 
 from pipelines.errors import UserError
 from pipelines.readers.parquet_audio import parquet_uri
-from pipelines.sources.audio_files import audio_source, checksum, row_streams
+from pipelines.sources.audio_files import audio_source, checksum, decoded, in_passes, row_streams, sound_streams
 from pipelines.steps.quantize import quantize_rows
+from unitlang.audio.decoding import Decoder
 from unitlang.audio.reading import load
+from unitlang.audio.sources import AudioSource
 from unitlang.errors import AudioError
 from unitlang.features import MfccConfig
 from unitlang.quantizer.quantizer import Quantizer
@@ -83,6 +87,80 @@ def test_segments_of_one_file_open_it_once(rows: list[Row]) -> None:
     for (_, blocks), expected in zip(row_streams(rows[:3]), [part(each) for each in rows[:3]], strict=True):
         np.testing.assert_array_equal(np.concatenate(list(blocks)), expected)
         Path(rows[0]["audio"]["uri"]).unlink(missing_ok=True)
+
+
+class Passes:
+    """Notes what is opened, hashed and decoded, by any thread.
+
+    Attributes:
+        opened: sources of decoders.
+        hashed: sizes of files in bytes.
+        seconds: seconds of decoded audio.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.opened: list[AudioSource] = []
+        self.hashed: list[int] = []
+        self.seconds: list[float] = []
+        passes = self
+
+        class Noted(Decoder):
+            def __init__(self, source: AudioSource) -> None:
+                passes.opened.append(source)
+                super().__init__(source)
+
+            def frames(self, start: int = 0) -> Iterator[AudioFrame]:
+                for frame in super().frames(start):
+                    passes.seconds.append(frame.samples / self.rate)
+                    yield frame
+
+        def noted(source: AudioSource) -> str:
+            passes.hashed.append(Path(str(source)).stat().st_size)
+            return checksum(source)
+
+        monkeypatch.setattr("unitlang.audio.playback.Decoder", Noted)
+        monkeypatch.setattr("pipelines.sources.audio_files.checksum", noted)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "MP3", "OGG"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_shuffled_segments_open_and_decode_each_file_once(
+    kind: str, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two files of a minute, of which one is taken channel by channel."""
+    minute = np.tile(NOISE, 6)
+    rows: list[Row] = []
+    for name, samples in (("mono", minute), ("stereo", np.stack([minute, -minute[::-1]], 1))):
+        path = tmp_path / f"{name}.{kind}"
+        path.write_bytes(encode(kind, samples))
+        for number, offset in enumerate(range(0, 900_000, 30_000)):
+            made = row(len(rows), offset, 30_000, str(path))
+            channel = number % 2 if name == "stereo" else None
+            rows.append(made | {"checksum": checksum(str(path)), "channel": channel})
+    np.random.default_rng(0).shuffle(rows)  # pyright: ignore[reportArgumentType]
+    expected = [
+        load(each["audio"]["uri"], offset_samples=each["offset_samples"], num_samples=30_000, channel=each["channel"])
+        for each in rows
+    ]
+    passes = Passes(monkeypatch)
+    found = {number: np.concatenate(list(blocks)) for number, blocks in sound_streams(rows, {}, threads)}
+    for number, samples in enumerate(expected):
+        np.testing.assert_array_equal(found[number], samples)
+    assert len(passes.opened) == 3, "one for each channel of the second file"
+    assert sorted(passes.hashed) == sorted(path.stat().st_size for path in tmp_path.iterdir())
+    wanted, again = len(rows) * 30_000 / 16_000, 0.5 * len(rows)
+    assert sum(passes.seconds) <= (wanted + again if kind == "FLAC" else 3 * 60)
+
+
+def test_what_another_process_decodes_comes_in_the_same_order(rows: list[Row]) -> None:
+    order = in_passes(rows)
+    assert order[:5] == [0, 1, 2, 5, 6]
+    here = [(number, np.concatenate(list(blocks))) for number, blocks in sound_streams(rows, {})]
+    there = [(number, np.concatenate(list(blocks))) for number, blocks in sound_streams(rows, {}, 1, decoded(rows))]
+    assert [number for number, _ in here] == order == [number for number, _ in there]
+    for (number, samples), (_, same) in zip(here, there, strict=True):
+        np.testing.assert_array_equal(samples, part(rows[number]))
+        np.testing.assert_array_equal(samples, same)
 
 
 def test_an_error_is_of_its_row_alone(rows: list[Row]) -> None:

@@ -17,6 +17,7 @@ from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from pipelines.records import IngestPayload
 from pipelines.sources.audio_files import FileFacts
+from pipelines.sources.cutting import cut, dialogues
 from pipelines.sources.entries import Admission
 from pipelines.sources.planning import Planner, follow
 from pipelines.sources.retries import Retries
@@ -24,8 +25,6 @@ from pipelines.sources.roots import roots_of
 from pipelines.sources.screen import Screen
 from pipelines.steps.ingest import (
     Ingest,
-    cut,
-    dialogues,
     ingest_entries,
     normalise_text,
     segment_length,
@@ -349,6 +348,38 @@ def test_a_dialogue_with_one_taken_id_is_rejected_whole_and_so_is_a_repeated_one
     taken = item(None, utterance_id="d/2/1", text="x")
     (found,) = planned(store, 100, taken, *turns("2", "a", "b", None))
     assert found[1:] == [("d/2/0", "duplicate_id"), ("d/2/1", "duplicate_id"), ("d/2/2", "bad_row")]
+
+
+def shuffled_segments(files: int, segments: int) -> list[Item]:
+    """Segments of five seconds of long files, in no order."""
+    found = [
+        item(f"{number % files}.ogg", utterance_id=f"d/{number}", offset_samples=number // files * 5 * RATE)
+        for number in range(files * segments)
+    ]
+    np.random.default_rng(0).shuffle(found)  # pyright: ignore[reportArgumentType]
+    return found
+
+
+def test_segments_of_one_file_are_planned_together_and_in_order(tmp_path: Path) -> None:
+    """Shuffled over their source, each file is in one work unit, or in two if a border cuts it."""
+    listed = shuffled_segments(20, 60)
+    store = Store.open(tmp_path / "store", create=True)
+    chunks = [[int(name.removeprefix("d/")) for name, _ in chunk] for chunk in planned(store, 240, *listed)]
+    assert sorted(number for chunk in chunks for number in chunk) == list(range(1_200))
+    holding = [len([chunk for chunk in chunks if any(number % 20 == file for number in chunk)]) for file in range(20)]
+    assert max(holding) <= 2 + 1, "and the few that come before the source is found to be shuffled"
+    assert sum(holding) <= 20 + len(chunks) + 6
+    for chunk in chunks[1:]:
+        for file in range(20):
+            of_file = [number for number in chunk if number % 20 == file]
+            assert of_file == sorted(of_file)
+
+
+def test_segments_in_order_stay_as_they_are(tmp_path: Path) -> None:
+    listed = sorted(shuffled_segments(20, 60), key=lambda each: (str(each.uri), each.offset_samples))
+    store = Store.open(tmp_path / "store", create=True)
+    found = [name for chunk in planned(store, 240, *listed) for name, _ in chunk]
+    assert found == [each.utterance_id for each in listed]
 
 
 def test_a_bad_turn_cuts_no_dialogue(tmp_path: Path) -> None:

@@ -165,6 +165,44 @@ def test_rising_segments_open_a_file_once(tmp_path: Path) -> None:
     assert "missing" in str(found[-1][1])
 
 
+@pytest.mark.parametrize(
+    ("rate", "kind"),
+    [
+        (16000, {"format": "FLAC"}),
+        (44100, {"format": "FLAC"}),
+        (16000, {"format": "WAV", "subtype": "PCM_16"}),
+        (22050, {"format": "WAV", "subtype": "PCM_24"}),
+        (48000, {"format": "AIFF", "subtype": "PCM_24"}),
+        (44100, {"format": "CAF", "subtype": "PCM_16"}),
+        (8000, {"format": "W64", "subtype": "ULAW"}),
+    ],
+)
+def test_segments_of_a_file_that_can_seek_open_it_once(rate: int, kind: dict[str, str], tmp_path: Path) -> None:
+    """In any order; what lies at its start or its end may open it again."""
+    path = tmp_path / "long"
+    path.write_bytes(encode(np.tile(NOISE, 4), rate, **kind))
+    _, length = measure(path)
+    offsets = np.random.default_rng(rate).integers(4_000, length - 30_000, 12)
+    segments: list[Segment] = [(int(at), 20_000) for at in offsets]
+    expected = [outcome(stream(path, offset_samples=at, num_samples=num)) for at, num in segments]
+    found: list[Outcome] = []
+    for blocks in stream_segments(path, segments):
+        found.append(outcome(blocks))
+        path.unlink(missing_ok=True)
+    assert found == expected
+    assert all(samples and error is None for samples, error in found)
+
+
+def test_a_damaged_segment_spoils_no_other() -> None:
+    data = encode(np.tile(NOISE, 4), format="FLAC")
+    broken = flip(data, len(data) // 2)
+    segments: list[Segment] = [(at, 11_000) for at in range(5_000, 250_000, 11_000)]
+    found = check_segments(broken, [*segments, *segments[::-1]])
+    assert len([error for _, error in found if error]) in (0, 2, 4)
+    whole = check_segments(data, [*segments, *segments[::-1]])
+    assert len([one for one, other in zip(found, whole, strict=True) if one != other]) in (2, 4)
+
+
 def spoilt() -> bytes:
     samples = NOISE.copy()
     samples[25_000] = np.nan

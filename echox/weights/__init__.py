@@ -1,0 +1,1 @@
+"""Weights that a run trains, and those that it only refers to."""

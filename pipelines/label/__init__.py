@@ -1,0 +1,1 @@
+"""Labels of a version for stage echo: write them, and verify them."""

@@ -1,0 +1,1 @@
+"""Labels of stage echo, kept beside the versions to which they belong."""
