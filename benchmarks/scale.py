@@ -1,6 +1,6 @@
 """Measure how the costs of a build grow with the corpus, on a disk and in a bucket whose requests take their time.
 
-    PYTHONPATH=. python benchmarks/scale.py [--sizes 1500 15000] [--where disk bucket] [--delay 0.05]
+    PYTHONPATH=. python benchmarks/scale.py [--sizes 1500 15000] [--where disk bucket] [--delay 0.05] [--program FOLDER]
 
 Builds corpora of so many utterances, adds 0.1 % in a night, and verifies the last version. The program is this one, but
 that audio is neither decoded nor turned into features: a file states its number and length, and a registered extractor
@@ -9,11 +9,13 @@ makes features of the number. Utterances are short, so that there are as many in
 The driver and its work units run in one process. A request of the driver takes `--delay` seconds longer than the
 server (moto's) needs; one of a work unit does not, because workers share these. A request is `alone` if no other one
 was in flight while it was: those are the serial ones. Memory is the peak of the process, with its libraries.
+
+`--save FILE` keeps what was measured. `--table` measures nothing: it prints what 6,000 h and 60,000 h cost, as in
+docs/scale.md, from scale_parts/measured.json, which `--save` made, and from rates that other benchmarks measured.
 """
 
 import argparse
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -22,32 +24,38 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.scale_parts import clips
+from benchmarks.scale_parts.costs import Cost, Run, read_runs, shown
+from benchmarks.scale_parts.listing import Listing
+from benchmarks.scale_parts.outlook import outlook
 from tests.cluster.proxy import FlakyProxy, Handler
 
 ROOT = Path(__file__).parents[1]
 PARTS = Path(__file__).parent / "scale_parts"
+MEASURED = PARTS / "measured.json"
+"""What `--save` wrote, from which `--table` prints."""
 PACKAGES = ("flows", "pipelines", "echox", "storage", "unitlang")
+SPEECH = "speech"
+"""Bucket of speech."""
 USUAL = 14.4
 """Seconds of an utterance of the corpus of 6,000 h and 1.5 million utterances that this stands for."""
-FULL = 1_500_000
-"""Utterances that the costs are extrapolated to."""
 Key = tuple[str, str]
 """Step and role."""
 
 
 class Counts:
-    """Requests by step and role, those among them that were alone, and the bytes of their answers and bodies."""
+    """Requests by step and role, those among them that were alone, and those that S3 counts as dear; and bytes."""
 
     def __init__(self) -> None:
         self.requests: Counter[Key] = Counter()
         self.alone: Counter[Key] = Counter()
+        self.dear: Counter[Key] = Counter()
         self.bytes: Counter[Key] = Counter()
 
 
@@ -58,6 +66,7 @@ class SlowProxy(FlakyProxy):
         delay: seconds.
         counts: what was counted.
         turn: step and role at work now.
+        speech: bucket of which it answers listings itself; the contents of the files are never asked for.
     """
 
     def __init__(self, upstream: str, delay: float) -> None:
@@ -66,15 +75,17 @@ class SlowProxy(FlakyProxy):
         self.delay = delay
         self.counts = Counts()
         self.turn: Key = ("start", "driver")
+        self.speech = Listing(SPEECH)
         self._flying: dict[int, bool] = {}
         self._guard = threading.Lock()
 
     @contextmanager
-    def counted(self, number: int) -> Generator[None]:
-        """Counts a request while the context lasts."""
+    def counted(self, number: int, *, dear: bool) -> Generator[None]:
+        """Counts a request while the context lasts; dear are PUT, POST and listings."""
         with self._guard:
             turn = self.turn
             self.counts.requests[turn] += 1
+            self.counts.dear[turn] += dear
             self._flying = dict.fromkeys(self._flying, False) | {number: not self._flying}
         try:
             yield
@@ -90,16 +101,21 @@ class SlowHandler(Handler):
 
     def slowly(self) -> None:
         """Pass a request on after the delay, or take note of what the build does next."""
+        listing = self.server.speech.answers(self.path) if self.command == "GET" else None
         if self.path.startswith("/turn/"):
             _, _, step, role = self.path.split("/")
             self.server.turn = (step, role)
             self.answer(200, {}, b"", 0)
             return
         turn = self.server.turn
-        with self.server.counted(id(self)):
+        dear = self.command in ("PUT", "POST") or "list-type=2" in self.path
+        with self.server.counted(id(self), dear=dear):
             if turn[1] == "driver":
                 time.sleep(self.server.delay)
-            self.pass_on()
+            if listing is None:
+                self.pass_on()
+            else:
+                self.answer(200, {"Content-Type": "application/xml"}, listing, len(listing))
         self.server.counts.bytes[turn] += int(self.headers.get("Content-Length", 0))
 
     def answer(self, status: int, headers: Any, content: bytes, length: int) -> None:
@@ -111,7 +127,7 @@ class SlowHandler(Handler):
 
 
 class Bucket:
-    """Buckets of a server of this process, behind the proxy: one of speech, one of corpora."""
+    """A bucket of speech, whose listings the proxy answers, and one of corpora, of a server behind it."""
 
     def __init__(self, delay: float) -> None:
         import logging
@@ -127,16 +143,12 @@ class Bucket:
         threading.Thread(target=self.proxy.serve_forever, daemon=True).start()
         os.environ |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
         os.environ |= {"AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true", "AWS_ENDPOINT_URL": self.proxy.url}
-        for name in ("speech", "corpora"):
-            boto3.client("s3").create_bucket(Bucket=name)
-        self.speech, self.store = "s3://speech/clips", "s3://corpora/store"
+        boto3.client("s3").create_bucket(Bucket="corpora")
+        self.speech, self.store = f"s3://{SPEECH}/clips", "s3://corpora/store"
 
     def put(self, name: str, data: bytes) -> None:
-        """Put a file of the speech, past the server, which is slow."""
-        from moto.core.models import DEFAULT_ACCOUNT_ID
-        from moto.s3.models import s3_backends
-
-        s3_backends[DEFAULT_ACCOUNT_ID]["aws"].put_object("speech", f"clips/{name}", data)
+        """Put a file of the speech."""
+        self.proxy.speech.put(f"clips/{name}", data)
 
 
 class Disk:
@@ -152,28 +164,6 @@ class Disk:
         path = Path(self.speech) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-
-
-@dataclass
-class Cost:
-    """Cost of a step for its driver, and of its work units."""
-
-    cpu: float = 0.0
-    wall: float = 0.0
-    mb: float = 0.0
-    work_cpu: float = 0.0
-    requests: int = 0
-    alone: int = 0
-    work_requests: int = 0
-    bytes: int = 0
-
-
-@dataclass
-class Run:
-    """Costs of a build by step, and the seconds until its first work unit began."""
-
-    first_work: float | None
-    steps: dict[str, Cost] = field(default_factory=dict[str, Cost])
 
 
 def speak(place: Bucket | Disk, numbers: Sequence[int]) -> None:
@@ -222,8 +212,10 @@ def run(program: Path, place: Bucket | Disk, values: dict[str, Any], what: str) 
         cost = found.steps.setdefault(step, Cost())
         if role == "worker":
             cost.work_requests += count
+            cost.work_dear += counts.dear[step, role]
         else:
             cost.requests += count
+            cost.dear += counts.dear[step, role]
             cost.alone += counts.alone[step, role]
             cost.bytes += counts.bytes[step, role]
     return found
@@ -248,66 +240,34 @@ def measure(program: Path, where: str, size: int, delay: float) -> dict[str, Run
         return runs
 
 
-COLUMNS = ("cpu", "work_cpu", "requests", "alone", "work_requests", "bytes", "wall", "mb")
-HEADS = ("CPU s", "CPU s of work", "requests", "alone", "requests of work", "MB", "wall s", "peak MB")
-
-
-def shown(where: str, found: dict[int, dict[str, Run]]) -> Iterator[str]:
-    """Yield the lines of a table of Markdown, for one kind of store."""
-    sizes = sorted(found)
-    for what in ("first build", "night", "verify"):
-        yield f"\n**{what}, {where}**\n"
-        yield "| step | utterances | " + " | ".join(HEADS) + " |"
-        yield "|---" * (2 + len(HEADS)) + "|"
-        for step in (name for name in found[sizes[0]][what].steps if name not in ("start", "end")):
-            for size in sizes:
-                values = _values(found[size][what].steps.get(step, Cost()))
-                yield f"| {step} | {size:,} | " + " | ".join(_number(value) for value in values) + " |"
-            if len(sizes) > 1:
-                pairs = zip(*(_values(found[size][what].steps.get(step, Cost())) for size in sizes[-2:]), strict=True)
-                grown = [_exponent(before, after, sizes[-2:]) for before, after in pairs]
-                yield f"| | *exponent* | {' | '.join(grown)} |"
-        for size in sizes:
-            total = [sum(column) for column in zip(*map(_values, found[size][what].steps.values()), strict=True)]
-            first = found[size][what].first_work
-            begins = "" if first is None else f"; the first work unit began after {first:.0f} s"
-            yield f"\n{size:,}: {total[2]:,.0f} requests of the driver, {total[3]:,.0f} alone{begins}"
-        if len(sizes) > 1 and where == "bucket":
-            alone = [sum(cost.alone for cost in found[size][what].steps.values()) for size in sizes[-2:]]
-            slope = (alone[1] - alone[0]) / (sizes[-1] - sizes[-2])
-            most = max(alone[1], alone[1] + slope * (FULL - sizes[-1]))
-            yield f"\nExtrapolated to {FULL:,}: {most:,.0f} alone"
-
-
-def _values(cost: Cost) -> list[float]:
-    return [getattr(cost, name) / (1e6 if name == "bytes" else 1) for name in COLUMNS]
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.2f}"
-
-
-def _exponent(before: float, after: float, sizes: Sequence[int]) -> str:
-    if before <= 0 or after <= 0:
-        return ""
-    return f"{math.log(after / before) / math.log(sizes[1] / sizes[0]):.2f}"
-
-
 def main() -> None:
     """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_500, 15_000])
     parser.add_argument("--where", nargs="+", choices=["disk", "bucket"], default=["disk", "bucket"])
     parser.add_argument("--delay", type=float, default=0.05)
+    parser.add_argument("--program", type=Path, default=ROOT, help="checkout whose program is measured")
+    parser.add_argument("--save", type=Path, help="file that receives what was measured")
+    parser.add_argument("--table", action="store_true", help="measure nothing: print the tables of docs/scale.md")
     options = parser.parse_args()
+    if options.table:
+        print("\n".join(outlook(read_runs(MEASURED))))
+        return
+    measured: dict[str, dict[int, dict[str, Run]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         program = Path(folder)
         for package in PACKAGES:
-            shutil.copytree(ROOT / package, program / package, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(options.program / package, program / package, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(PARTS / "faked.py", program / "unitlang" / "features")
         for where in options.where:
-            found = {size: measure(program, where, size, options.delay) for size in options.sizes}
-            print("\n".join(shown(where, found)), flush=True)
+            measured[where] = {size: measure(program, where, size, options.delay) for size in options.sizes}
+            print("\n".join(shown(where, measured[where])), flush=True)
+    if options.save:
+        kept = {
+            where: {size: {what: asdict(run) for what, run in runs.items()} for size, runs in sizes.items()}
+            for where, sizes in measured.items()
+        }
+        options.save.write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

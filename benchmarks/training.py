@@ -206,6 +206,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
     from fairseq2.recipe import run
 
     from echox.recipes.base import StageRecipe
+    from echox.recipes.config import LogConfig
     from echox.recipes.export import export
     from echox.recipes.launch import settle
     from echox.recipes.recorder import RunRecorder
@@ -217,7 +218,7 @@ def measure(request: TrainingRequest) -> tuple[list[Block], str]:
     stage.objective = turns.objective
     with logging_to_files():
         run(
-            StageRecipe(stage, out, RunRecorder(out, turns.report)),
+            StageRecipe(stage, out, RunRecorder(out, LogConfig(), turns.report)),
             to_sections(stage.setting.config),
             out,
             no_rich=True,

@@ -18,6 +18,7 @@ import psutil
 
 from pipelines.build.verify import verify
 from storage.errors import StorageError
+from storage.store import Store
 from storage.versions import Version, resolve
 
 Victim = Literal["driver", "group", "worker", "raylet"]
@@ -81,25 +82,24 @@ def strike(driver: psutil.Process, victim: Victim, number: signal.Signals) -> bo
     return bool(found)
 
 
-def tables(store: Path) -> dict[str, bytes]:
+def tables(uri: str | Path) -> dict[str, bytes]:
     """Every file that the corpus consists of, and nothing else."""
-    folders = (store / "data", store / "training", store / "artifacts")
-    paths = [path for folder in folders for path in folder.rglob("*") if path.is_file() and "#" not in path.name]
-    return {str(path.relative_to(store)): path.read_bytes() for path in paths}
+    store = Store.open(uri)
+    return {path: store.get(path) for folder in ("data", "training", "artifacts") for path in store.list(folder)}
 
 
-def only_version(store: Path) -> Version:
+def only_version(uri: str | Path) -> Version:
     """The one version of a store.
 
     Raises:
         AssertionError: there are others.
     """
-    version = resolve(store)[1]
-    assert [path.name for path in (store / "manifests").iterdir()] == ["00000001.json"], "more than one version"
+    store, version = resolve(uri)
+    assert [*store.list("manifests")] == ["manifests/00000001.json"], "more than one version"
     return version
 
 
-def faults(store: Path, undisturbed: Path) -> list[str]:
+def faults(store: str | Path, undisturbed: str | Path) -> list[str]:
     """Differences between a store and that of an undisturbed build, and problems that `verify` finds."""
     found: list[str] = []
     files, expected = tables(store), tables(undisturbed)
@@ -112,11 +112,15 @@ def faults(store: Path, undisturbed: Path) -> list[str]:
     return [*found, *(str(problem) for problem in verify(resolve(store)[0], version))]
 
 
-def reached(store: Path) -> str:
+def reached(uri: str) -> str:
     """The last step of which a store holds a receipt; `start` before the first, `end` after the commit."""
-    if any((store / "manifests").glob("*.json")):
+    try:
+        store = Store.open(uri)
+    except StorageError:  # there is none yet
+        return "start"
+    if any(store.list("manifests")):
         return "end"
-    begun = [stage for stage in STAGES if any((store / "data/receipts" / stage).glob("*.json"))]
+    begun = [stage for stage in STAGES if any(store.list(f"data/receipts/{stage}"))]
     return begun[-1] if begun else "start"
 
 
@@ -190,20 +194,22 @@ class Range:
     """Builds of one corpus to strike at, beside an undisturbed one.
 
     Args:
-        folder: receives configs, stores and logs.
+        folder: receives configs and logs.
         values: config of the build; its store is ignored.
+        stores: folder or URL that receives the stores; None = `folder`.
     """
 
-    def __init__(self, folder: Path, values: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, values: Mapping[str, Any], stores: str | None = None) -> None:
         self.folder = folder
         self._values = values
-        self.undisturbed = folder / "undisturbed"
-        assert start(self._config(self.undisturbed), ray=False).wait(SECONDS_TO_END) == 0
+        self._stores = stores or str(folder)
+        assert start(self._config("undisturbed"), ray=False).wait(SECONDS_TO_END) == 0
+        self.undisturbed = self._store("undisturbed")
 
     def seconds(self, *, ray: bool, at_once: int = 1) -> float:
         """Seconds that a build takes while as many run side by side."""
         began = time.monotonic()
-        builds = [start(self._config(self.folder / f"measured-{ray}-{one}"), ray=ray) for one in range(at_once)]
+        builds = [start(self._config(f"measured-{ray}-{one}"), ray=ray) for one in range(at_once)]
         assert [build.wait(SECONDS_TO_END) for build in builds] == [0] * at_once
         return time.monotonic() - began
 
@@ -214,8 +220,8 @@ class Range:
             name: name of the store.
             blow: the signal.
         """
-        store, mark = self.folder / name, uuid4().hex
-        config, log = self._config(store), self.folder / f"{name}.log"
+        store, mark = self._store(name), uuid4().hex
+        config, log = self._config(name), self.folder / f"{name}.log"
         process = start(config, ray=blow.ray, mark=mark, log=log)
         with suppress(psutil.TimeoutExpired):
             process.wait(blow.seconds)
@@ -228,7 +234,7 @@ class Range:
         found = self._after(store, config, log, ray=blow.ray and blow.number not in ENDS)
         return Outcome(blow, at if struck else "end", code, left, found)
 
-    def _after(self, store: Path, config: Path, log: Path, *, ray: bool) -> list[str]:
+    def _after(self, store: str, config: Path, log: Path, *, ray: bool) -> list[str]:
         while (code := start(config, ray=ray, log=log).wait(SECONDS_TO_END)) == 1 and _was_busy(log):
             pass
         if code != 0:
@@ -238,9 +244,12 @@ class Range:
         except (StorageError, AssertionError) as error:
             return [f"{type(error).__name__}: {error}"]
 
-    def _config(self, store: Path) -> Path:
-        path = store.with_suffix(".json")
-        path.write_text(json.dumps({**self._values, "store": str(store)}))
+    def _store(self, name: str) -> str:
+        return f"{self._stores}/{name}"
+
+    def _config(self, name: str) -> Path:
+        path = self.folder / f"{name}.json"
+        path.write_text(json.dumps({**self._values, "store": self._store(name)}))
         return path
 
 

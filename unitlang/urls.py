@@ -19,7 +19,7 @@ _SECRET_NAME = re.compile(
 
 def redacted(text: str) -> str:
     """Return a text with the secrets of all URLs in it hidden."""
-    if "://" not in text:
+    if "://" not in text or ("@" not in text and "=" not in text):
         return text
     return _PARAMETER.sub(_hide, _USER.sub(rf"\g<scheme>{HIDDEN}@", text))
 

@@ -5,7 +5,7 @@ So a run that is lengthened follows the longer curve from the step on at which i
 
 from dataclasses import dataclass
 from math import cos, pi
-from typing import Any
+from typing import Any, cast
 
 from fairseq2.optim.lr_schedulers import AbstractLRScheduler, LRScheduler
 from fairseq2.recipe.component import register_component
@@ -66,7 +66,7 @@ class Cosine(AbstractLRScheduler):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on at the step of a state; whatever else it says of the shape is of earlier settings or programs."""
         super().load_state_dict({name: state_dict[name] for name in self.state_dict() if name in state_dict})
-        self._last_lr = self._compute_lrs()
+        self._last_lr = cast("list[float]", self._compute_lrs())
 
 
 def register_cosine(container: DependencyContainer) -> None:

@@ -22,8 +22,8 @@ from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.records import CameWith, Lineage, Receipts, UsedSuppression, left_out_of
-from pipelines.sources.digests import put_digests
-from pipelines.sources.duplicates import shared_audio
+from pipelines.sources.digests import put_digests, read_heard
+from pipelines.sources.duplicates import Heard, heard_by, rejects_duplicates, shared_audio
 from pipelines.sources.roots import roots_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
@@ -86,7 +86,7 @@ def _judged_otherwise(build: BuildState, parent: Version) -> bool:
     if gone == sum(counts["entries"] for counts in parent.statistics.get("gone", {}).values()):
         return False
     store, gates = build.session.store, build.config.gates
-    tripped = bool(needs_look(gates, last_accepted(store, parent), assemble(build)))
+    tripped = bool(needs_look(gates, last_accepted(store, parent), assemble(build, heard_in(build))))
     return tripped or status(store, parent) == "candidate"
 
 
@@ -103,14 +103,15 @@ def is_up_to_date(build: BuildState) -> bool:
 def _commit(build: BuildState) -> Version:
     """Commit the next version; return that of another build if it is identical."""
     store = build.session.store
-    version = assemble(build)
+    heard = heard_in(build)
+    version = assemble(build, heard)
     review = needs_look(build.config.gates, last_accepted(store, build.parent), version)
     try:
         with at_work(store, "never"):
             check_complete(store, version)
             # What is suppressed since must not stay in lists that are shared.
             shared = build.parent if {*build.suppression} <= {*build.parent_suppression} else None
-            entries = put_digests(store, version.steps["ingest"], shared, roots_of(build.config.sources))
+            entries = put_digests(store, version.steps["ingest"], shared, roots_of(build.config.sources), heard)
             return commit(store, replace(version, review=review, entries=entries), build.parent)
     except CommitConflict:
         other = load(store, version.number)
@@ -119,8 +120,24 @@ def _commit(build: BuildState) -> Version:
         raise
 
 
-def assemble(build: BuildState) -> Version:
+def heard_in(build: BuildState) -> dict[str, Heard]:
+    """Which audio the utterances are; nothing if the version rejects those that share it, for then none do.
+
+    Raises:
+        StorageError: a file of utterances that the parent version does not have cannot be read.
+    """
+    if rejects_duplicates(build.steps):
+        return {}
+    store = build.session.store
+    return heard_by(store, build.steps["ingest"], read_heard(store, build.parent))
+
+
+def assemble(build: BuildState, heard: Mapping[str, Heard]) -> Version:
     """The next version, with its statistics.
+
+    Args:
+        build: the build after its last step.
+        heard: see `heard_in`.
 
     Raises:
         StorageError: an output or artifact cannot be read from the store.
@@ -128,7 +145,7 @@ def assemble(build: BuildState) -> Version:
     parent, steps = build.parent, build.steps
     datasets = dataset_statistics(build)
     number = parent.number + 1 if parent else 1
-    statistics = version_statistics(steps, datasets, shared_audio(build.session.store, steps))
+    statistics = version_statistics(steps, datasets, shared_audio(heard.values()))
     if gone := gone_counts(build):
         statistics["gone"] = gone
     lineage = Lineage(

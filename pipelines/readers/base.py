@@ -241,8 +241,10 @@ class Reader(FrozenConfig, ABC):
 
     def outside(self, uri: str) -> bool:
         """Whether a file lies outside the bounds of this source; no for every file unless it is confined."""
+        if not self.confine:
+            return False
         roots = (self.path, getattr(self, "audio_dir", None))  # which some kinds have
-        return self.confine and not is_inside(uri, [root for root in roots if root])
+        return not is_inside(uri, [root for root in roots if root])
 
     def inner(self, rows: Iterable[tuple[R, str | None]]) -> Iterator[tuple[R, str | None]]:
         """Yield rows with the URI of their audio, or None in its place if it lies outside."""
@@ -262,18 +264,18 @@ class Reader(FrozenConfig, ABC):
         """
         if entry is None:
             return {}
-        place = root.child(entry.name)
+        uri = root.start + entry.name
         if root.leads_out(entry, folders=self.confine):
-            return self.bad(place.uri, "outside", LEADS_OUT, name)
+            return self.bad(uri, "outside", LEADS_OUT, name)
         try:
             check_length(entry.size or 0)
             if entry.stamp is not None and not read:
-                return {"text_file": place.uri, "text_stamp": f"{entry.size} {entry.stamp}"}
-            return {"text": read_text(place) or None}
+                return {"text_file": uri, "text_stamp": f"{entry.size} {entry.stamp}"}
+            return {"text": read_text(root.child(entry.name)) or None}
         except LedOutError as error:
-            return self.bad(place.uri, "outside", str(error), name)
+            return self.bad(uri, "outside", str(error), name)
         except ValueError as error:
-            return self.bad(place.uri, *unusable_text(error), name)
+            return self.bad(uri, *unusable_text(error), name)
 
     def lines_of(self, root: Place, entry: Entry) -> Iterator[Line | BadItem]:
         """Yield the lines of a file with the texts of many utterances, or why it is not read.

@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from functools import partial
+from itertools import starmap
 from posixpath import splitext
 from typing import Any, Literal, cast
 
@@ -75,24 +76,26 @@ class FolderReader(Reader):
         """
         root = Place.of(self.path)
         entries = root.files()
-        texts = _texts(entries)
-        timit = {_stem(entry.name) for entry in entries if entry.name.lower().endswith(".phn")}
-        chosen = [entry for entry in entries if may_be_audio(entry) and fnmatchcase(entry.name, self.glob)]
+        split = [(entry, *splitext(entry.name)) for entry in entries]
+        texts = _texts(entry for entry, _, ending in split if ending.lower() == ".txt")
+        timit = {_composed(stem) for _, stem, ending in split if ending.lower() == ".phn"}
+        chosen = [(entry, _composed(stem)) for entry, stem, end in split if self._is_wanted(entry, end)]
         if not chosen:
             raise UserError(f"{root.uri}: no audio file below this folder matches {self.glob!r}")
-        stems = map(_stem, (entry.name for entry in chosen))
-        pairs = ((entry, texts.get(stem), stem in timit) for entry, stem in zip(chosen, stems, strict=True))
-        jobs = (partial(self._one, root, entry, beside, timit=is_timit) for entry, beside, is_timit in pairs)
+        rows = ((root, entry, texts.get(stem), stem in timit) for entry, stem in chosen)
         far = not root.local and (bool(timit) or any(beside.stamp is None for beside in texts.values()))
-        yield from read_ahead(jobs) if far else (job() for job in jobs)
+        yield from read_ahead(partial(self._one, *row) for row in rows) if far else starmap(self._one, rows)
 
-    def _one(self, root: Place, entry: Entry, beside: Entry | None, *, timit: bool) -> Item | BadItem:
-        place = root.child(entry.name)
+    def _is_wanted(self, entry: Entry, ending: str) -> bool:
+        return ending.lower() not in NOT_AUDIO and (self.glob == "*" or fnmatchcase(entry.name, self.glob))
+
+    def _one(self, root: Place, entry: Entry, beside: Entry | None, timit: bool) -> Item | BadItem:
         if not _encodable(entry.name):
-            shown = place.path.encode(errors="surrogateescape").decode(errors="backslashreplace")
+            shown = root.child(entry.name).path.encode(errors="surrogateescape").decode(errors="backslashreplace")
             return self.bad(shown, "bad_name", "the file name is not UTF-8; rename the file")
+        uri = root.start + entry.name
         if entry.special:
-            return self.bad(place.uri, "not_audio", SPECIAL, entry.name)
+            return self.bad(uri, "not_audio", SPECIAL, entry.name)
         told = self.text_beside(root, beside, entry.name, read=timit)
         if isinstance(told, BadItem):
             return told
@@ -101,7 +104,7 @@ class FolderReader(Reader):
         return Item(
             utterance_id=f"{self.dataset}/{entry.name}",
             dataset=self.dataset,
-            uri=place.uri,
+            uri=uri,
             size=entry.size,
             stamp=entry.stamp,
             split=self.split,
@@ -111,19 +114,20 @@ class FolderReader(Reader):
         )
 
 
-def _texts(entries: list[Entry]) -> dict[str, Entry]:
+def _texts(files: Iterable[Entry]) -> dict[str, Entry]:
     """Return the text files by the stem of their audio."""
     named: dict[str, Entry] = {}
+    entries = list(files)
     for ending in TEXT_ENDINGS:
         found = [entry for entry in entries if entry.name.lower().endswith(ending)]
         for entry in sorted(found, key=lambda entry: entry.name.endswith(ending)):
-            named[unicodedata.normalize("NFC", entry.name[: -len(ending)])] = entry
+            named[_composed(entry.name[: -len(ending)])] = entry
     return named
 
 
-def _stem(name: str) -> str:
-    """Return a file's path without extension, accents in one form: two systems may have named text and audio."""
-    return unicodedata.normalize("NFC", splitext(name)[0])
+def _composed(stem: str) -> str:
+    """Return the path of files without extension, accents in one form: two systems may have named text and audio."""
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)
 
 
 def may_be_audio(entry: Entry) -> bool:

@@ -13,12 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
 from pipelines.readers.base import Item
 from pipelines.reading import read_ahead
+from pipelines.sources.duplicates import Heard
 from pipelines.sources.entries import Entry, entry_dialogues, from_line, identity, stated
 from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
@@ -36,20 +37,19 @@ Line = Mapping[str, Any]
 """Values of a line of a work unit of `ingest`."""
 
 
-@dataclass(frozen=True)
-class GroupDigest:
+class GroupDigest(NamedTuple):
     """Digests of a group of entries, for comparison.
 
     Attributes:
         identity: digest of what names it.
         stated: digest of what is said about its entries.
-        count: number of entries.
+        entries: their number.
         bad: no entry describes audio or text.
     """
 
     identity: bytes
     stated: bytes
-    count: int
+    entries: int
     bad: bool
 
 
@@ -63,6 +63,7 @@ class Digest:
         listing: contents of that file.
         groups: its groups, packed, in base64.
         format: see `FORMAT`.
+        heard: which audio its utterances are; None if unknown. It does not depend on the listing.
     """
 
     fingerprint: str
@@ -70,10 +71,11 @@ class Digest:
     listing: dict[str, Any]
     groups: str
     format: int
+    heard: Heard | None = None
 
     def unpacked(self) -> list[GroupDigest]:
         """The groups of the work unit."""
-        return [GroupDigest(*values) for values in _GROUP.iter_unpack(b64decode(self.groups))]
+        return list(map(GroupDigest._make, _GROUP.iter_unpack(b64decode(self.groups))))
 
 
 _DIGEST = TypeAdapter(Digest)
@@ -99,7 +101,24 @@ def read_digests(store: Store, version: Version | None) -> dict[str, Digest]:
     return {row.fingerprint: row for rows in _lists(store, version.entries) for row in rows if _is_valid(row, etags)}
 
 
-def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | None, roots: Roots) -> Layout:
+def read_heard(store: Store, version: Version | None) -> dict[str, Heard]:
+    """Which audio the utterances of a version are, by the fingerprint of the work unit, as far as it keeps that.
+
+    Raises:
+        StorageError: the store does not answer or refuses.
+    """
+    if version is None or version.entries is None:
+        return {}
+    return {row.fingerprint: row.heard for rows in _lists(store, version.entries) for row in rows if row.heard}
+
+
+def put_digests(
+    store: Store,
+    receipts: Sequence[Receipt],
+    parent: Version | None,
+    roots: Roots,
+    heard: Mapping[str, Heard] = MappingProxyType({}),
+) -> Layout:
     """Write the digests of a version as lists; what its parent has listed and is valid is not written again.
 
     Args:
@@ -107,6 +126,7 @@ def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | Non
         receipts: receipts of `ingest` of the version.
         parent: its parent.
         roots: roots of the datasets.
+        heard: which audio the utterances of work units are.
 
     Raises:
         StorageError: a list of entries cannot be read, or the store refuses.
@@ -118,7 +138,8 @@ def put_digests(store: Store, receipts: Sequence[Receipt], parent: Version | Non
     names = [receipt.fingerprint for receipt in receipts if receipt.fingerprint in etags]
     jobs = (partial(_made, store, name, etags[name], roots) for name in names if name not in known)
     known |= {row.fingerprint: row for row in read_ahead(jobs) if row}
-    return put_rows(store, DIGESTS, [known[name] for name in names if name in known], old if lists else NOWHERE, lists)
+    made = [replace(known[name], heard=heard.get(name)) for name in names if name in known]
+    return put_rows(store, DIGESTS, made, old if lists else NOWHERE, lists)
 
 
 def digests_of(
@@ -178,5 +199,5 @@ def _made(store: Store, fingerprint: str, etag: str, roots: Roots) -> Digest | N
     except NotFound:
         return None
     lines = [json.loads(line) for line in store.get(entries_path(fingerprint)).decode().split("\n")]
-    packed = b"".join(_GROUP.pack(of.identity, of.stated, of.count, of.bad) for of in digests_of(lines, roots=roots))
+    packed = b"".join(_GROUP.pack(*group) for group in digests_of(lines, roots=roots))
     return Digest(fingerprint, etag, listing, b64encode(packed).decode(), FORMAT)

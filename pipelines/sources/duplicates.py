@@ -5,6 +5,7 @@ Only columns of tables are read, no audio. 24 bytes of each utterance are in mem
 Legend: N = utterances with audio.
 """
 
+from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.engine.state import BuildState
+from pipelines.readers.base import digest16
 from pipelines.reading import read_ahead
 from pipelines.records import SharedAudio, SpokenRow, utterance_files
 from pipelines.sources.audio_files import Content, same_audio
@@ -36,6 +38,8 @@ FACTOR = np.uint64(0x9E3779B97F4A7C15)
 """Odd factor that makes the digest of a content depend on the order of its parts."""
 ROW = np.dtype([("content", "u8"), ("samples", "u4"), ("dataset", "u4"), ("file", "u4"), ("row", "u4")])
 """Columns that are kept of an utterance: a digest of its content, its length, its dataset, and where it is."""
+PACKED = np.dtype([("content", "<u8"), ("samples", "<u4"), ("dataset", "<u4")])
+"""Columns that a version keeps of an utterance, to compare new ones with it without its file."""
 Rows = NDArray[Any]
 """An array of `ROW`, of shape (N,)."""
 
@@ -73,6 +77,15 @@ class ContentIndex:
         """Add the next file: its columns `CONTENT`, `dataset`, and `channel` if there is one."""
         part = _rows(table, self._names)
         part["file"] = len(self._parts) - 1
+        self._parts.append(part)
+
+    def add_packed(self, heard: "Heard") -> None:
+        """Add the utterances of a work unit of `ingest`."""
+        packed = np.frombuffer(b64decode(heard.rows), PACKED)
+        numbers = [self._names.setdefault(name, len(self._names)) for name in heard.datasets]
+        part = np.zeros(len(packed), ROW)
+        part["content"], part["samples"] = packed["content"], packed["samples"]
+        part["dataset"] = np.array(numbers, np.uint32)[packed["dataset"]]
         self._parts.append(part)
 
     def contents(self, paths: Sequence[str]) -> Contents:
@@ -120,17 +133,66 @@ def _rows(table: pa.Table, names: dict[str, int]) -> Rows:
     return rows
 
 
-def shared_audio(store: Store, steps: Mapping[str, Sequence[Receipt]]) -> list[SharedAudio]:
-    """Count the utterances whose audio other utterances of a version have too, by pairs of datasets.
+@dataclass(frozen=True)
+class Heard:
+    """Which audio the utterances of a work unit of `ingest` are.
 
-    A version that rejects any of them has none left.
+    Attributes:
+        files: digest of its files of utterances.
+        datasets: names of the datasets.
+        rows: an array of `PACKED`, in base64.
+    """
+
+    files: str
+    datasets: tuple[str, ...]
+    rows: str
+
+
+def heard_by(store: Store, receipts: Sequence[Receipt], known: Mapping[str, Heard]) -> dict[str, Heard]:
+    """Which audio the utterances of work units of `ingest` are, by their fingerprints.
+
+    Args:
+        store: the corpus.
+        receipts: receipts of the work units.
+        known: what an earlier version keeps, by fingerprint; the files of these work units are not read.
 
     Raises:
         StorageError: a file cannot be read.
     """
-    if rejects_duplicates(steps):
-        return []
-    return shared_among(read_contents(store, [file.path for file in utterance_files(steps["ingest"])]))
+    found = {name: heard for receipt in receipts if (heard := known.get(name := receipt.fingerprint))}
+    read = [receipt for receipt in receipts if not _is_of(found.get(receipt.fingerprint), receipt)]
+    jobs = (partial(_heard, store, receipt) for receipt in read)
+    return found | {receipt.fingerprint: heard for receipt, heard in zip(read, read_ahead(jobs), strict=True)}
+
+
+def _is_of(heard: Heard | None, receipt: Receipt) -> bool:
+    return heard is not None and heard.files == _files_digest(receipt)
+
+
+def _files_digest(receipt: Receipt) -> str:
+    return digest16(" ".join(file.sha256 for file in utterance_files([receipt]))).hex()
+
+
+def _heard(store: Store, receipt: Receipt) -> Heard:
+    names: dict[str, int] = {}
+    tables = [_read(store, file.path, ("dataset",)) for file in utterance_files([receipt])]
+    rows = np.concatenate([np.zeros(0, ROW), *(_rows(table, names) for table in tables)])
+    packed = np.zeros(len(rows), PACKED)
+    for name in PACKED.fields or ():
+        packed[name] = rows[name]
+    return Heard(_files_digest(receipt), tuple(names), b64encode(packed.tobytes()).decode())
+
+
+def shared_audio(heard: Iterable[Heard]) -> list[SharedAudio]:
+    """Count the utterances whose audio other utterances of a version have too, by pairs of datasets.
+
+    Args:
+        heard: of the work units of `ingest` of the version.
+    """
+    index = ContentIndex()
+    for of_unit in heard:
+        index.add_packed(of_unit)
+    return shared_among(index.contents(()))
 
 
 def rejects_duplicates(steps: Mapping[str, Sequence[Receipt]]) -> bool:

@@ -5,15 +5,16 @@ source says about it, so that a corpus can follow its sources.
 """
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
+from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
 from pipelines.readers.rows.names import ACCEPTED
+from pipelines.sources.canonical import as_json
 from pipelines.sources.roots import Roots, relative
 
 Entry = Item | BadItem
@@ -31,8 +32,7 @@ OF_THE_LISTING = ("uri", "size", "stamp", "native", "text_file", "text_stamp", "
 """Attributes of an `Item` that are no columns of its utterance."""
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """A dialogue, or one single entry.
 
     Attributes:
@@ -43,7 +43,7 @@ class Group:
 
     name: bytes
     entries: Sequence[Entry]
-    without: Mapping[int, Sequence[int]] = field(default_factory=dict[int, Sequence[int]])
+    without: Mapping[int, Sequence[int]] = MappingProxyType({})
 
 
 class Admission:
@@ -53,11 +53,19 @@ class Admission:
 
     Args:
         roots: roots of the datasets, which the names of broken entries without an id start from.
-        allows: whether an entry may be in the corpus at all.
+        allows: whether an entry may be in the corpus at all; None allows all.
+        several: whether there are several sources, which may list the same entries.
     """
 
-    def __init__(self, roots: Roots = MappingProxyType({}), allows: Callable[[Entry], bool] = lambda _: True) -> None:
+    def __init__(
+        self,
+        roots: Roots = MappingProxyType({}),
+        allows: Callable[[Entry], bool] | None = None,
+        *,
+        several: bool = True,
+    ) -> None:
         self._allows = allows
+        self._several = several
         self.ids: set[bytes] = set()
         self.names = Names()
         self._roots = roots
@@ -75,15 +83,19 @@ class Admission:
 
     def _admit(self, dialogue: Sequence[Entry]) -> Sequence[Entry]:
         """The entries of a dialogue; if the id of one is taken, all become rejects."""
-        admitted = remaining(dialogue, lambda entry: self._allows(entry) and self._is_first(entry))
+        selects = self._several or self._allows is not None
+        admitted = remaining(dialogue, self._is_admitted) if selects else dialogue
         digests = [digest16(entry.utterance_id) for entry in admitted if entry.utterance_id]
-        if any(digest in self.ids for digest in digests):
+        if not self.ids.isdisjoint(digests):
             return [_duplicate(entry) if isinstance(entry, Item) else entry for entry in admitted]
         self.ids.update(digest16(entry.utterance_id) for entry in admitted if isinstance(entry, Item))
         return admitted
 
+    def _is_admitted(self, entry: Entry) -> bool:
+        return (self._allows is None or self._allows(entry)) and (not self._several or self._is_first(entry))
+
     def _is_first(self, entry: Entry) -> bool:
-        """Whether no earlier source lists the same."""
+        """Whether no earlier source listed an entry."""
         return self._listed.setdefault(entry.key(), self._source) == self._source
 
 
@@ -91,7 +103,7 @@ def identity(first: Entry, root: str | None) -> bytes:
     """Digest of what names a group, by its first entry; `root` is that of its dataset."""
     dialogue = dialogue_of(first)
     place = dialogue or first.utterance_id or (relative(first.source, root) if isinstance(first, BadItem) else None)
-    return digest16(json.dumps(place))
+    return digest16(encode_basestring_ascii(place) if isinstance(place, str) else json.dumps(place))
 
 
 class Names:
@@ -101,12 +113,11 @@ class Names:
     """
 
     def __init__(self) -> None:
-        self._times: Counter[bytes] = Counter()
+        self._times: dict[bytes, int] = {}
 
     def name(self, name: bytes) -> bytes:
         """The name of the next group, by the identity of its first entry."""
-        self._times[name] += 1
-        times = self._times[name]
+        times = self._times[name] = self._times.get(name, 0) + 1
         return name if times == 1 else digest16(f"{name.hex()} {times}")
 
 
@@ -194,6 +205,15 @@ def stated(values: Iterable[Mapping[str, Any]]) -> bytes:
     return digest16("\n".join(json.dumps(described, sort_keys=True) for described in values))
 
 
+def stated_by(entries: Iterable[Entry], roots: Roots) -> bytes:
+    """`stated` of entries as a source lists them."""
+    return digest16("\n".join([_described_json(entry, roots.get(entry.dataset)) for entry in entries]))
+
+
+def _described_json(entry: Entry, root: str | None) -> str:
+    return as_json(entry, root) if isinstance(entry, Item) else json.dumps(described(entry, root), sort_keys=True)
+
+
 def signature(entry: Entry) -> Signature | None:
     """Signature that tells without reading whether the audio file of an entry was replaced; None without audio."""
     if not isinstance(entry, Item) or entry.uri is None:
@@ -219,6 +239,9 @@ def entry_dialogues(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     group: list[Entry] = []
     seen: set[str] = set()
     for entry in entries:
+        if not group and entry.dialogue_id is None:
+            yield [entry]
+            continue
         dialogue, name = dialogue_of(entry), entry.utterance_id
         if group and (dialogue is None or dialogue != dialogue_of(group[-1]) or name in seen):
             yield group

@@ -7,7 +7,7 @@ make new work units.
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from pipelines.engine.state import EntryChanges
@@ -23,6 +23,7 @@ from pipelines.sources.entries import (
     same_file,
     signature,
     stated,
+    stated_by,
     to_line,
     without_rights,
 )
@@ -170,7 +171,7 @@ class Following:
         """As an element of `_screened`; texts that the version holds are compared with those of the files."""
         if held is not None and self._holds_texts(held, group):
             read = [with_text(entry) if isinstance(entry, Item) else entry for entry in group.entries]
-            told = replace(group, entries=read)
+            told = group._replace(entries=read)
             if self._says_the_same(held, told, rights):
                 return told, held, True
         return self._screen.heard(group) if self._screen.suppression.utterances else group, held, False
@@ -197,12 +198,12 @@ class Following:
 
         Programs that did not read columns of rights had the same columns before them, so these are no news.
         """
-        if held.stated == stated(map(self._described, group.entries)) or self._says_with_size(held, group.entries):
+        if held.stated == stated_by(group.entries, self._roots) or self._says_with_size(held, group.entries):
             return True
         if rights or self._holdings.chunks[held.chunk].rights:
             return False
         plain = [without_rights(entry) for entry in group.entries]
-        return held.stated == stated(map(self._described, plain)) or self._says_with_size(held, plain)
+        return held.stated == stated_by(plain, self._roots) or self._says_with_size(held, plain)
 
     def _says_with_size(self, held: Held, entries: Sequence[Entry]) -> bool:
         """Compare with what is stored in the form of a program that took sizes for a part of what is said."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from pipelines.readers.base import Item
 from pipelines.readers.parquet_audio import is_parquet_uri
@@ -53,7 +53,8 @@ class Screen:
         heard = {id(entry): self._channels(entry, sums.get(id(entry))) for entry in group.entries}
         left = [gone for gone, all_gone in heard.values() if not all_gone]
         without = {position: gone for position, gone in enumerate(left) if gone}
-        return replace(group, entries=remaining(group.entries, lambda entry: not heard[id(entry)][1]), without=without)
+        kept = remaining(group.entries, lambda entry: not heard[id(entry)][1])
+        return group._replace(entries=kept, without=without)
 
     def _may_be(self, entry: Entry) -> bool:
         if not isinstance(entry, Item) or entry.uri is None:

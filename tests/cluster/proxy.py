@@ -1,12 +1,15 @@
-"""A proxy before an S3 server that answers late, and 503 to a share of the requests, as a busy and distant S3 does."""
+"""A proxy before an S3 server that answers late, 503 to a share of the requests, and resets connections of others."""
 
 import random
+import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Literal
 from urllib.parse import urlsplit
 
 SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>'
@@ -20,6 +23,8 @@ class FlakyProxy(ThreadingHTTPServer):
         url: where it listens.
         refuse: share of the requests that get 503, 0 to 1.
         refused: how many did.
+        reset: share of the requests whose connection is reset, half of them after the server did what they ask.
+        resets: how many were.
         delay: seconds that each answer comes late.
         upstream: host and port of the S3 server.
     """
@@ -31,6 +36,8 @@ class FlakyProxy(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.refuse = 0.0
         self.refused = 0
+        self.reset = 0.0
+        self.resets = 0
         self.delay = 0.0
         self.upstream = urlsplit(upstream).netloc
         self._random = random.Random(0)
@@ -42,6 +49,14 @@ class FlakyProxy(ThreadingHTTPServer):
             chosen = self._random.random() < self.refuse
             self.refused += chosen
         return chosen
+
+    def resets_at(self) -> Literal["before", "after"] | None:
+        """When the connection of the next request is reset, if at all."""
+        with self._lock:
+            if self._random.random() >= self.reset:
+                return None
+            self.resets += 1
+            return self._random.choice(("before", "after"))
 
     @contextmanager
     def refusing(self, share: float) -> Iterator[None]:
@@ -83,14 +98,27 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.refuses():
             self.answer(503, {"Content-Type": "application/xml"}, SLOW_DOWN, len(SLOW_DOWN))
             return
+        reset = self.server.resets_at()
+        if reset == "before":
+            self.hang_up()
+            return
         upstream = HTTPConnection(self.server.upstream, timeout=60)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "host"}
         upstream.request(self.command, self.path, body, headers)  # with the host of the S3 server
         answer = upstream.getresponse()
         content = answer.read()
         length = int(answer.getheader("Content-Length") or len(content))  # of a HEAD: that of the object
-        self.answer(answer.status, dict(answer.getheaders()), content, length)
         upstream.close()
+        if reset:
+            self.hang_up()
+        else:
+            self.answer(answer.status, dict(answer.getheaders()), content, length)
+
+    def hang_up(self) -> None:
+        """Reset the connection."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
+        raise ConnectionResetError
 
     def answer(self, status: int, headers: Mapping[str, str], content: bytes, length: int) -> None:
         """Answer the client."""

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines.build.commit import Built
+from pipelines.build.verify import verify
+from pipelines.sources import duplicates
 from pipelines.sources.digests import FORMAT, put_digests, read_digests
 from pipelines.sources.holdings import Holdings
 from storage.lists.files import list_path
@@ -153,3 +155,50 @@ def test_a_version_without_digests_has_none(config: Config, run_build: RunBuild)
     assert read_digests(Store.open(config["store"]), None) == {}
     assert version.entries is not None
     assert {*version.entries.lists} <= {*version.contents.lists}
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files of utterances that are read to compare their audio."""
+    paths: list[str] = []
+    read = duplicates._read  # pyright: ignore[reportPrivateUsage]
+
+    def noted(store: Store, path: str, more: Sequence[str]) -> Any:
+        paths.append(path)
+        return read(store, path, more)
+
+    monkeypatch.setattr(duplicates, "_read", noted)
+    return paths
+
+
+def utterances(version: Version) -> set[str]:
+    return {file.path for file in version.files("utterances")}
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_night_reads_new_files_of_utterances_alone_to_count_shared_audio(
+    config: Config,
+    folder: Path,
+    run_build: RunBuild,
+    heard: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    older: bool,
+) -> None:
+    """A version of an older program does not keep which audio it has; then all files are read, once."""
+    with monkeypatch.context() as patch:
+        if older:
+            patch.setattr("pipelines.build.commit.put_digests", lambda *given: put_digests(*given[:-1]))
+        first = run_build(config).version
+    assert {*heard} == utterances(first)
+    heard.clear()
+    for name in ("clip000.wav", "clip001.wav"):
+        shutil.copy(folder / name, folder / f"same-{name}")
+    second = run_build(config).version
+    assert {*heard} == (utterances(second) if older else utterances(second) - utterances(first))
+    assert [pair["utterances"] for pair in second.statistics["shared_audio"]] == [2]
+    heard.clear()
+    (folder / "same-clip000.wav").unlink()
+    third = run_build({**config, "gone": "remove", "sources": [{**config["sources"][0], "gone": "remove"}]}).version
+    assert {*heard} == utterances(third) - utterances(second)
+    assert [pair["utterances"] for pair in third.statistics["shared_audio"]] == [1]
+    assert list(verify(Store.open(config["store"]), third)) == []
