@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from echox.recipes.stages.echo import EchoStageConfig, SpeechToSpeech
 
 ONLINE = "online"
+OWN_ANSWERS = ("pseudo", "labels", ONLINE)
+"""Targets of stage echo for the answers that S2T gives itself."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ def open_labelling(corpus: Corpus, folders: Mapping[str, str], settings: Sequenc
     Raises:
         EchoxError: a run is missing, unfinished, or does not fit the version or the other one; a setting is wrong.
     """
-    from echox.recipes.stages.echo import OWN_ANSWERS, SpeechToSpeech
+    from echox.recipes.stages.echo import SpeechToSpeech
 
     runs = _open(corpus, folders)
     s2t = runs["s2t"]

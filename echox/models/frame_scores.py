@@ -35,14 +35,15 @@ def score(frames_BFH: Tensor, head_VH: Tensor, columns_BC: Tensor) -> FrameScore
         head_VH: a row for each token of the vocabulary.
         columns_BC: int64, tokens of each example whose scores are kept; repetitions are allowed.
     """
-    return FrameScores(*_Scores.apply(frames_BFH, head_VH, columns_BC, _dtype(head_VH)))
+    found: Any = _Scores.apply(frames_BFH, head_VH, columns_BC, _dtype(head_VH))
+    return FrameScores(*found)
 
 
-@torch.no_grad()
 def best_tokens(frames_BFH: Tensor, head_VH: Tensor) -> Tensor:
     """Return (B, F) int64, the token with the highest score of each frame; without gradient."""
-    chunks = _chunks(frames_BFH, head_VH.to(_dtype(head_VH)))
-    return torch.cat([scores_BKV.argmax(-1) for _, scores_BKV in chunks], dim=1)
+    with torch.no_grad():
+        chunks = _chunks(frames_BFH, head_VH.to(_dtype(head_VH)))
+        return torch.cat([scores_BKV.argmax(-1) for _, scores_BKV in chunks], dim=1)
 
 
 def _dtype(head_VH: Tensor) -> torch.dtype:

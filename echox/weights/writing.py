@@ -6,7 +6,7 @@ import secrets
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -78,4 +78,5 @@ def _header(tensors: Mapping[str, Promised], metadata: Mapping[str, str]) -> byt
 
 def _bytes(tensor: Tensor) -> memoryview:
     """Return the bytes of a tensor; numpy has no bfloat16."""
-    return memoryview(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    values: Any = tensor.cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return memoryview(values)

@@ -46,8 +46,8 @@ class _BuildConfig(FrozenConfig):
 
     store: ConfigPath = Field(min_length=1)
     """Folder or s3:// URL of the corpus; a relative path is relative to the config file."""
-    sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """Sources of speech."""
+    sources: tuple[SourceConfig, ...]
+    """Sources of speech; none at all with `gone: keep`, for other words or shards of what the corpus holds."""
     features: FeaturesConfig = MfccConfig()
     """Features for k-means."""
     quantizer: QuantizerConfig = QuantizerConfig()
@@ -130,7 +130,7 @@ def check_config(
     except ValidationError as error:
         faults += faults_of(error, BuildConfig, values, REMEDIES)
     else:
-        checks = (_vocabulary_faults, _store_faults, _resource_faults, _recompute_faults)
+        checks = (_vocabulary_faults, _no_source_faults, _store_faults, _resource_faults, _recompute_faults)
         faults += [fault for check in checks for fault in check(config)]
         if not faults:
             return _with_models_settled(config, base)
@@ -168,6 +168,11 @@ def _recompute_faults(config: BuildConfig) -> Iterator[Fault]:
         if name not in table_steps():
             remedy = "; `refit: true` fits anew" if name in steps() else ""
             yield Fault(("recompute", position), f"{name} writes no tables; {nearest(name, table_steps())}{remedy}")
+
+
+def _no_source_faults(config: BuildConfig) -> Iterator[Fault]:
+    if not config.sources and config.gone != "keep":
+        yield Fault(("sources",), "is empty; name sources of speech, or keep what the corpus holds with `gone: keep`")
 
 
 def _store_faults(config: BuildConfig) -> Iterator[Fault]:

@@ -86,19 +86,25 @@ def label(request: LabelRequest, console: Console) -> Labelled:
         found = find_labels(store, version.number, stage.label_key.name)
         known = _sound(stage, found) if found else []
         receipts = session.run(step, units, speed=SPEED, known=known, gpu=True)
-        labels = Labels(
-            name=stage.label_key.name,
-            version=version.number,
-            models=step.models,
-            folders=request.runs,
-            settings=step.settings,
-            examples=tuple(file.path for file in files),
-            receipts=tuple(receipts),
-        )
+        labels = _record(step, stage, request, files, receipts)
         if found is not None and (found.examples, found.receipts) == (labels.examples, labels.receipts):
             return Labelled(found, new=False)
         put_labels(store, labels)
         return Labelled(labels, new=True)
+
+
+def _record(
+    step: Label, stage: "SpeechToSpeech", request: LabelRequest, files: Sequence[DataFile], receipts: Sequence[Receipt]
+) -> Labels:
+    return Labels(
+        name=stage.label_key.name,
+        version=stage.setting.corpus.version.number,
+        models=step.models,
+        folders=request.runs,
+        settings=step.settings,
+        examples=tuple(file.path for file in files),
+        receipts=tuple(receipts),
+    )
 
 
 def _check_address(address: str | None) -> None:

@@ -31,10 +31,11 @@ def as_json(item: Item, root: str | None) -> str:
     """
     file = "" if item.text_file is None else f'"text_file": {_text(relative(item.text_file, root))}, '
     stamp = "" if item.text_stamp is None else f'"text_stamp": {_text(item.text_stamp)}, '
+    place = "" if item.place is None else f'"place": {item.place}, '
     uri = None if item.uri is None else relative(item.uri, root)
     return (
         f'{{{_shared(FIRST, _first(item))}, "num_samples": {_number(item.num_samples)}, '
-        f'"offset_samples": {_number(item.offset_samples)}, "role": {_text(item.role)}, '
+        f'"offset_samples": {_number(item.offset_samples)}, {place}"role": {_text(item.role)}, '
         f'{_shared(MIDDLE, _middle(item))}, "text": {_text(item.text)}, {file}{stamp}'
         f'"turn": {_number(item.turn)}, "uri": {_text(uri)}, "utterance_id": {_text(item.utterance_id)}}}'
     )

@@ -1,16 +1,18 @@
 """Decoding with a cache, in batches: the same as without, one by one."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import pytest
 import torch
 
 from echox.errors import EchoxError
-from echox.generation import Writer, answer, write, write_text, write_words
+from echox.generation import answer, write, write_text, write_words
+from echox.models.cached import CachedDecoder
 from echox.models.echo import Echo
 from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged
+from echox.models.t2c import WordDecoder
+from echox.sampling import DecodingConfig, Draws
 from tests.echox.models.shapes import ARCHITECTURE, END, PLACEHOLDER, TEXT, WORDS, inputs, one
 
 LENGTHS = (11, 4, 7, 1, 11)
@@ -31,7 +33,9 @@ def prefix() -> Ragged:
     return Ragged(torch.randn(len(LENGTHS), max(LENGTHS), 32) * 0.5, torch.tensor(LENGTHS))
 
 
-def without_cache(writer: Writer, prefix_PH: torch.Tensor, end: int, limit: int, allowed: Iterable[int]) -> list[int]:
+def without_cache(
+    writer: LanguageModel | WordDecoder, prefix_PH: torch.Tensor, end: int, limit: int, allowed: Iterable[int]
+) -> list[int]:
     """The whole sequence again for each token."""
     sequence_LH, written = prefix_PH, list[int]()
     allowed_N = torch.tensor(list(allowed))
@@ -122,33 +126,51 @@ def test_nothing_is_written_beyond_the_limit(model: Echo) -> None:
 
 
 class Counting:
-    """A language model that notes how many sequences it is asked for."""
+    """A language model that notes how many sequences it scores."""
 
     def __init__(self, llm: LanguageModel) -> None:
         self.llm, self.sizes = llm, list[int]()
 
+    @property
+    def max_length(self) -> int:
+        return self.llm.max_length
+
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.llm.embed(ids)
 
-    def states(self, inputs_BLH: torch.Tensor, cache: Any = None) -> torch.Tensor:
-        self.sizes.append(len(inputs_BLH))
-        return self.llm.states(inputs_BLH, cache)
+    def cached(self) -> CachedDecoder:
+        return self.llm.cached()
 
     def logits(self, states: torch.Tensor) -> torch.Tensor:
+        self.sizes.append(len(states))
         return self.llm.logits(states)
 
 
 def test_sequences_that_have_ended_are_not_computed_any_more(model: Echo) -> None:
-    """Prefixes of 1 and of 30 positions, 3 tokens each: the short ones are done while the long one is still read."""
+    """The longest sequence has 256 positions, which leaves three of the prefixes 6 tokens; the last one writes 20."""
     model.eval()
     counting = Counting(model.s2t.llm)
-    lengths_B = torch.tensor([1, 30, 1, 2])
-    batch = Ragged(torch.randn(4, 30, 32), lengths_B)
+    batch = Ragged(torch.randn(4, 250, 32), torch.tensor([250, 250, 250, 3]))
     with torch.no_grad():
-        written = write(counting, batch, end=-1, max_new_tokens=3)
-        alone = write(counting, one(batch, 1), end=-1, max_new_tokens=3)
-    assert counting.sizes[:4] == [4, 4, 4, 2]
-    assert set(counting.sizes[5:]) == {1}
-    assert written.tokens.lengths_B.tolist() == [3, 3, 3, 3]
-    assert written.tokens.rows()[1].tolist() == alone.tokens.rows()[0].tolist()
-    torch.testing.assert_close(written.states.rows()[1], alone.states.rows()[0], atol=1e-5, rtol=1e-4)
+        written = write(counting, batch, end=-1, max_new_tokens=20)
+        alone = write(counting.llm, one(batch, 3), end=-1, max_new_tokens=20)
+    assert counting.sizes == [4] * 6 + [1] * 14
+    assert written.tokens.lengths_B.tolist() == [6, 6, 6, 20]
+    assert written.tokens.rows()[3].tolist() == alone.tokens.rows()[0].tolist()
+    torch.testing.assert_close(written.states.rows()[3], alone.states.rows()[0], atol=1e-5, rtol=1e-4)
+    assert not written.ended_B.any()
+
+
+def test_drawn_answers_do_not_depend_on_the_batch(model: Echo) -> None:
+    model.eval()
+    config, names, llm = DecodingConfig(temperature=0.8), list("abcde"), model.s2t.llm
+
+    def draws(*chosen: str) -> Draws:
+        return Draws.of(config, chosen, 9, torch.device("cpu"))
+
+    together = write_text(llm, prefix(), end=END, max_new_tokens=9, draws=draws(*names))
+    for index, name in enumerate(names):
+        alone = write_text(llm, one(prefix(), index), end=END, max_new_tokens=9, draws=draws(name))
+        assert together.tokens.rows()[index].tolist() == alone.tokens.rows()[0].tolist()
+    best = write_text(llm, prefix(), end=END, max_new_tokens=9).tokens
+    assert [row.tolist() for row in best.rows()] != [row.tolist() for row in together.tokens.rows()]

@@ -39,7 +39,7 @@ PLAIN: Mapping[str, tuple[type[np.generic], np.float32]] = {
 }
 """Type and scale of samples, by sample format, that only become floats where they are mono at 16 kHz already.
 
-Without the filter graph of a resampler, decoding takes two thirds of the time.
+The filter graph of a resampler would take as long as the decoder of FLAC.
 """
 
 _INAUDIBLE = 1e-8

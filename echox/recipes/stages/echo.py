@@ -46,9 +46,6 @@ from storage.labels.kept import Labels, find_labels, label_names
 
 log = logging.getLogger(__name__)
 
-OWN_ANSWERS = frozenset({"pseudo", "labels", "online"})
-"""Targets for the answers that S2T gives itself."""
-
 
 class EchoStageConfig(SpokenStageConfig):
     """Settings of stage echo."""

@@ -16,7 +16,7 @@ def test_parts_with_a_checkpoint_take_no_memory() -> None:
 def test_weights_keep_their_dtype_and_whether_they_are_trained() -> None:
     module = nn.Sequential(nn.Linear(2, 3, device="meta", dtype=torch.bfloat16), nn.Linear(3, 1))
     module[0].requires_grad_(False)
-    before = module[1].weight.detach().clone()
+    before = module.get_parameter("1.weight").detach().clone()
     fill(module, {"0.weight": torch.ones(3, 2), "1.bias": torch.full((1,), 7.0)})
     first, second = module[0], module[1]
     assert isinstance(first, nn.Linear)

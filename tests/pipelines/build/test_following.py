@@ -554,6 +554,21 @@ def test_another_vocabulary_needs_no_source_audio(
     assert list(verify(Store.open(built.version.store), built.version)) == []
 
 
+def test_other_words_need_no_source_at_all(config: Config, folder: Path, run_build: RunBuild, decoded: Decoded) -> None:
+    first = run_build(config).version
+    shutil.rmtree(folder)
+    decoded.since()
+    built = run_build({**config, "sources": [], "gone": "keep", "unit_language": {"vocab_size": 40}})
+    assert (counts(built), decoded.since()) == ({"gone": 12}, 0)
+    assert built.version.artifacts["unit_language"] != first.artifacts["unit_language"]
+    assert list(verify(Store.open(built.version.store), built.version)) == []
+
+
+def test_a_first_build_without_a_source_is_refused(config: Config, run_build: RunBuild) -> None:
+    with pytest.raises(UserError, match="no speech found"):
+        run_build({**config, "sources": [], "gone": "keep"})
+
+
 def test_an_entry_that_comes_back_as_it_was_is_taken_from_the_version_that_had_it(
     config: Config, folder: Path, run_build: RunBuild, decoded: Decoded
 ) -> None:

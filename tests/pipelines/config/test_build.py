@@ -79,7 +79,8 @@ def test_all_faults_are_told_together() -> None:
     ("values", "fault"),
     [
         ({}, "store: is required"),
-        (minimal(sources=[]), "sources: must be a list of sources, each starting with `-`"),
+        (minimal(sources=[]), "sources: is empty; name sources of speech, or keep what the corpus holds with `gone: "),
+        (minimal(sources=[], gone="remove"), "sources: is empty; "),
         (minimal(sources=SOURCE), "sources: must be a list of sources, each starting with `-`"),
         (minimal(sources=["speech"]), "sources[0]: must be a mapping: lines of `field: value` (it is 'speech')"),
         (minimal(sources=[{"path": "x", "dataset": "d"}]), "sources[0].kind: is required: "),

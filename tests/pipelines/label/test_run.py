@@ -163,6 +163,16 @@ def test_damaged_labels_are_named_and_written_again(made: Made, whole: str, tmp_
     assert list(problems_of_labels(store, version)) == []
 
 
+def test_labels_in_bfloat16_replace_those_in_float32(made: Made, whole: str, tmp_path: Path) -> None:
+    corpus = shutil.copytree(whole, tmp_path / "corpus")
+    asked = request(made, str(corpus))
+    run(LabelRequest(**{**vars(asked), "settings": (*SETTINGS, "parallel.precision=bf16")}))
+    store, version = resolve(corpus)
+    assert list(problems_of_labels(store, version)) == []
+    assert label_names(store, 2) == label_names(Store.open(whole), 2)
+    assert len(files(str(corpus))) == 2 * len(files(whole))
+
+
 def test_mistakes_are_one_line(made: Made, tmp_path: Path) -> None:
     corpus = str(made.corpus)
     asked = request(made, corpus)
@@ -178,7 +188,7 @@ def test_mistakes_are_one_line(made: Made, tmp_path: Path) -> None:
         "is a run of stage t2c": change(runs={**made.runs, "s2t": made.runs["t2c"]}),
         "has not finished": change(runs={**made.runs, "s2t": str(unfinished)}),
         "targets=annotated: labels are": change(settings=("targets=annotated",)),
-        "max_new_token: is not a field": change(settings=("max_new_token=3",)),
+        "max_new_token=3: is not a field": change(settings=("max_new_token=3",)),
         "decoding.top_p": change(settings=("decoding={top_p: 2}",)),
         "labels are not written by a job": change(ray_address="http://localhost:8265"),
         "no Ray cluster answers": change(ray_address="127.0.0.1:9"),

@@ -28,6 +28,7 @@ ITEMS = st.builds(
     text=TEXTS,
     dialogue_id=TEXTS,
     turn=NUMBERS,
+    place=st.none() | st.integers(0, 9),
     role=TEXTS,
     native=st.booleans(),
     channel=st.none() | st.just("each") | st.integers(0, 3),
@@ -48,5 +49,5 @@ def test_quick_json_is_that_of_what_a_source_says(item: Item, root: str | None) 
 def test_every_attribute_of_an_entry_is_in_the_json() -> None:
     """An attribute that is added to the class later must be added here too, or its news would pass unseen."""
     values = {name: f"<{name}>" for name in Item.__dataclass_fields__}
-    told = json.loads(as_json(Item(**{**values, "offset_samples": 1, "num_samples": 2, "turn": 3}), None))  # pyright: ignore[reportArgumentType]
+    told = json.loads(as_json(Item(**{**values, "offset_samples": 1, "num_samples": 2, "turn": 3, "place": 4}), None))  # pyright: ignore[reportArgumentType]
     assert {*Item.__dataclass_fields__} - {*told} == {"size", "stamp"}
