@@ -27,7 +27,8 @@ def failed_saves_told(folder: Path) -> Generator[None]:
             raise
         *_, cause = _chain(error)
         problem = f"the checkpoint of step {max(begun)} could not be saved ({cause})"
-        remedy = f"make room or mend the disk; the same command goes on from step {step}"
+        where = f"goes on from step {step}" if step else "begins again at step 0"
+        remedy = f"make room or mend the disk; the same command {where}"
         raise EchoxError(f"{folder / CHECKPOINTS}: {problem}; {remedy}") from error
 
 

@@ -19,8 +19,8 @@ def matrix(tones: str, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
 def test_two_workers_learn_the_same_and_resume(matrix: Matrix, cell: Cell) -> None:
     found = matrix.run(cell)
     assert found.resumed == 0
-    if (cell.stage, cell.learns, cell.precision) != ("echo", "all", "bf16"):  # its answers, the targets, are others
-        assert found.apart <= LIMITS[cell.precision]
+    answers_differ = (cell.stage, cell.learns, cell.precision) == ("echo", "all", "bf16")  # and with them the targets
+    assert found.apart <= (0.1 if answers_differ else LIMITS[cell.precision])
     assert found.validation > 0
 
 
