@@ -28,4 +28,4 @@ def test_lora_and_the_language_model_are_written(echox: Echox, tmp_path: Path) -
 def test_a_folder_without_a_run_is_refused(echox: Echox, tmp_path: Path) -> None:
     found = echox("convert", tmp_path, "--out", tmp_path / "lora")
     assert found.returncode == 2
-    assert found.stderr == f"{tmp_path}: no run.yaml there; give the folder of a run of `echox train`\n"
+    assert found.stderr == f"error: {tmp_path}: no run.yaml there; give the folder of a run of `echox train`\n"
