@@ -79,8 +79,8 @@ def transformers_of(llm: LanguageModel) -> Any:
             rope_theta=config.rope_theta,
             rms_norm_eps=1e-5,
             tie_word_embeddings=False,
-            eos_token_id=None,
-            bos_token_id=None,
+            eos_token_id=None,  # pyright: ignore[reportArgumentType]
+            bos_token_id=None,  # pyright: ignore[reportArgumentType]
             pad_token_id=0,
         )
     ).eval()

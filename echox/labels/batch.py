@@ -61,8 +61,8 @@ class LabelBatch:
         for owner, length, row in zip(owners, sizes, self.words.rows(), strict=True):
             lengths[owner].append(length)
             words[owner].append(row.tolist())
-        for answer, *of_example in zip(self.answers.rows(), lengths, words, strict=True):
-            yield Label(answer.tolist(), *of_example)
+        for answer, segments, of_segments in zip(self.answers.rows(), lengths, words, strict=True):
+            yield Label(answer.tolist(), segments, of_segments)
 
     def to(self, device: torch.device, *, non_blocking: bool = False) -> "LabelBatch":
         """Return the same on a device."""
