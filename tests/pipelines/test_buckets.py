@@ -106,7 +106,8 @@ def test_an_answer_that_is_no_listing_is_left_to_the_client(status: int, body: b
 def test_a_listing_of_any_server_is_read(space: str, encoded: str, key: str) -> None:
     """With and without the name space of XML, with and without encoded names; an object may lack its ETag."""
     body = f"<R{space}><KeyCount>1</KeyCount>{encoded}<Contents><Key>a+b%2B%C3%A4</Key><Size>3</Size></Contents></R>"
-    answer, told = {"status_code": 200, "body": body.encode()}, dict[str, Any]()
+    answer: dict[str, Any] = {"status_code": 200, "body": body.encode()}
+    told: dict[str, Any] = {}
     buckets.read_contents(answer, told)
     assert told == {"Objects": [buckets.Object(key, 3, None)]}
     assert b"Contents" not in answer["body"]
