@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from echox.architectures import ARCHITECTURES
-from echox.generation import write
+from echox.decoding.generation import write
 from echox.models.language_model import LanguageModel
 from echox.models.lora import LoraConfig, merge_lora
 from echox.models.ragged import Ragged

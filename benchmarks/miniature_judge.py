@@ -14,7 +14,7 @@ from echox.checkpoints import load_weights
 from echox.data.corpus import Corpus
 from echox.data.features import SpeechFeatures
 from echox.data.speech import SpokenBatch, spoken_reading
-from echox.generation import Written, answer, write_words
+from echox.decoding.generation import Written, answer, write_words
 from echox.models.echo import Echo
 from echox.models.ragged import Ragged
 from echox.recipes.folder import RunFolder

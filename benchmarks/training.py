@@ -31,8 +31,8 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from echox.recipes.runtime import logging_to_files, prepare
 from echox.stages import stage_class, text_columns
+from echox.trainer.runtime import logging_to_files, prepare
 from echox.training import TrainingRequest
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -269,7 +269,7 @@ def _model(stage: Any) -> nn.Module:
     stage.load(model)
     stage.freeze(model)
     if stage.setting.config.parallel.precision == "bf16":
-        from echox.recipes.parallel import shrink_frozen
+        from echox.trainer.parallel import shrink_frozen
 
         shrink_frozen(model)
     return model.to(DEVICE).train()

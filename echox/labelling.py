@@ -122,7 +122,7 @@ class Labeller:
 
     def _loaded(self) -> "Echo":
         from echox.models.lora import merge_lora
-        from echox.recipes.parallel import shrink_frozen
+        from echox.trainer.parallel import shrink_frozen
 
         model = self._stage.build()
         self._stage.load(model)

@@ -180,8 +180,8 @@ def train(request: TrainingRequest, report: Callable[[Mapping[str, float]], None
     check(request)
     from echox.recipes.folder import MODEL
     from echox.recipes.history import best_step, check_workers, validation_at
-    from echox.recipes.runtime import prepare
     from echox.stages import stage_class, text_columns
+    from echox.trainer.runtime import prepare
 
     prepare()
     from echox.recipes.launch import run_recipe, settle

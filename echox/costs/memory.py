@@ -88,7 +88,7 @@ def _stored(weight: nn.Parameter) -> int:
 
 def _gathered(model: nn.Module, *, writes: bool) -> float:
     """Return the bytes that FSDP2 holds whole: all but the layers, their gradients, and two layers at a time."""
-    from echox.recipes.parallel import layer_stacks
+    from echox.trainer.parallel import layer_stacks
 
     layers = [count(layer) for stack in layer_stacks(model) for layer in stack]
     weights = count(model)

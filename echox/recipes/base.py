@@ -25,10 +25,10 @@ from echox.data.worker import Worker
 from echox.recipes.batches import AnyStage, Training, Validation
 from echox.recipes.folder import CONTENTS
 from echox.recipes.loading import freeze, load
-from echox.recipes.parallel import checkpoint_activations, shard
 from echox.recipes.recorder import RunRecorder
-from echox.recipes.schedule import register_cosine
 from echox.recipes.sections import FAMILY, Sections, check_parts
+from echox.trainer.parallel import checkpoint_activations, shard
+from echox.trainer.schedule import register_cosine
 from echox.weights.frozen import leave_out_frozen
 
 log = logging.getLogger(__name__)

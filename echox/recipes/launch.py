@@ -28,7 +28,6 @@ from echox.recipes.folder import (
 )
 from echox.recipes.history import best_step
 from echox.recipes.recorder import Report, RunRecorder
-from echox.recipes.runtime import logging_to_files
 from echox.recipes.saving import failed_saves_told
 from echox.recipes.sections import to_sections
 from echox.recipes.settings import load_settings
@@ -36,6 +35,7 @@ from echox.recipes.stage import Setting, Stage
 from echox.text.loading import load_tokenizer
 from echox.text.sentencepiece import SentencePieceTokenizer
 from echox.text.tokenizer import TextTokenizer
+from echox.trainer.runtime import logging_to_files
 from echox.weights.frozen import check_references
 
 if TYPE_CHECKING:

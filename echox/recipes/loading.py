@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from echox.checkpoints import check_finite, listed, read_tensors
 from echox.errors import EchoxError
 from echox.recipes.folder import CHECKPOINTS, last_step
-from echox.recipes.parallel import shrink_frozen
 from echox.recipes.stage import Stage
+from echox.trainer.parallel import shrink_frozen
 from echox.weights.filling import fill, names_of
 from echox.weights.frozen import check_references, frozen_names, keep_own, recall_own, refer
 from echox.weights.writing import Promised

@@ -24,7 +24,7 @@ from torch import nn
 
 from echox.errors import EchoxError
 from echox.recipes.config import OptimizerConfig, ParallelConfig, ScheduleConfig, StageConfig
-from echox.recipes.schedule import COSINE, CosineConfig
+from echox.trainer.schedule import COSINE, CosineConfig
 from unitlang.registry import nearest
 
 FAMILY = "echox"

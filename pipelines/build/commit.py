@@ -21,10 +21,10 @@ from pipelines.build.statistics import (
 from pipelines.config.build import BuildConfig
 from pipelines.engine.crashes import sweep
 from pipelines.engine.state import BuildState, EntryChanges
+from pipelines.entries.roots import roots_of
 from pipelines.records import CameWith, Lineage, Receipts, UsedSuppression, left_out_of
 from pipelines.sources.digests import put_digests, read_heard
 from pipelines.sources.duplicates import Heard, heard_by, rejects_duplicates, shared_audio
-from pipelines.sources.roots import roots_of
 from pipelines.steps.fit_quantizer import frame_grid
 from pipelines.steps.fit_unit_language import load_unit_language
 from storage.approvals import last_accepted, status

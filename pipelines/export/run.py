@@ -17,6 +17,7 @@ from typing import Any
 from rich.console import Console
 
 from pipelines.engine.progress import Bar, bar
+from pipelines.entries.roots import recorded_roots
 from pipelines.errors import UserError
 from pipelines.export.base import Export, Format, known_formats
 from pipelines.export.files import STATE, ExportedFile, exported, refusals, whole_files, write_text
@@ -24,7 +25,6 @@ from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Plan, Shard, plan
 from pipelines.export.utterances import Utterance, utterances
 from pipelines.records import check_made
-from pipelines.sources.roots import recorded_roots
 from storage.local import make_folders
 from storage.store import Store
 from storage.versions import Version, version_path

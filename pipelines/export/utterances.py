@@ -14,13 +14,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from pipelines.engine.step import noted
+from pipelines.entries.roots import Roots, located
 from pipelines.errors import UserError
 from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Piece, Shard
 from pipelines.readers.rows.names import ACCEPTED
 from pipelines.records import SpokenRow
 from pipelines.sources.audio_files import place_of, row_streams
-from pipelines.sources.roots import Roots, located
 from pipelines.steps.shard import to_pcm
 from storage.store import Store
 from storage.tables import read_table

@@ -10,10 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.entries.entries import Signature
 from pipelines.forget.wanted import Wanted
 from pipelines.reading import read_ahead
 from pipelines.records import UtteranceRow, statistics_of
-from pipelines.sources.entries import Signature
 from pipelines.sources.holdings import Line, read_listing
 from pipelines.sources.screen import content_of
 from pipelines.steps.ingest import normalise_text

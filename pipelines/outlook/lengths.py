@@ -6,12 +6,12 @@ from dataclasses import asdict, dataclass, field
 from typing import cast
 
 from pipelines.engine.step import WorkUnit
+from pipelines.entries.entries import OF_THE_LISTING
+from pipelines.entries.roots import Roots, absolute
 from pipelines.readers.base import Item
 from pipelines.records import IngestPayload, UtteranceRow, dataset_counts
 from pipelines.sources.audio_files import audio_source, measure
-from pipelines.sources.entries import OF_THE_LISTING
 from pipelines.sources.planning import GUESSED_SECONDS_PER_ITEM
-from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.taking_over import TakenRows
 from pipelines.steps.ingest import suppressed_channels
 from storage.receipts import Receipt

@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.step import Reject, noted
+from pipelines.entries.roots import absolute
 from pipelines.errors import USER_ERRORS, UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.parquet_audio import fetch, is_parquet_uri
 from pipelines.records import Audio, SpokenRow
-from pipelines.sources.roots import absolute
 from unitlang.ahead import run_ahead
 from unitlang.audio.reading import AudioSource, measure, stream_segments
 from unitlang.audio.sources import open_source

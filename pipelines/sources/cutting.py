@@ -6,10 +6,10 @@ from itertools import chain
 from types import MappingProxyType
 from typing import TypeVar
 
+from pipelines.entries.roots import Roots, absolute, is_relative
 from pipelines.readers.base import digest16
 from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
 from pipelines.records import Borders, UtteranceRow
-from pipelines.sources.roots import Roots, absolute, is_relative
 from unitlang.frames import SAMPLE_RATE
 from unitlang.grouping import grouped_by_content, joined
 

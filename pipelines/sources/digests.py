@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter
 
+from pipelines.entries.entries import Entry, entry_dialogues, from_line, identity, stated
+from pipelines.entries.roots import Roots
 from pipelines.readers.base import Item
 from pipelines.reading import read_ahead
 from pipelines.sources.duplicates import Heard
-from pipelines.sources.entries import Entry, entry_dialogues, from_line, identity, stated
-from pipelines.sources.roots import Roots
 from storage.errors import CorruptStore, NotFound
 from storage.lists.files import NOWHERE, Kind, Layout, put_rows, read_lists
 from storage.receipts import Receipt, entries_path, signatures_path

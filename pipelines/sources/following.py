@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pipelines.engine.state import EntryChanges
-from pipelines.errors import UserError
-from pipelines.readers.base import Gone, Item, digest16
-from pipelines.reading import read_ahead
-from pipelines.sources.audio_files import contents
-from pipelines.sources.entries import (
+from pipelines.entries.entries import (
     Entry,
     Group,
     Signature,
@@ -27,10 +23,14 @@ from pipelines.sources.entries import (
     to_line,
     without_rights,
 )
+from pipelines.entries.roots import Roots
+from pipelines.errors import UserError
+from pipelines.readers.base import Gone, Item, digest16
+from pipelines.reading import read_ahead
+from pipelines.sources.audio_files import contents
 from pipelines.sources.gone import are_gone
 from pipelines.sources.holdings import Held, Holdings, Line, Lines, name_of
 from pipelines.sources.retries import Retries
-from pipelines.sources.roots import Roots
 from pipelines.sources.screen import Screen
 from pipelines.sources.texts import with_text
 from unitlang.grouping import grouped

@@ -8,11 +8,11 @@ from functools import lru_cache, partial
 from types import MappingProxyType
 from typing import Any
 
+from pipelines.entries.entries import Names, Signature, entry_dialogues, from_line
+from pipelines.entries.roots import Roots
 from pipelines.reading import read_ahead
 from pipelines.records import Borders, Receipts, statistics_of, utterance_files
 from pipelines.sources.digests import Digest, GroupDigest, Line, digests_of, renamed_entry
-from pipelines.sources.entries import Names, Signature, entry_dialogues, from_line
-from pipelines.sources.roots import Roots
 from storage.errors import AlreadyExists, CorruptStore, NotFound
 from storage.receipts import Receipt, entries_path, signatures_path
 from storage.records import to_json

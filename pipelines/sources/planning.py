@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import EntryChanges
 from pipelines.engine.step import WorkUnit
+from pipelines.entries.entries import Admission, Signature, same_file, to_line
+from pipelines.entries.roots import Roots, absolute
 from pipelines.readers.base import Gone, Item, digest16, read_source
 from pipelines.readers.parquet_audio import RowGroupPart, is_parquet_uri, row_group_part
 from pipelines.reading import READERS, read_ahead
@@ -19,12 +21,10 @@ from pipelines.records import Borders, IngestPayload, Receipts
 from pipelines.sources.audio_files import contents
 from pipelines.sources.cutting import row_groups
 from pipelines.sources.digests import Digest
-from pipelines.sources.entries import Admission, Signature, same_file, to_line
 from pipelines.sources.following import Following
 from pipelines.sources.gathering import gathered
 from pipelines.sources.holdings import Chunk, Holdings, Lines, later_receipts, put_entries, read_listing
 from pipelines.sources.retries import Retries
-from pipelines.sources.roots import Roots, absolute
 from pipelines.sources.screen import Screen
 from storage.receipts import Receipt
 from storage.store import Store

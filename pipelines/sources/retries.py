@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Self
 
 from pipelines.engine.state import BuildState
-from pipelines.sources.entries import to_line
+from pipelines.entries.entries import to_line
 from pipelines.sources.holdings import rejected_keys
 
 

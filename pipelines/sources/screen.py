@@ -4,11 +4,11 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pipelines.entries.entries import Entry, Group, at_place, from_line, remaining, signature
 from pipelines.readers.base import Item
 from pipelines.readers.parquet_audio import is_parquet_uri
 from pipelines.records import UtteranceRow
 from pipelines.sources.audio_files import contents
-from pipelines.sources.entries import Entry, Group, at_place, from_line, remaining, signature
 from pipelines.sources.holdings import Chunk, Held, Holdings, Line, Lines
 from storage.suppression.lists import digest_of
 from storage.suppression.merged import Suppression

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Reject
+from pipelines.entries.roots import Roots, keep_confined
 from pipelines.records import (
     SpokenRow,
     UnitsFiles,
@@ -24,7 +25,6 @@ from pipelines.records import (
 from pipelines.sources.audio_files import Content, same_audio
 from pipelines.sources.digests import Line
 from pipelines.sources.duplicates import REASON
-from pipelines.sources.roots import Roots, keep_confined
 from storage.errors import CorruptStore, NotFound
 from storage.receipts import Receipt, read_receipt
 from storage.store import Store

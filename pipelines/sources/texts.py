@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 
+from pipelines.entries.roots import Roots, absolute
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.lines import fetch_text, unusable_text
 from pipelines.readers.places import AbsentFileError, Place
 from pipelines.reading import read_ahead
-from pipelines.sources.roots import Roots, absolute
 
 Texts = Mapping[bytes, Item | BadItem]
 """Entries with their texts, or why these cannot be used, by the keys of the entries."""

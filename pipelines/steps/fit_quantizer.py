@@ -21,6 +21,7 @@ from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.rejects import check_speech
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject, Step, WorkUnit
+from pipelines.entries.roots import Roots, located, roots_of
 from pipelines.errors import UserError
 from pipelines.records import (
     SampledFile,
@@ -32,7 +33,6 @@ from pipelines.records import (
     statistics_of,
 )
 from pipelines.sources.audio_files import computed, crash_reject, decoded
-from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.steps.sample import Piece, choose, priority
 from storage.artifacts import ArtifactRef, artifact_path, get_artifact, has_artifact, put_artifact, read_card
 from storage.receipts import Receipt

@@ -19,6 +19,9 @@ from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState, EntryChanges
 from pipelines.engine.step import ADDED, Output, Process, Reject, WorkUnit, noted
+from pipelines.entries.entries import KINDS, OF_THE_LISTING
+from pipelines.entries.roots import Roots, absolute, roots_of
+from pipelines.entries.turns import numbers
 from pipelines.errors import UserError
 from pipelines.readers.base import BadItem, Item
 from pipelines.readers.rows.times import Segment
@@ -35,14 +38,11 @@ from pipelines.records import (
 from pipelines.sources.audio_files import FileFacts
 from pipelines.sources.cutting import cut
 from pipelines.sources.digests import read_digests
-from pipelines.sources.entries import KINDS, OF_THE_LISTING
 from pipelines.sources.planning import Planner, clear, follow, left_out
 from pipelines.sources.retries import Retries
-from pipelines.sources.roots import Roots, absolute, roots_of
 from pipelines.sources.screen import Screen
 from pipelines.sources.taking_over import TakenRows
 from pipelines.sources.texts import read_texts
-from pipelines.sources.turns import numbers
 from pipelines.steps.sample import first_candidates
 from storage.receipts import Receipt, entries_path
 from storage.schemas import table_of

@@ -14,6 +14,7 @@ from pipelines.engine.pools.decoded import Decoded
 from pipelines.engine.rejects import check_some_left
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, Reject, WorkUnit
+from pipelines.entries.roots import located, roots_of
 from pipelines.records import (
     QuantizePayload,
     Receipts,
@@ -27,7 +28,6 @@ from pipelines.records import (
 )
 from pipelines.sources.audio_files import computed, crash_reject, decoded
 from pipelines.sources.duplicates import REASON, originals
-from pipelines.sources.roots import located, roots_of
 from pipelines.sources.taking_over import TakenUnits, UnitsRow, sources_of, units_files
 from pipelines.steps.fit_quantizer import load_quantizer
 from storage.schemas import SCHEMAS

@@ -24,6 +24,7 @@ from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.fingerprint import fingerprint
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process, WorkUnit, noted
+from pipelines.entries.roots import Roots, located, roots_of
 from pipelines.records import (
     Receipts,
     ShardFiles,
@@ -38,7 +39,6 @@ from pipelines.records import (
 )
 from pipelines.sources.audio_files import in_passes, place_of, row_streams
 from pipelines.sources.cutting import dialogues
-from pipelines.sources.roots import Roots, located, roots_of
 from pipelines.sources.taking_over import sources_of, taken_flacs
 from pipelines.steps.examples import Example, ExamplesConfig, Turn, examples, unused_reasons
 from pipelines.steps.sample import priority

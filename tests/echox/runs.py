@@ -47,8 +47,8 @@ def untrained(stage: str, corpus: str, out: Path) -> str:
     """Folder of a finished run with random weights, as good as a trained one where it does not matter what is said."""
     from echox.recipes.folder import MODEL, WEIGHTS
     from echox.recipes.launch import settle
-    from echox.recipes.runtime import prepare
     from echox.stages import stage_class, text_columns
+    from echox.trainer.runtime import prepare
 
     prepare()
     made = settle(ask(stage, corpus, out), stage_class(stage), text_columns(), write=True)

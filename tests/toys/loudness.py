@@ -15,9 +15,9 @@ from pydantic import Field
 from pipelines.engine.build_step import Plan, TableStep
 from pipelines.engine.state import BuildState
 from pipelines.engine.step import Output, Process
+from pipelines.entries.roots import located, roots_of
 from pipelines.records import FilePayload, Receipts, dataset_counts, selected, spoken_rows
 from pipelines.sources.audio_files import Blocks, computed
-from pipelines.sources.roots import located, roots_of
 from storage.schemas import SCHEMAS
 from storage.store import Store
 from storage.tables import read_table

@@ -23,8 +23,9 @@ from echox.checkpoints import load_weights
 from echox.data.corpus import Corpus
 from echox.data.reading import Reading
 from echox.data.speech import SpokenBatch, SpokenExample
+from echox.decoding.generation import answer, evaluating, write_words
+from echox.decoding.sampling import DecodingConfig, Draws
 from echox.errors import EchoxError
-from echox.generation import answer, evaluating, write_words
 from echox.labels.key import LabelKey, label_key
 from echox.metrics import Share, cosine, sequence_accuracy, token_accuracy, unit_errors
 from echox.models.echo import Echo, Segments
@@ -37,7 +38,6 @@ from echox.recipes.folder import RunFolder
 from echox.recipes.stage import Stage
 from echox.recipes.stages.s2t import speech_of
 from echox.renamed import warn_renamed
-from echox.sampling import DecodingConfig, Draws
 from echox.segments.cutting import SentencesConfig, cut_at_sentences, cut_by_trigger, rename_segments
 from echox.segments.sentences import Sentences
 from echox.segments.trigger import TriggerConfig

@@ -11,7 +11,7 @@ from echox.data.config import DataConfig
 from echox.data.features import SpeechFeatures
 from echox.data.reading import Reading
 from echox.data.speech import SpokenBatch, SpokenExample, spoken_reading
-from echox.generation import answer
+from echox.decoding.generation import answer
 from echox.metrics import Share, exact_matches, token_accuracy, word_errors
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2T

@@ -10,7 +10,7 @@ from typing_extensions import override
 from echox.checkpoints import weight_files
 from echox.data.reading import Reading
 from echox.data.text_to_words import T2CBatch, T2CExample, t2c_reading
-from echox.generation import write_words
+from echox.decoding.generation import write_words
 from echox.metrics import Share, token_accuracy, unit_errors
 from echox.models.t2c import T2C
 from echox.objectives import Objective, t2c_objective

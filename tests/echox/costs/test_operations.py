@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from echox.architectures import ARCHITECTURES, Architecture
 from echox.costs.operations import Example, writing
 from echox.costs.stages import stage_work
+from echox.decoding.generation import answer, write_words
 from echox.errors import EchoxError
-from echox.generation import answer, write_words
 from echox.models.decoder import DecoderConfig
 from echox.models.echo import Echo, EchoConfig, Segments
 from echox.models.encoder import EncoderConfig
@@ -22,7 +22,7 @@ from echox.models.ragged import Ragged
 from echox.models.s2t import S2T, S2TInputs
 from echox.models.t2c import T2C
 from echox.objectives import EchoLossConfig, S2TLossConfig, echo_objective, s2t_objective, t2c_objective
-from echox.recipes.parallel import checkpoint_activations
+from echox.trainer.parallel import checkpoint_activations
 
 DECODER = DecoderConfig(layers=2, hidden_size=64, heads=4, key_value_heads=2, intermediate_size=160, max_length=512)
 SMALL = ARCHITECTURES["tiny"]

@@ -15,7 +15,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from echox.architectures import ARCHITECTURES
 from echox.costs.memory import state
 from echox.costs.stages import COSTS, stage_model
-from echox.recipes.parallel import layer_stacks, shard, shrink_frozen
+from echox.trainer.parallel import layer_stacks, shard, shrink_frozen
 
 WORKERS = 8
 ARCHITECTURE_STAGES = [(name, stage) for name in ("echox-3b", "echox-8b") for stage in COSTS]

@@ -2,7 +2,7 @@
 
 import torch
 
-from echox.generation import answer
+from echox.decoding.generation import answer
 from echox.models.alignment import predicting_states
 from echox.models.echo import Segments
 from echox.models.ragged import Ragged

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from echox.models.initial import InitialWeights
 from echox.models.language_model import LanguageModel
 from echox.models.lora import LoraConfig
-from echox.recipes.parallel import checkpoint_activations
+from echox.trainer.parallel import checkpoint_activations
 from tests.echox.models.shapes import ARCHITECTURE
 
 LORA = replace(ARCHITECTURE.llm, trainable="lora", lora=LoraConfig(rank=4))

@@ -13,7 +13,7 @@ from torch.nn import functional
 from echox.architectures import ARCHITECTURES
 from echox.data.corpus import Corpus
 from echox.data.speech import SpokenBatch
-from echox.generation import answer
+from echox.decoding.generation import answer
 from echox.losses import cross_entropy
 from echox.models.echo import Echo
 from echox.models.s2t import S2T

@@ -10,9 +10,9 @@ from echox.architectures import ARCHITECTURES
 from echox.data.corpus import Corpus
 from echox.errors import EchoxError
 from echox.recipes.folder import ORDER, RunFolder
-from echox.recipes.runtime import prepare
 from echox.recipes.settings import load_settings
 from echox.stages import stage_class, text_columns
+from echox.trainer.runtime import prepare
 from echox.training import TrainingRequest
 from tests.echox.runs import ask, old_card
 

@@ -18,8 +18,8 @@ load_libsndfile()
 from fairseq2.recipe.config import AdamWConfig  # noqa: E402
 from fairseq2.recipe.optim import prepare_parameter_groups  # noqa: E402
 
-from echox.recipes.schedule import Cosine, CosineConfig  # noqa: E402
 from echox.recipes.sections import to_sections  # noqa: E402
+from echox.trainer.schedule import Cosine, CosineConfig  # noqa: E402
 
 MODEL = S2T(ARCHITECTURE, PLACEHOLDER)
 

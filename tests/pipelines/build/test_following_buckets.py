@@ -14,10 +14,10 @@ import s3fs
 
 from pipelines.build.commit import Built
 from pipelines.build.verify import verify
+from pipelines.entries.entries import same_file, signature
 from pipelines.readers import READERS, Item, base, lines
 from pipelines.readers.places import Place
 from pipelines.sources import audio_files, texts
-from pipelines.sources.entries import same_file, signature
 from storage.store import Store
 from tests.pipelines.build.test_following import counts, rows
 from tests.speech import write_speech

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from pipelines.build.build import build
 from pipelines.config.build import check_config
+from pipelines.entries.roots import absolute, recorded_roots
 from pipelines.export.run import Request, export
-from pipelines.sources.roots import absolute, recorded_roots
 from storage.store import Store
 from storage.tables import read_table
 from storage.versions import Version, resolve

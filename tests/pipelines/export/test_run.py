@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from pipelines.entries.roots import recorded_roots
 from pipelines.errors import UserError
 from pipelines.export import kept_audio
 from pipelines.export.base import known_formats
@@ -23,7 +24,6 @@ from pipelines.export.kept_audio import KeptAudio
 from pipelines.export.plan import Shard, plan
 from pipelines.export.run import Request, export, local_folder
 from pipelines.export.utterances import utterances
-from pipelines.sources.roots import recorded_roots
 from storage.records import CHECKSUM
 from storage.versions import resolve
 from tests.pipelines.export.corpora import RATE, SHARD_HOURS, Corpus, exported, files_of

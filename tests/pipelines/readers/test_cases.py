@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from pipelines.engine.step import Reject
+from pipelines.entries.entries import Admission, described, to_line
 from pipelines.readers import READERS
 from pipelines.records import UtteranceRow
-from pipelines.sources.entries import Admission, described, to_line
 from pipelines.steps.ingest import ingest_entries
 
 

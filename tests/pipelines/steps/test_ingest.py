@@ -12,16 +12,16 @@ import soundfile
 from pipelines.config.build import BuildConfig
 from pipelines.engine.execution import ExecutionConfig
 from pipelines.engine.step import WorkUnit
+from pipelines.entries.entries import Admission
+from pipelines.entries.roots import roots_of
 from pipelines.readers import BadItem, Item
 from pipelines.readers.base import Reader
 from pipelines.readers.folder import FolderReader
 from pipelines.records import IngestPayload
 from pipelines.sources.audio_files import FileFacts
 from pipelines.sources.cutting import cut, dialogues
-from pipelines.sources.entries import Admission
 from pipelines.sources.planning import Planner, follow
 from pipelines.sources.retries import Retries
-from pipelines.sources.roots import roots_of
 from pipelines.sources.screen import Screen
 from pipelines.steps.ingest import (
     Ingest,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from echox.sampling import DecodingConfig, Draws, drawn
+from echox.decoding.sampling import DecodingConfig, Draws, drawn
 
 CPU = torch.device("cpu")
 LOGITS_V = torch.tensor([2.0, 0.5, 1.5, -1.0, -30.0])

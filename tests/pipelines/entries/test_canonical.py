@@ -5,9 +5,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.entries.canonical import as_json
+from pipelines.entries.entries import described
 from pipelines.readers.base import Item
-from pipelines.sources.canonical import as_json
-from pipelines.sources.entries import described
 
 TEXTS = st.none() | st.text(st.characters()) | st.sampled_from(["", '"\\\n', "\ud800", "ä\U0001f600", "s3://b/x/a.txt"])
 NAMES = st.text() | st.sampled_from(["s3://b/x/a.wav", "/data/a.wav", "s3://b/y"])

@@ -11,13 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from echox.decoding.sampling import Draws, best, drawn
 from echox.errors import EchoxError
 from echox.models.cached import CachedDecoder
 from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged
 from echox.models.s2t import S2T
 from echox.models.t2c import WordDecoder
-from echox.sampling import Draws, best, drawn
 
 STEPS_OF_A_LOOK = 8
 """Tokens after which a GPU is asked which sequences have ended: it must finish all work before it can answer."""

@@ -8,8 +8,8 @@ the numbers of their places in the source.
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines.entries.entries import Entry, entry_dialogues, from_line
 from pipelines.readers.base import Item
-from pipelines.sources.entries import Entry, entry_dialogues, from_line
 
 Line = Mapping[str, Any]
 """Values of a line of a work unit of `ingest`."""

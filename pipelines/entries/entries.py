@@ -11,11 +11,11 @@ from json.encoder import encode_basestring_ascii
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from pipelines.entries.canonical import as_json
+from pipelines.entries.roots import Roots, relative
 from pipelines.readers.base import BadItem, Item, digest16
 from pipelines.readers.places import Place
 from pipelines.readers.rows.names import ACCEPTED
-from pipelines.sources.canonical import as_json
-from pipelines.sources.roots import Roots, relative
 
 Entry = Item | BadItem
 Dialogue = tuple[str, str]

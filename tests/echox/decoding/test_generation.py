@@ -5,14 +5,14 @@ from collections.abc import Iterable
 import pytest
 import torch
 
+from echox.decoding.generation import answer, write, write_text, write_words
+from echox.decoding.sampling import DecodingConfig, Draws
 from echox.errors import EchoxError
-from echox.generation import answer, write, write_text, write_words
 from echox.models.cached import CachedDecoder
 from echox.models.echo import Echo
 from echox.models.language_model import LanguageModel
 from echox.models.ragged import Ragged
 from echox.models.t2c import WordDecoder
-from echox.sampling import DecodingConfig, Draws
 from tests.echox.models.shapes import ARCHITECTURE, END, PLACEHOLDER, TEXT, WORDS, inputs, one
 
 LENGTHS = (11, 4, 7, 1, 11)

@@ -8,8 +8,8 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from operator import attrgetter
 
+from pipelines.entries.roots import relative
 from pipelines.readers.base import Item
-from pipelines.sources.roots import relative
 
 KEPT = 4096
 """Texts of what entries have in common that are kept."""
@@ -23,7 +23,7 @@ _first, _middle = attrgetter(*FIRST), attrgetter(*MIDDLE)
 
 
 def as_json(item: Item, root: str | None) -> str:
-    """An entry as `pipelines.sources.entries.described`, as JSON.
+    """An entry as `pipelines.entries.entries.described`, as JSON.
 
     Args:
         item: the entry.

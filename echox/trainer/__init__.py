@@ -1,0 +1,1 @@
+"""Additions to the trainer of fairseq2, and what it must not do here."""

@@ -1,0 +1,1 @@
+"""Entries of sources: how a listing states them, by which paths, and how they are kept."""
