@@ -20,7 +20,7 @@ from storage.lists.files import Layout, list_path
 from storage.lists.steps import ListedSteps, put_steps
 from storage.receipts import DataFile, Receipt, entries_path, receipt_folder, receipt_path, signatures_path
 from storage.records import read_object, read_sealed, sealed, typed
-from storage.schemas import SCHEMAS
+from storage.schemas import LABELS, SCHEMAS
 from storage.store import Store
 from storage.uris import split_version
 
@@ -155,8 +155,9 @@ class Version:
             StorageError: a corpus has no table of that name; the message lists the tables.
             CorruptStore: a list of receipts is missing or damaged.
         """
-        if table not in SCHEMAS:
-            raise StorageError(f"no table {table!r}; there are {', '.join(sorted(SCHEMAS))}")
+        tables = SCHEMAS.keys() - {LABELS}  # those lie beside a version
+        if table not in tables:
+            raise StorageError(f"no table {table!r}; there are {', '.join(sorted(tables))}")
         receipts = (receipt for name in sorted(self.steps) if step in (None, name) for receipt in self.steps[name])
         return [file for receipt in receipts for file in receipt.files if file.table == table]
 

@@ -176,10 +176,10 @@ class Holdings:
         """The lines of a group with the names that its entries have now, and with their old keys."""
         return [self._renamed(json.loads(line)) for line in self.lines(held)]
 
-    def new_name(self, name: str) -> str:
-        """The id that an utterance or entry of the version has now."""
-        new = self.renamed.get(name.partition("/")[0])
-        return name if new is None else under(name, new)
+    def new_name(self, name: str | None) -> str | None:
+        """The id that an utterance or entry of the version has now; None if it has none."""
+        new = None if name is None else self.renamed.get(name.partition("/")[0])
+        return name if name is None or new is None else under(name, new)
 
     def _renamed(self, line: Line) -> Line:
         entry = renamed_entry(from_line(line), self.renamed)

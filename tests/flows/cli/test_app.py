@@ -17,6 +17,7 @@ COMMANDS = {
     "approve",
     "debug",
     "inspect",
+    "label",
     "verify",
     "versions",
     "repair",

@@ -240,6 +240,7 @@ def test_places_are_learnt_after_a_withdrawal_by_an_older_program(
 def test_rows_that_cannot_be_read_join_the_dialogue_that_an_older_program_saw_in_parts(
     config: Config, talk: Path, run_build: RunBuild, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    config["work_units"] = {"minutes": 1.0}  # the parts lie in one
     told = read(talk)
     no_json(talk, told)
     write(talk, told)

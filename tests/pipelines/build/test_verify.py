@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, speech: Path, run_build: Cal
             "quantizer": {"k": 20, "iterations": 3},
             "unit_language": {"vocab_size": 60},
             "shards": {"stages": {"t2c": ["asr"]}},
-            "work_units": {"minutes": 0.1},
+            "work_units": {"minutes": 0.2},
             "max_reject_ratio": 1.0,
         }
     )
