@@ -84,6 +84,7 @@ def test_finished_runs_are_not_trained_again_and_no_other_goes_on_in_their_folde
         train_here(ask("t2c", tones, folder, "schedule.steps=4"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_lengthened_along_the_longer_curve(
     tones: str, sources: dict[str, str], tmp_path: Path
 ) -> None:
@@ -110,6 +111,7 @@ def test_a_run_starts_from_the_weights_of_another(tones: str, sources: dict[str,
         check(replace(started, init="nowhere"))
 
 
+@pytest.mark.slow
 def test_the_result_is_of_the_model_that_was_kept(tones: str, tmp_path: Path) -> None:
     """With this learning rate the first validation is the best."""
     result, _ = train_here(ask("t2c", tones, tmp_path / "run", *QUICK, "optimizer.lr=3", "optimizer.warmup=0.8"))

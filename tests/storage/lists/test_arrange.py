@@ -4,6 +4,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
+
 from storage.lists.arrange import MOST_OF_A_SIZE, MOST_PARTS, Arrangement, Part, arranged
 from storage.lists.steps import RECEIPTS
 from storage.receipts import Receipt
@@ -102,6 +104,7 @@ def test_a_list_in_too_many_parts_is_written_anew() -> None:
     assert (len(made.kept), len(made.parts)) == (0, 1)
 
 
+@pytest.mark.slow
 def test_a_year_of_nights_writes_each_receipt_a_few_times() -> None:
     history = History()
     size = 3000
