@@ -8,7 +8,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from obstore.store import LocalStore
@@ -23,6 +23,7 @@ FOLDERS = (
     "builds",
     "data",
     "failures",
+    "labels",
     "lists",
     "manifests",
     "reports",
@@ -63,11 +64,20 @@ def write_file(path: Path, data: bytes, *, replace: bool) -> None:
         AlreadyExists: the file exists and `replace` is false.
         StorageError: the disk refuses (full, read-only, no permission).
     """
+    write_parts(path, [data], replace=replace)
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview], *, replace: bool) -> None:
+    """Write a file as `write_file` does, from parts of which one at a time is in memory.
+
+    Raises:
+        AlreadyExists, StorageError: as `write_file`.
+    """
     temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")
     try:
         make_folders(path.parent)
         try:
-            _write_synced(temporary, data)
+            _write_synced(temporary, parts)
             if replace:
                 temporary.replace(path)
             else:
@@ -171,11 +181,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _write_synced(path: Path, data: bytes) -> None:
+def _write_synced(path: Path, parts: Iterable[bytes | memoryview]) -> None:
     with path.open("xb", buffering=0) as file:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
+        for part in parts:
+            view = memoryview(part)
+            while view:
+                view = view[file.write(view) :]
         os.fsync(file.fileno())
 
 

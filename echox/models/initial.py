@@ -8,8 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-WRAPPER = "_checkpoint_wrapped_module."
-"""A part of names that recomputed activations add to names of parameters."""
+from echox.weights.filling import plain_name
 
 
 class InitialWeights:
@@ -36,7 +35,7 @@ class InitialWeights:
 
         Nothing may be differentiated in between. Under FSDP, the parameters must be gathered.
         """
-        parameters = {name.replace(WRAPPER, ""): parameter for name, parameter in module.named_parameters()}
+        parameters = {plain_name(name): parameter for name, parameter in module.named_parameters()}
         own = {name: parameters[name].data for name in self._tensors}
         try:
             for name in own:

@@ -5,6 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (  # pyright: ignore[reportPrivateImportUsage]
+    _CHECKPOINT_PREFIX,  # pyright: ignore[reportPrivateUsage] - it is in the names of weights
+)
 
 
 def unmade(checkpoint: str | None) -> AbstractContextManager[object]:
@@ -57,3 +60,8 @@ def _make_buffers(module: nn.Module) -> None:
 def names_of(module: nn.Module, chosen: Callable[[nn.Parameter], bool]) -> list[str]:
     """Return the names of weights, each under all names that it has."""
     return [name for name, weight in module.named_parameters(remove_duplicate=False) if chosen(weight)]
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a weight without the wrappers that recompute activations, which its state does not name."""
+    return name.replace(_CHECKPOINT_PREFIX, "")

@@ -10,12 +10,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from safetensors.torch import load_file
 from torch import nn
-from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import (  # pyright: ignore[reportPrivateImportUsage]
-    _CHECKPOINT_PREFIX,  # pyright: ignore[reportPrivateUsage] - it is in the names of weights
-)
 
 from echox.errors import EchoxError
-from echox.weights.filling import fill, names_of
+from echox.weights.filling import fill, names_of, plain_name
 from echox.weights.writing import Promised, write_tensors
 from storage.local import write_file
 
@@ -140,12 +137,7 @@ def leave_out_frozen(model: nn.Module) -> None:
         for path, part in module.named_modules():
             for name, weight in part.named_parameters(path, recurse=False):
                 if not weight.requires_grad:
-                    state[_plain(name)] = weight
+                    state[plain_name(name)] = weight
 
     model.register_state_dict_post_hook(leave_out)
     model.register_load_state_dict_pre_hook(put_back)
-
-
-def _plain(name: str) -> str:
-    """Return the name of a weight without the wrappers that recompute activations, which its state does not name."""
-    return name.replace(_CHECKPOINT_PREFIX, "")

@@ -1,10 +1,9 @@
 """Safetensors files, written one tensor at a time."""
 
 import json
-import os
-import secrets
 import struct
 from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,8 @@ import torch
 from torch import Tensor
 
 from echox.errors import EchoxError
-from storage.local import make_folders, sync_folder
+from storage.errors import StorageError
+from storage.local import write_parts
 
 DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.float64: "F64", torch.int64: "I64"}
 ALIGNMENT = 8
@@ -44,24 +44,12 @@ def write_tensors(path: Path, tensors: Mapping[str, Promised], metadata: Mapping
     Raises:
         EchoxError: the disk refuses (full, read-only, no permission).
     """
-    temporary = path.with_name(f"{path.name}#{secrets.randbits(64)}")
+    header = _header(tensors, metadata or {})
+    values = (_bytes(tensors[name].value().detach()) for name in sorted(tensors))
     try:
-        make_folders(path.parent)
-        try:
-            with temporary.open("xb") as file:
-                file.write(_header(tensors, metadata or {}))
-                for name in sorted(tensors):
-                    file.write(_bytes(tensors[name].value().detach()))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise EchoxError(
-            f"cannot write {path}: {error.strerror}; make room and start the same command again"
-        ) from error
+        write_parts(path, chain([header], values), replace=True)
+    except StorageError as error:
+        raise EchoxError(f"{error}; make room and start the same command again") from error
 
 
 def _header(tensors: Mapping[str, Promised], metadata: Mapping[str, str]) -> bytes:
