@@ -61,18 +61,28 @@ def load_weights(module: nn.Module, tensors: Mapping[str, Tensor], source: Path,
         EchoxError: names the tensors that are missing, left over, of another shape, or not finite.
     """
     own = {name: tensor for name, tensor in module.state_dict().items() if besides is None or besides not in name}
-    faults = [f"{name} is missing" for name in own if name not in tensors]
-    faults += [f"{name} is unknown" for name in tensors if name not in own]
-    faults += [
-        f"{name} is {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
-        for name, tensor in tensors.items()
-        if name in own and own[name].shape != tensor.shape
-    ]
-    if faults:
+    if faults := misfits(own, tensors, exact=True):
         problem = f"does not fit the architecture: {listed(faults)}"
         raise EchoxError(f"{source}: {problem}; choose the architecture of this checkpoint")
     check_finite(tensors, source)
     fill(module, tensors)
+
+
+def misfits(own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], *, exact: bool) -> list[str]:
+    """Return a fault for each weight that is missing among the tensors or has another shape there.
+
+    Args:
+        own: the weights to fill.
+        tensors: values by name.
+        exact: whether tensors without a weight are faults too.
+    """
+    faults = [f"{name} is missing" for name in own if name not in tensors]
+    faults += [f"{name} is unknown" for name in tensors if exact and name not in own]
+    return faults + [
+        f"{name} is {tuple(tensor.shape)}, not {tuple(own[name].shape)}"
+        for name, tensor in tensors.items()
+        if name in own and own[name].shape != tensor.shape
+    ]
 
 
 def check_finite(tensors: Mapping[str, Tensor], source: Path) -> None:

@@ -9,19 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import safe_open
-from torch import Tensor
+from torch import Size, Tensor
 
 from echox.errors import EchoxError
 from echox.models.decoder import DecoderConfig
 from echox.models.language_model import LanguageModelConfig, hugging_face_fields
 from echox.models.lora import PROJECTIONS
 from echox.recipes.folder import RunFolder
-from echox.weights.writing import Promised, write_tensors
+from echox.weights.writing import DTYPES, Promised, write_tensors
 from storage.local import write_file
 
 PREFIXES = {"s2t": "llm.model.", "echo": "s2t.llm.model."}
 """Beginnings of the names of a language model's weights in a run, by stage."""
 DOWN, UP = ".lora.down_RI", ".lora.up_OR"
+TORCH_DTYPES = {name: dtype for dtype, name in DTYPES.items()}
 METADATA = {"format": "pt"}
 """Metadata without which transformers refuses a file."""
 
@@ -95,8 +96,8 @@ class _Weights:
         return self._promised(name, partial(self._ordered, name, partial(self._updated, name)))
 
     def _promised(self, name: str, value: Callable[[], Tensor]) -> Promised:
-        own: Tensor = self._file.get_tensor(self._prefix + name)
-        return Promised(own.shape, own.dtype, value)
+        own = self._file.get_slice(self._prefix + name)
+        return Promised(Size(own.get_shape()), TORCH_DTYPES[own.get_dtype()], value)
 
     def _get(self, name: str) -> Callable[[], Tensor]:
         return partial(self._file.get_tensor, self._prefix + name)

@@ -53,11 +53,7 @@ def open_labelling(corpus: Corpus, folders: Mapping[str, str], settings: Sequenc
 def _open(corpus: Corpus, folders: Mapping[str, str]) -> dict[str, RunFolder]:
     runs = open_sources(folders)
     for stage, run in runs.items():
-        _ = run.weights
-        for kind, fingerprint in corpus.fingerprints.items():
-            if run.card.fingerprints[kind] != fingerprint:
-                place = corpus.version.uri
-                raise EchoxError(f"--{stage} {run.folder}: was trained with another {kind} than {place} has")
+        run.check_words(f"--{stage} {run.folder}", corpus.fingerprints, corpus.version.uri)
     s2t, t2c = runs["s2t"], runs["t2c"]
     if s2t.card.fingerprints["tokenizer"] != t2c.card.fingerprints["tokenizer"]:
         raise EchoxError(f"{s2t.folder} and {t2c.folder}: have different tokenizers; train both on one version")

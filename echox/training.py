@@ -12,6 +12,7 @@ from unitlang.urls import redacted
 if TYPE_CHECKING:
     from echox.data.corpus import Corpus
     from echox.outlook import Outlook
+    from echox.recipes.config import StageConfig
     from echox.recipes.folder import RunFolder
     from echox.recipes.stage import Stage
 
@@ -63,13 +64,31 @@ def check(request: TrainingRequest) -> None:
         EchoxError: stage, settings, architecture, data or source models do not fit; names the field and the remedy.
         StorageError: there is no such corpus, or it is a candidate that nobody approved.
     """
+    _checked(request)
+
+
+def outlook(request: TrainingRequest) -> "Outlook":
+    """Check a request as `check` does, and return the extent of its training.
+
+    Raises:
+        EchoxError, StorageError: as `check`.
+    """
+    from echox.outlook import outlook_of
+
+    return outlook_of(*_checked(request))
+
+
+def _checked(request: TrainingRequest) -> "tuple[type[Stage[Any, Any, Any]], StageConfig, Corpus]":
+    """Check all of a request; return its stage, settings and corpus."""
     from echox.recipes.folder import open_sources
     from echox.recipes.settings import load_settings
 
     stage, corpus = check_without_sources(request)
     sources = open_sources(request.source_models)
     check_sources(request, stage.stands_on, corpus.fingerprints, sources)
-    stage.check(load_settings(stage, request.architecture, request.settings), corpus, sources)
+    config = load_settings(stage, request.architecture, request.settings)
+    stage.check(config, corpus, sources)
+    return stage, config, corpus
 
 
 def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, Any, Any]], Corpus]":
@@ -98,23 +117,6 @@ def check_without_sources(request: TrainingRequest) -> "tuple[type[Stage[Any, An
         recall_read_contents(Path(request.out) / CONTENTS)
         hold_out(corpus, stage.table, config.data.valid_fraction, stage.fed_by)
     return stage, corpus
-
-
-def outlook(request: TrainingRequest) -> "Outlook":
-    """Return the extent of a training.
-
-    Raises:
-        EchoxError: stage, settings or data do not fit; names the field and the remedy.
-        StorageError: there is no such corpus.
-    """
-    from echox.data.corpus import Corpus
-    from echox.outlook import outlook_of
-    from echox.recipes.settings import load_settings
-    from echox.stages import stage_class
-
-    stage = stage_class(request.stage)
-    config = load_settings(stage, request.architecture, request.settings)
-    return outlook_of(stage, config, Corpus.open(request.corpus))
 
 
 def _check_no_secret(request: TrainingRequest) -> None:
@@ -155,10 +157,7 @@ def check_sources(
 
 
 def _check_source(request: TrainingRequest, fingerprints: Mapping[str, str], option: str, run: "RunFolder") -> None:
-    _ = run.weights
-    for kind, fingerprint in fingerprints.items():
-        if run.card.fingerprints[kind] != fingerprint:
-            raise EchoxError(f"{option}: was trained with another {kind} than {request.corpus} has")
+    run.check_words(option, fingerprints, request.corpus)
     if run.card.architecture_name != request.architecture:
         problem = f"has architecture {run.card.architecture_name}, not {request.architecture}"
         raise EchoxError(f"{option}: {problem}; train both with the same --architecture")

@@ -121,6 +121,22 @@ class RunFolder:
             raise EchoxError(f"{self.folder}: the run has not finished; train it to its end first")
         return path
 
+    def check_words(self, option: str, fingerprints: Mapping[str, str], corpus: str) -> None:
+        """Check that the run has finished, and was trained on the words of a corpus.
+
+        Args:
+            option: the option that names the run, for messages.
+            fingerprints: fingerprints of the corpus' quantizer and unit language.
+            corpus: the corpus, for messages.
+
+        Raises:
+            EchoxError: it has not finished, or was trained with others.
+        """
+        _ = self.weights
+        for kind, fingerprint in fingerprints.items():
+            if self.card.fingerprints[kind] != fingerprint:
+                raise EchoxError(f"{option}: was trained with another {kind} than {corpus} has")
+
     @property
     def model_fingerprint(self) -> str:
         """Fingerprint of the best model: weights, shapes and tokenizer, wherever the folder lies.

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from echox.checkpoints import check_finite, listed, read_tensors
+from echox.checkpoints import check_finite, listed, misfits, read_tensors
 from echox.errors import EchoxError
 from echox.recipes.folder import CHECKPOINTS, last_step
 from echox.recipes.stage import Stage
@@ -58,18 +58,12 @@ def begin_with(model: nn.Module, folder: Path) -> None:
     Raises:
         EchoxError: a weight is missing there, has another shape or is not finite; or the folder cannot be read.
     """
-    tensors, own = read_tensors(folder), model.state_dict()
-    names = names_of(model, lambda weight: weight.requires_grad)
-    missing = [f"{name} is missing" for name in names if name not in tensors]
-    faults = missing or [
-        f"{name} is {tuple(tensors[name].shape)}, not {tuple(own[name].shape)}"
-        for name in names
-        if tensors[name].shape != own[name].shape
-    ]
-    if faults:
+    tensors, weights = read_tensors(folder), model.state_dict()
+    own = {name: weights[name] for name in names_of(model, lambda weight: weight.requires_grad)}
+    if faults := misfits(own, tensors, exact=False):
         problem = f"does not fit what is trained: {listed(faults)}"
         raise EchoxError(f"--init {folder}: {problem}; choose a run of the same stage, architecture and unit language")
-    wanted = {name: tensors[name] for name in names}
+    wanted = {name: tensors[name] for name in own}
     check_finite(wanted, folder)
     fill(model, wanted)
 

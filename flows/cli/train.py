@@ -60,7 +60,7 @@ def train(
     t2c: OldT2C = None,
 ) -> None:
     """Train a stage on a corpus version. The same command resumes a killed run from its last checkpoint."""
-    from echox.training import check, outlook
+    from echox.training import outlook
     from echox.training import train as train_here
     from flows.training_lines import TrainingLines
 
@@ -73,7 +73,6 @@ def train(
         settings=tuple(changes or ()),
         init=init,
     )
-    check(request)
     if os.environ.get("RANK", "0") != "0":  # one of torchrun's workers tells it for all
         train_here(request, _tell_nobody)
         return

@@ -109,7 +109,7 @@ class SpeechToSpeech(Stage[EchoStageConfig, SpokenBatch, Echo]):
     }
     metrics: ClassVar[tuple[str, ...]] = ("word_accuracy", "sequence_accuracy", "unit_error_rate", "cosine")
     _initial = InitialWeights({})
-    """What the run of s2t left of the weights that are trained further; nothing where none are."""
+    """Weights that are trained further, as the run of s2t left them; none where none are."""
 
     @property
     def loss_parts(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
