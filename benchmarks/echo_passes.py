@@ -1,4 +1,4 @@
-"""What equation 4 costs stage echo: steps without S2T's loss, with it in one pass, and with a pass over each answer.
+"""Costs of equation 4 in stage echo: steps without S2T's loss, with it in one pass, and with a pass over each answer.
 
     python benchmarks/echo_passes.py [--steps 12]
 

@@ -39,7 +39,7 @@ from tests.cluster.proxy import FlakyProxy, Handler
 ROOT = Path(__file__).parents[1]
 PARTS = Path(__file__).parent / "scale_parts"
 MEASURED = PARTS / "measured.json"
-"""What `--save` wrote, from which `--table` prints."""
+"""Measurements that `--save` wrote, from which `--table` prints."""
 PACKAGES = ("flows", "pipelines", "echox", "storage", "unitlang")
 SPEECH = "speech"
 """Bucket of speech."""

@@ -47,7 +47,7 @@ Runs = dict[int, dict[str, Run]]
 
 
 def read_runs(path: Path) -> dict[str, Runs]:
-    """What `--save` wrote, by the place of the store."""
+    """Measurements that `--save` wrote, by the place of the store."""
     values = json.loads(path.read_text())
     return {
         where: {

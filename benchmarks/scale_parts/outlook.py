@@ -1,4 +1,4 @@
-"""What 6,000 h and 60,000 h cost: from what the benchmark of scale measured, and from rates of other benchmarks."""
+"""Costs of 6,000 h and 60,000 h: from what the benchmark of scale measured, and from rates of other benchmarks."""
 
 from collections.abc import Iterator
 

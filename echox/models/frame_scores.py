@@ -14,7 +14,7 @@ CHUNK = 32
 
 
 class FrameScores(NamedTuple):
-    """What is kept of the scores of frames.
+    """The part of the scores of frames that is kept.
 
     Attributes:
         best_BF: int64, the token with the highest score.

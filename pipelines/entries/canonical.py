@@ -1,4 +1,4 @@
-"""What a source says about an entry as JSON, quickly: a night makes it for each of millions of entries.
+"""A source's statements about an entry as JSON, quickly: a night makes it for each of millions of entries.
 
 The text is that of `json.dumps(described(item, root), sort_keys=True)`; what many entries have in common is made once.
 """

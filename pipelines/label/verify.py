@@ -46,7 +46,7 @@ def _problems(store: Store, labels: Labels, words: int) -> Iterator[str]:
 
 
 def faults_of(store: Store, path: str, receipt: Receipt, words: int) -> list[str]:
-    """What is wrong with the files of a work unit of `label`.
+    """Faults of the files of a work unit of `label`.
 
     Args:
         store: the store.

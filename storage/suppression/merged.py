@@ -40,7 +40,7 @@ class Suppression:
 
     @classmethod
     def merged(cls, by_list: Mapping[str, tuple[Suppressed, ...]]) -> Self:
-        """What lists hold together."""
+        """The contents of several lists together."""
         return cls(tuple(by_list), tuple(dict.fromkeys(chain.from_iterable(by_list.values()))), by_list)
 
     def known_as(self, names: Names) -> Self:

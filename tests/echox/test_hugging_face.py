@@ -1,4 +1,4 @@
-"""What peft and transformers read of a run."""
+"""A run as peft and transformers read it."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What each of 8 workers holds of the large models under FSDP2: made on the meta device, with torch's fake backend."""
+"""The shards of the large models on each of 8 workers under FSDP2: on the meta device, with torch's fake backend."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

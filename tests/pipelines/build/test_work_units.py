@@ -24,7 +24,7 @@ def test_an_unfinished_build_does_only_near_a_change_again() -> None:
 
 @pytest.mark.slow
 def test_a_row_group_is_read_twice_at_most(tmp_path: Path) -> None:
-    """Of the length of several work units, with several pages and with one, and several row groups in a work unit."""
+    """It is as long as several work units, with several pages and with one, and several row groups in a work unit."""
     for row_groups, page_rows, most in ((1, 10, 1.6), (1, 200, 2.1), (6, 200, 2.1)):
         folder = tmp_path / f"{row_groups}-{page_rows}"
         folder.mkdir()

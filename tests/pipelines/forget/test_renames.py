@@ -1,4 +1,4 @@
-"""What was withdrawn stays withdrawn when its dataset gets another name."""
+"""Withdrawn speech stays withdrawn when its dataset gets another name."""
 
 import json
 import shutil
@@ -182,7 +182,7 @@ def test_a_gone_entry_goes_when_it_gets_a_withdrawn_name(
 def test_ids_of_another_dataset_that_takes_the_old_name_are_its_own(
     config: Config, spoken: Path, run_build: RunBuild, forgetting: Forgetting
 ) -> None:
-    """What was withdrawn before the rename stays out of both; what is withdrawn later belongs to the new dataset."""
+    """Speech withdrawn before the rename stays out of both; ids withdrawn later belong to the new dataset."""
     run_build(config)
     forgetting(config["store"], ids=frozenset({"clips/u01"}))
     rename(config, "voices")
